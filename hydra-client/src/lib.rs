@@ -1,0 +1,1 @@
+//! The Hydra client: supervises the workers of one host.

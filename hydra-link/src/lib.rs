@@ -1,0 +1,1 @@
+//! The encrypted, framed connection between a Hydra server and its clients.

@@ -1,0 +1,1 @@
+//! The Hydra server: coordinates clients and makes the report.

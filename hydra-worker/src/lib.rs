@@ -1,0 +1,1 @@
+//! The Hydra worker: the walk, the plugin contract and the two threads.

@@ -1,0 +1,2 @@
+//! hydra-client.
+fn main() {}

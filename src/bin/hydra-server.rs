@@ -1,0 +1,2 @@
+//! hydra-server.
+fn main() {}
