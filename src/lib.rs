@@ -1,1 +1,5 @@
-//! Hydra.
+//! Hydra: a distributed, parallel file-tree walker.
+
+pub mod plugin;
+
+pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};

@@ -1,1 +1,13 @@
-//! What Hydra's parts say to one another, and who owns which work: no I/O, no clock, no runtime.
+//! What Hydra's parts say to one another, and who owns which work.
+//!
+//! Nothing here does I/O, reads a clock or knows a runtime: events and the time go in, actions come out,
+//! and the same input always gives the same output.
+
+pub mod codec;
+pub mod frame;
+pub mod ids;
+pub mod item;
+pub mod job;
+pub mod message;
+pub mod reduce;
+pub mod walk;

@@ -1,0 +1,108 @@
+//! What a job is: the plugin, the roots, and how to walk. Goes from the server to every worker.
+
+use crate::ids::RootId;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Everything that a client or worker must know of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// The plugin's name.
+    pub plugin: String,
+    /// The plugin's options, encoded by the plugin's own binary.
+    #[serde(with = "serde_bytes")]
+    pub options: Vec<u8>,
+    /// Whether the plugin changes the tree or runs commands, so that clients must have allowed it and
+    /// workers act under a lease only.
+    pub acts: bool,
+    /// The trees to walk, in the server's words.
+    pub roots: Vec<RootSpec>,
+    /// How to walk.
+    pub walk: WalkOptions,
+    /// Periods and limits that both sides of a session must agree on.
+    pub timing: Timing,
+}
+
+impl JobSpec {
+    /// The root that `id` names.
+    #[must_use]
+    pub fn root(&self, id: RootId) -> Option<&RootSpec> {
+        self.roots.get(id.0 as usize)
+    }
+}
+
+/// One of the job's trees.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootSpec {
+    /// Its path as results show it.
+    #[serde(with = "serde_bytes")]
+    pub shown: Vec<u8>,
+    /// Where this host finds it: the same, unless the client maps it.
+    #[serde(with = "serde_bytes")]
+    pub local: Vec<u8>,
+    /// Paths below it that are roots of their own: this walk stops there and does not count them.
+    pub stops: Vec<serde_bytes::ByteBuf>,
+}
+
+impl RootSpec {
+    /// The path that results show for `path` below this root.
+    #[must_use]
+    pub fn show(&self, path: &[u8]) -> Vec<u8> {
+        let mut shown = self.shown.clone();
+        if !path.is_empty() {
+            if !shown.ends_with(b"/") {
+                shown.push(b'/');
+            }
+            shown.extend_from_slice(path);
+        }
+        shown
+    }
+}
+
+/// How to walk: the same for every root.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkOptions {
+    /// Do not enter other file systems.
+    pub one_file_system: bool,
+    /// Globs over paths below the root; what matches is neither counted nor opened.
+    pub excludes: Vec<String>,
+    /// Enter snapshot directories too.
+    pub snapshots: bool,
+    /// Enter kernel pseudo file systems below a root too.
+    pub pseudo: bool,
+    /// Let network file systems answer from their caches (`AT_STATX_DONT_SYNC`).
+    pub lazy_stat: bool,
+    /// Grant a root to clients that see something else there than the others do.
+    pub trust_roots: bool,
+}
+
+/// Periods and limits of a session. All have the design's defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How often each side says that it lives. Default 1 s.
+    pub beat: Duration,
+    /// Silence after which a link counts as dead. Default 5 s.
+    pub dead_after: Duration,
+    /// How long after that a session may still be resumed. Default 15 s.
+    pub grace: Duration,
+    /// How long a worker of an acting plugin may act after its parent's last word. Default 8 s: dead
+    /// links are noticed, and grace ends, long after it has run out.
+    pub lease: Duration,
+    /// The longest time between two commits of a worker with results. Default 200 ms.
+    pub commit_interval: Duration,
+    /// Commits that may be on their way before the sender waits for an answer. Default 16.
+    pub commit_window: u32,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            beat: Duration::from_secs(1),
+            dead_after: Duration::from_secs(5),
+            grace: Duration::from_secs(15),
+            lease: Duration::from_secs(8),
+            commit_interval: Duration::from_millis(200),
+            commit_window: 16,
+        }
+    }
+}

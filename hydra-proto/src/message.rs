@@ -1,0 +1,297 @@
+//! What children and parents say to each other: the same messages on both levels.
+//!
+//! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
+
+use crate::ids::{Epoch, IdRange, ItemId, RootId};
+use crate::item::Parcel;
+use crate::job::JobSpec;
+use crate::walk::WalkSummary;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The version of the messages. Two builds that differ in it do not work together.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The first bytes of a child's first message, the same in every version: enough to explain a mismatch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HelloHeader {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub protocol: u32,
+    /// The sender's release, for people.
+    pub release: String,
+}
+
+/// What a child says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Up {
+    /// Opens a new session. The first message of a connection is this or [`Up::Resume`].
+    Hello(Hello),
+    /// Goes on with a session after its link was lost.
+    Resume(Resume),
+    /// What the child sees of the job's roots. No grant before it.
+    Ready(Ready),
+    /// Moves work up. See [`Commit`].
+    Commit(Box<Commit>),
+    /// "I live."
+    Beat(UpBeat),
+    /// Log lines of the child's workers, when the server asked for them.
+    Log(Vec<LogLine>),
+    /// The child cannot go on with this job, and why.
+    Leave(String),
+}
+
+/// What a parent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Down {
+    /// Answers [`Up::Hello`]: the session and the job.
+    Welcome(Box<Welcome>),
+    /// Answers [`Up::Resume`].
+    Resumed {
+        /// The last commit that was applied.
+        last_commit: u64,
+    },
+    /// The session will not be, or is over, and why. The parent closes the connection.
+    Refused(Refusal),
+    /// Moves work down. See [`Grant`].
+    Grant(Grant),
+    /// The commits up to this one are safe with the parent.
+    Ack {
+        /// Sequence number of the last commit that was applied.
+        seq: u64,
+    },
+    /// Asks a busy child to give items back. Answered by a commit that names it.
+    Shed(Shed),
+    /// "I live", and how long the child's workers may act.
+    Beat(DownBeat),
+    /// Whether to stop taking new directories for now.
+    Pause(bool),
+    /// The job is over: stop, keep nothing.
+    Stop,
+}
+
+/// Opens a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The child's version.
+    pub header: HelloHeader,
+    /// What the child calls itself.
+    pub name: String,
+    /// How many workers it has: its share of what is granted.
+    pub workers: u32,
+    /// Drawn at random when the child's process started: two processes of one name are not the same.
+    pub nonce: u64,
+}
+
+/// Goes on with a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The child's version.
+    pub header: HelloHeader,
+    /// The session.
+    pub epoch: Epoch,
+    /// The secret from [`Welcome`].
+    pub secret: [u8; 16],
+    /// Counts this session's attempts; an older one than the parent has seen is ignored.
+    pub attempt: u64,
+    /// The last grant that arrived.
+    pub last_grant: u64,
+}
+
+/// Answers [`Hello`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Welcome {
+    /// The new session.
+    pub epoch: Epoch,
+    /// Proves to the parent that a later [`Resume`] comes from the same child.
+    pub secret: [u8; 16],
+    /// Ids for the items that the child will find.
+    pub ids: IdRange,
+    /// What to do.
+    pub job: JobSpec,
+    /// Whether to send [`Up::Log`].
+    pub forward_logs: bool,
+}
+
+/// Why a parent ends a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Another protocol version. Carries the parent's header.
+    Version(HelloHeader),
+    /// The child is busy with another server: said by a child to a second server, by its name.
+    Busy(String),
+    /// The session was given up: start anew with a Hello.
+    Fenced,
+    /// The parent knows no such session.
+    Unknown,
+    /// The child broke the protocol; says how.
+    Protocol(String),
+    /// The job is over.
+    JobOver,
+}
+
+/// What the child sees of the roots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The session.
+    pub epoch: Option<Epoch>,
+    /// One answer for each of the job's roots, in order.
+    pub roots: Vec<RootView>,
+}
+
+/// What one host sees of one root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootView {
+    /// It is there.
+    Seen(RootFacts),
+    /// It is not, or cannot be looked at.
+    Missing {
+        /// Name of the error number.
+        kind: String,
+        /// In words.
+        message: String,
+    },
+    /// The client does not serve it, and why.
+    Refused(String),
+}
+
+/// What a root is: the same on every host that sees the same tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootFacts {
+    /// Type of the file system, by name.
+    pub fs_type: String,
+    /// The file system's identity across hosts: its UUID, `f_fsid`, or source; empty when it has none.
+    pub fs_id: String,
+    /// Inode number of the root.
+    pub inode: u64,
+    /// Whether it is a directory.
+    pub directory: bool,
+}
+
+/// One atomic step of a child: `done` items are replaced by the `new` ones and by `result`, then `give`
+/// returns items to the parent's pool, and `failed` ones are set aside. Applied whole or not at all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The session.
+    pub epoch: Epoch,
+    /// Counts this session's commits from 1, without gaps.
+    pub seq: u64,
+    /// Items that are finished, or were replaced by `new`.
+    pub done: Vec<IdRange>,
+    /// Items that were found and are still open.
+    pub new: Vec<Parcel>,
+    /// Items that return to the parent's pool.
+    pub give: Vec<IdRange>,
+    /// Items that cannot be finished.
+    pub failed: Vec<Failure>,
+    /// What was found since the last commit.
+    pub result: Option<Delta>,
+    /// Advice: what the child holds after this.
+    pub load: Load,
+    /// The shed that this answers.
+    pub answers: Option<u64>,
+}
+
+/// An item that cannot be finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The item.
+    pub id: ItemId,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What a child found since its last commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Counts of the walk itself.
+    pub walk: WalkSummary,
+    /// The plugin's summary, encoded.
+    #[serde(with = "serde_bytes")]
+    pub plugin: Vec<u8>,
+    /// Output rows: lines of JSON.
+    #[serde(with = "serde_bytes")]
+    pub rows: Vec<u8>,
+    /// Where the work was done, for the report's `run` part.
+    pub lost_workers: u32,
+}
+
+/// Advice about how much a child has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Items that it holds, whether or not they are on record.
+    pub held: u64,
+    /// Whether it is about to run dry.
+    pub hungry: bool,
+    /// Workers that have something to do.
+    pub busy: u32,
+}
+
+/// Moves items to a child.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// The session.
+    pub epoch: Epoch,
+    /// Counts this session's grants from 1, without gaps.
+    pub seq: u64,
+    /// The items.
+    pub items: Vec<Parcel>,
+    /// More ids, when the child's lease runs low.
+    pub ids: IdRange,
+    /// These items are suspected of killing their worker: commit each step, and cut them into pieces.
+    pub careful: bool,
+}
+
+/// Asks a child to give about half of what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shed {
+    /// Its number, to be named in the answer.
+    pub id: u64,
+    /// How many children are hungry.
+    pub hungry: u32,
+}
+
+/// "I live."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpBeat {
+    /// The session.
+    pub epoch: Epoch,
+    /// Counts beats; the answer names it.
+    pub number: u64,
+    /// How much there is to do.
+    pub load: Load,
+}
+
+/// Answers [`UpBeat`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DownBeat {
+    /// The session.
+    pub epoch: Epoch,
+    /// The beat that this answers.
+    pub number: u64,
+    /// How long the child may act, counted from the moment when it sent that beat.
+    pub lease: Duration,
+}
+
+/// A line of a worker's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The worker's number at its client.
+    pub worker: u32,
+    /// The worker's process.
+    pub pid: u32,
+    /// 1 error, 2 warn, 3 info, 4 debug, 5 trace.
+    pub level: u8,
+    /// The module that speaks.
+    pub target: String,
+    /// What it says, fields included. Hostile: escape before printing.
+    pub text: String,
+}
+
+/// Names the root that a client will not be granted, and why; goes into the report and the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootTrouble {
+    /// The root.
+    pub root: RootId,
+    /// What is wrong with it.
+    pub reason: String,
+}

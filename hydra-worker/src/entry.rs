@@ -1,0 +1,134 @@
+//! What a plugin is shown: directories and their entries, borrowed from the walk.
+
+use hydra_proto::ids::RootId;
+use hydra_proto::job::RootSpec;
+use hydra_proto::walk::FileType;
+use std::os::fd::BorrowedFd;
+
+/// Something that has a path below a root, and builds it only when asked.
+pub trait PathOf {
+    /// Appends the path below the root; nothing for the root itself.
+    fn write_path(&self, out: &mut Vec<u8>);
+}
+
+impl PathOf for [u8] {
+    fn write_path(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+/// Facts of an entry. A field that was not asked for is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stat {
+    /// Apparent size in bytes.
+    pub size: u64,
+    /// Allocated blocks of 512 bytes.
+    pub blocks: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Number of hard links.
+    pub nlink: u32,
+    /// Inode number.
+    pub ino: u64,
+    /// Device, as this host numbers it: says which entries share a file system, on this host only.
+    pub dev: u64,
+    /// Last access: seconds since 1970 and nanoseconds.
+    pub atime: (i64, u32),
+    /// Last change of the content.
+    pub mtime: (i64, u32),
+    /// Last change of the inode.
+    pub ctime: (i64, u32),
+}
+
+/// Where a symbolic link leads, as far as that can be told without leaving the root or the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To something below the root that is not a directory.
+    File,
+    /// To a directory below the root.
+    Directory,
+    /// To nothing.
+    Dangling,
+    /// Out of the root, across a mount point, or where it cannot be followed. Never touched.
+    Elsewhere,
+}
+
+/// A directory that is being walked.
+#[derive(Clone, Copy)]
+pub struct Dir<'a> {
+    /// The root that it lies under.
+    pub root: &'a RootSpec,
+    /// Which of the job's roots that is.
+    pub root_id: RootId,
+    /// 0 for the root itself.
+    pub depth: u32,
+    /// The open directory; none when the root is no directory.
+    pub fd: Option<BorrowedFd<'a>>,
+    /// Its path below the root.
+    pub path: &'a (dyn PathOf + 'a),
+}
+
+impl Dir<'_> {
+    /// Its path as results show it.
+    #[must_use]
+    pub fn shown(&self) -> Vec<u8> {
+        self.root.show(&self.relative())
+    }
+
+    /// Its path below the root.
+    #[must_use]
+    pub fn relative(&self) -> Vec<u8> {
+        let mut path = Vec::new();
+        self.path.write_path(&mut path);
+        path
+    }
+}
+
+/// An entry of a directory, or a root itself.
+#[derive(Clone, Copy)]
+pub struct Entry<'a> {
+    /// The directory that it is in. For a root, the root itself.
+    pub dir: &'a Dir<'a>,
+    /// Its name; empty for a root.
+    pub name: &'a [u8],
+    /// Its type; never `Unknown`.
+    pub file_type: FileType,
+    /// The facts that the plugin asked for.
+    pub stat: &'a Stat,
+    /// Where a symbolic link leads, if the plugin asked.
+    pub target: Option<Target>,
+    /// Identity of the file system that it is on, the same on every host; 0 unless the plugin asked for
+    /// `fs_id`.
+    pub fs: u64,
+}
+
+impl Entry<'_> {
+    /// Whether this is a root of the job and not found in a directory.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.name.is_empty()
+    }
+
+    /// 0 for a root, 1 for what is in it, and so on.
+    #[must_use]
+    pub fn depth(&self) -> u32 {
+        self.dir.depth + u32::from(!self.is_root())
+    }
+
+    /// Its path as results show it.
+    #[must_use]
+    pub fn shown(&self) -> Vec<u8> {
+        let mut path = self.dir.relative();
+        if !self.is_root() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(self.name);
+        }
+        self.dir.root.show(&path)
+    }
+}

@@ -1,0 +1,145 @@
+//! The half of a plugin that runs in workers.
+
+use crate::entry::{Dir, Entry};
+use hydra_proto::item::Listing;
+use hydra_proto::reduce::Summary;
+use hydra_proto::walk::{WalkError, WalkSummary};
+use serde::Serialize;
+use std::ops::BitOr;
+
+/// Which facts the walk must find out about each entry. What is not asked for costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts(u32);
+
+impl Facts {
+    /// Only the type, which directories give with the name.
+    pub const TYPE: Self = Self(0);
+    /// `size`.
+    pub const SIZE: Self = Self(1);
+    /// `blocks`.
+    pub const BLOCKS: Self = Self(1 << 1);
+    /// `uid` and `gid`.
+    pub const OWNER: Self = Self(1 << 2);
+    /// `mode`.
+    pub const MODE: Self = Self(1 << 3);
+    /// `nlink`, `ino` and `dev`.
+    pub const LINKS: Self = Self(1 << 4);
+    /// `atime`.
+    pub const ATIME: Self = Self(1 << 5);
+    /// `mtime`.
+    pub const MTIME: Self = Self(1 << 6);
+    /// `ctime`.
+    pub const CTIME: Self = Self(1 << 7);
+    /// All of the above.
+    pub const ALL: Self = Self(0xff);
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether no system call per entry is needed.
+    #[must_use]
+    pub const fn is_type_only(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl BitOr for Facts {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// What a plugin needs from the walk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// Facts about each entry.
+    pub facts: Facts,
+    /// Where symbolic links lead.
+    pub targets: bool,
+    /// The identity of the file system of entries with several links ([`Entry::fs`]).
+    pub fs_id: bool,
+    /// Never split a directory: all its entries are shown to one visitor, in one piece.
+    pub whole_directories: bool,
+    /// Call [`Visit::leave`].
+    pub leave: bool,
+    /// The plugin changes the tree: list each directory to its end before the first of its entries is
+    /// shown, and act under a lease.
+    pub acts: bool,
+}
+
+/// What to do with a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enter {
+    /// Walk it.
+    Walk,
+    /// Do not read it. It is counted as an entry all the same.
+    Skip,
+}
+
+/// What is done with each entry: one value lives in each worker, is used by one thread, and may keep
+/// buffers. Everything that it finds goes into the [`Sink`].
+///
+/// For a directory that nothing splits, the calls are `enter`, `entry` for each of its entries, `listed`,
+/// `leave`. A split directory gets the same calls, but from several workers: `enter` once, `entry` once for
+/// each entry, `listed` once, and `leave` once, after all others.
+pub trait Visit: Send + 'static {
+    /// What it adds up.
+    type Summary: Summary;
+
+    /// What it needs from the walk. Asked once.
+    fn wants(&self) -> Wants;
+
+    /// A directory is about to be read.
+    fn enter(&mut self, _dir: &Dir<'_>, _out: &mut Sink<Self::Summary>) -> Enter {
+        Enter::Walk
+    }
+
+    /// An entry of a directory, or a root. Directories are shown here too, before they are entered.
+    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>);
+
+    /// The listing of a directory has been read to its end.
+    fn listed(&mut self, _dir: &Dir<'_>, _listing: &Listing, _out: &mut Sink<Self::Summary>) {}
+
+    /// All entries of a directory have been shown (not those of its subdirectories).
+    fn leave(&mut self, _dir: &Dir<'_>, _out: &mut Sink<Self::Summary>) {}
+
+    /// A commit is about to be cut: what was kept in buffers must go into the sink now.
+    fn flush(&mut self, _out: &mut Sink<Self::Summary>) {}
+}
+
+/// Takes what a plugin finds until the next commit.
+#[derive(Debug, Default)]
+pub struct Sink<S> {
+    /// The plugin's summary since the last commit.
+    pub summary: S,
+    /// The walk's own counts since the last commit.
+    pub walk: WalkSummary,
+    /// Rows since the last commit: lines of JSON.
+    pub rows: Vec<u8>,
+}
+
+impl<S> Sink<S> {
+    /// Adds an output row, which is written when the commit that carries it has been applied. A row that
+    /// cannot be written as JSON is counted as an error of its plugin.
+    pub fn row<T: Serialize>(&mut self, row: &T) {
+        let _ = row;
+    }
+
+    /// Reports that `operation` failed on the entry that results show as `path`. Counted, listed, and seen
+    /// in the exit status; the walk goes on.
+    pub fn fail(&mut self, path: Vec<u8>, operation: &str, error: &std::io::Error) {
+        let kind = error
+            .raw_os_error()
+            .map_or_else(|| "EIO".to_owned(), |code| code.to_string());
+        self.walk.fail(WalkError {
+            path,
+            operation: operation.to_owned(),
+            kind,
+            message: error.to_string(),
+        });
+    }
+}
