@@ -25,6 +25,9 @@ pub trait Plugin: Send + Sync + 'static {
     /// bounded memory.
     type Total: Total<SummaryOf<Self>>;
 
+    /// Fills in what depends on the moment when the job starts, so that all workers agree on it.
+    fn prepare(_options: &mut Self::Options, _now: std::time::SystemTime) {}
+
     /// A new visitor, for one worker.
     ///
     /// # Errors
