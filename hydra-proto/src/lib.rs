@@ -8,6 +8,7 @@ pub mod frame;
 pub mod ids;
 pub mod item;
 pub mod job;
+pub mod ledger;
 pub mod message;
 pub mod reduce;
 pub mod walk;

@@ -257,6 +257,8 @@ pub struct UpBeat {
     pub epoch: Epoch,
     /// Counts beats; the answer names it.
     pub number: u64,
+    /// The last grant that arrived: the parent need not keep it any longer.
+    pub last_grant: u64,
     /// How much there is to do.
     pub load: Load,
 }
