@@ -49,7 +49,8 @@ impl RootBook {
                 RootView::Seen(_) => {}
                 RootView::Missing { kind, message } => {
                     let (kind, message) = (kind.clone(), message.clone());
-                    root.trouble.get_or_insert(Trouble::Missing { kind, message });
+                    root.trouble
+                        .get_or_insert(Trouble::Missing { kind, message });
                 }
                 RootView::Refused(why) => root.trouble = Some(Trouble::Refused(why.clone())),
             }
@@ -62,9 +63,9 @@ impl RootBook {
         self.views.remove(&child);
     }
 
-    /// How many clients have said what they see.
-    pub(crate) fn views(&self) -> usize {
-        self.views.len()
+    /// Whether a client has said what it sees.
+    pub(crate) fn has(&self, child: ChildId) -> bool {
+        self.views.contains_key(&child)
     }
 
     /// Settles what the roots look like, where that is open still. Returns those that can be walked from
@@ -73,7 +74,10 @@ impl RootBook {
         let mut settled = Vec::new();
         for index in 0..self.roots.len() {
             let chosen = self.elect(index);
-            if let Some(root) = self.roots.get_mut(index).filter(|root| root.facts.is_none())
+            if let Some(root) = self
+                .roots
+                .get_mut(index)
+                .filter(|root| root.facts.is_none())
                 && chosen.is_some()
             {
                 root.facts = chosen;
@@ -94,13 +98,20 @@ impl RootBook {
             }
         }
         // The first of equals wins, so that the outcome does not depend on anything else.
-        let best = votes.iter().rev().max_by_key(|(facts, count)| (*count, !facts.on_system_disk));
+        let best = votes
+            .iter()
+            .rev()
+            .max_by_key(|(facts, count)| (*count, !facts.on_system_disk));
         best.map(|(facts, _)| (*facts).clone())
     }
 
     /// Which roots a client may be granted, and a warning for each that it sees otherwise than the others.
     pub(crate) fn serves(&self, child: ChildId) -> (Vec<bool>, Vec<(RootId, String)>) {
-        let views = self.views.get(&child).map(Vec::as_slice).unwrap_or_default();
+        let views = self
+            .views
+            .get(&child)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let mut warnings = Vec::new();
         let serves = |(index, view): (usize, &RootView)| match view {
             RootView::Seen(facts) => {
@@ -128,19 +139,28 @@ impl RootBook {
     pub(crate) fn unwalked(&self) -> Vec<(RootId, Option<Trouble>)> {
         let roots = self.roots.iter().enumerate();
         let unwalked = roots.filter(|(_, root)| root.facts.is_none());
-        unwalked.map(|(index, root)| (RootId(index as u32), root.trouble.clone())).collect()
+        unwalked
+            .map(|(index, root)| (RootId(index as u32), root.trouble.clone()))
+            .collect()
     }
 
     /// How many roots could be walked.
     pub(crate) fn walked(&self) -> usize {
-        self.roots.iter().filter(|root| root.facts.is_some()).count()
+        self.roots
+            .iter()
+            .filter(|root| root.facts.is_some())
+            .count()
     }
 }
 
 fn describe(facts: &RootFacts, chosen: Option<&RootFacts>) -> String {
-    let words = |facts: &RootFacts| format!("{} {} inode {}", facts.fs_type, facts.fs_id, facts.inode);
+    let words =
+        |facts: &RootFacts| format!("{} {} inode {}", facts.fs_type, facts.fs_id, facts.inode);
     let others = chosen.map(words).unwrap_or_default();
-    format!("it sees {} there, the others see {others}: is it mounted?", words(facts))
+    format!(
+        "it sees {} there, the others see {others}: is it mounted?",
+        words(facts)
+    )
 }
 
 #[cfg(test)]
@@ -175,7 +195,9 @@ mod tests {
             book.sees(ChildId(child), vec![seen("nfs", inode, false)]);
         }
         book.settle();
-        let served: Vec<bool> = (0..3).map(|child| book.serves(ChildId(child)).0[0]).collect();
+        let served: Vec<bool> = (0..3)
+            .map(|child| book.serves(ChildId(child)).0[0])
+            .collect();
         assert_eq!(served, [false, true, true]);
     }
 
@@ -197,7 +219,10 @@ mod tests {
         };
         book.sees(ChildId(0), vec![missing]);
         assert!(book.settle().is_empty());
-        assert!(matches!(book.unwalked()[0].1, Some(Trouble::Missing { .. })));
+        assert!(matches!(
+            book.unwalked()[0].1,
+            Some(Trouble::Missing { .. })
+        ));
         book.sees(ChildId(1), vec![seen("nfs", 5, false)]);
         assert_eq!(book.settle(), [RootId(0)]);
         assert!(book.unwalked().is_empty());

@@ -48,7 +48,9 @@ impl Tally {
     /// # Errors
     /// When it cannot be kept. The commit must then not be acknowledged.
     pub(crate) fn add(&mut self, child: ChildId, delta: Option<Delta>) -> Result<(), ServerError> {
-        let (entries, lost) = delta.as_ref().map_or((0, 0), |d| (d.walk.entries, d.lost_workers));
+        let (entries, lost) = delta
+            .as_ref()
+            .map_or((0, 0), |d| (d.walk.entries, d.lost_workers));
         if let Some(run) = self.run(child) {
             run.commits += 1;
             run.entries += entries;
