@@ -51,7 +51,9 @@ pub(crate) struct Coordinator {
     phase: Phase,
     ending: Option<Ending>,
     hopeless: bool,
-    clients: Vec<(HostPort, watch::Sender<u64>)>,
+    clients: Vec<HostPort>,
+    /// Tell the diallers when to dial again; gone when the job is over.
+    wishes: Vec<watch::Sender<u64>>,
     has_embedded: bool,
     listens: bool,
     wait: bool,
@@ -91,7 +93,8 @@ impl Coordinator {
             secrets: Box::new(rand::random),
         });
         let expected = config.clients.len() + usize::from(has_embedded);
-        let wish = |address| (address, watch::Sender::new(0));
+        let dialled = config.clients.iter();
+        let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
         Self {
             book: RootBook::new(config.job.roots.len(), config.job.walk.trust_roots),
             job: config.job,
@@ -101,7 +104,8 @@ impl Coordinator {
             phase: Phase::Gathering,
             ending: None,
             hopeless: false,
-            clients: config.clients.into_iter().map(wish).collect(),
+            clients: config.clients,
+            wishes,
             has_embedded,
             listens,
             wait: config.wait,
@@ -128,9 +132,8 @@ impl Coordinator {
 
     /// The addresses to dial, and what tells when to dial them again.
     pub(crate) fn diallers(&self) -> Vec<(HostPort, watch::Receiver<u64>)> {
-        let dialler =
-            |(address, wish): &(HostPort, watch::Sender<u64>)| (address.clone(), wish.subscribe());
-        self.clients.iter().map(dialler).collect()
+        let receivers = self.wishes.iter().map(watch::Sender::subscribe);
+        self.clients.iter().cloned().zip(receivers).collect()
     }
 
     /// When [`Coordinator::tick`] has something to do next.
@@ -226,7 +229,7 @@ impl Coordinator {
     fn client_name(&self, client: usize) -> String {
         self.clients
             .get(client)
-            .map_or("local".to_owned(), |(address, _)| address.to_string())
+            .map_or("local".to_owned(), ToString::to_string)
     }
 
     fn message(&mut self, now: Time, conn: ConnId, message: Up) {
@@ -299,7 +302,7 @@ impl Coordinator {
     }
 
     fn dial_again(&mut self, client: usize) {
-        if let Some((_, wish)) = self.clients.get(client) {
+        if let Some(wish) = self.wishes.get(client) {
             wish.send_modify(|wish| *wish += 1);
         }
     }
@@ -523,6 +526,7 @@ impl Coordinator {
             self.abandon(now);
         }
         self.ending = Some(ending);
+        self.wishes.clear();
         self.parent.stop();
         self.phase = match self.conns.is_empty() {
             true => Phase::Over,

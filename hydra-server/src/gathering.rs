@@ -58,7 +58,7 @@ impl Gathering {
     }
 
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
-        let here = self.expected.iter().any(|state| *state == Some(Ok(()))) || self.came > 0;
+        let here = self.expected.contains(&Some(Ok(()))) || self.came > 0;
         let settled = self.expected.iter().all(Option::is_some) && self.came >= self.wanted;
         match (settled || now >= self.deadline, here) {
             (false, _) => Readiness::Wait,
