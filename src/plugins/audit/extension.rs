@@ -67,12 +67,7 @@ impl Extension {
         match self {
             Self::NONE => "(none)".to_owned(),
             Self::OTHER => "(other)".to_owned(),
-            Self(key) => key
-                .to_be_bytes()
-                .iter()
-                .filter(|&&byte| byte != 0)
-                .map(|&byte| char::from(byte))
-                .collect(),
+            Self(key) => as_text(&key.to_be_bytes()).to_owned(),
         }
     }
 
@@ -81,9 +76,17 @@ impl Extension {
         match self {
             Self::NONE => Category::None,
             Self::OTHER => Category::Other,
-            Self(_) => Category::of(&self.text()),
+            Self(key) => Category::of(as_text(&key.to_be_bytes())),
         }
     }
+}
+
+/// The text behind the zeros.
+fn as_text(bytes: &[u8; BYTES_MAX]) -> &str {
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    let text = bytes.get(zeros..).unwrap_or_default();
+    // What came over the wire may be anything.
+    std::str::from_utf8(text).unwrap_or("(other)")
 }
 
 impl Key for Extension {

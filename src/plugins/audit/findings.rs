@@ -119,7 +119,10 @@ fn by_kind(sums: &mut AuditSummary) -> (ByExtension, ByCategory) {
         category.merge(&usage);
         extensions.push((extension.text(), usage));
     }
-    extensions.sort_by(|a, b| (b.1.bytes, b.1.files, &a.0).cmp(&(a.1.bytes, a.1.files, &b.0)));
+    extensions.sort_by(|(name_a, a), (name_b, b)| {
+        let order = (b.bytes, b.files).cmp(&(a.bytes, a.files));
+        order.then_with(|| name_a.cmp(name_b))
+    });
     let mut categories: ByCategory = categories.into_iter().collect();
     categories.sort_by_key(|&(category, usage)| (Reverse(usage.bytes), category));
     (extensions, categories)

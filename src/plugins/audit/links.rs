@@ -89,7 +89,7 @@ impl Links {
 
     #[cold]
     fn join(&mut self) {
-        self.open.sort_unstable();
+        self.open.sort_unstable_by_key(|link| (link.fs, link.ino));
         self.open.dedup_by(|next, kept| {
             let same = (next.fs, next.ino) == (kept.fs, kept.ino);
             if same {

@@ -17,7 +17,7 @@ pub(super) trait Key:
     Copy + Eq + Hash + Serialize + DeserializeOwned + Send + 'static
 {
     /// Says which keys stay when there are too many: those of the lowest rank.
-    type Rank: Ord;
+    type Rank: Ord + Clone + std::fmt::Debug + Send;
     /// The key's rank.
     fn rank(&self) -> Self::Rank;
 }
@@ -31,12 +31,14 @@ impl Key for u32 {
 
 /// Sums for at most `LIMIT` keys, and one for all others.
 #[derive(Clone, Debug)]
-pub(super) struct Table<K, V, const LIMIT: usize> {
+pub(super) struct Table<K: Key, V, const LIMIT: usize> {
     slots: Vec<(K, V)>,
     index: HashMap<K, u32, RandomState>,
     /// The slot that was used last: neighbours in a tree tend to have the same key.
     last: usize,
     rest: V,
+    /// The highest rank that was kept when keys were dropped: what lies above it need not come in again.
+    bar: Option<K::Rank>,
 }
 
 impl<K: Key, V: Summary, const LIMIT: usize> Table<K, V, LIMIT> {
@@ -48,7 +50,10 @@ impl<K: Key, V: Summary, const LIMIT: usize> Table<K, V, LIMIT> {
     pub(super) fn at(&mut self, key: K) -> &mut V {
         let same = self.slots.get(self.last).is_some_and(|slot| slot.0 == key);
         if !same {
-            self.last = self.find(key);
+            match self.find(key) {
+                Some(slot) => self.last = slot,
+                None => return &mut self.rest,
+            }
         }
         &mut self.slots[self.last].1
     }
@@ -60,9 +65,12 @@ impl<K: Key, V: Summary, const LIMIT: usize> Table<K, V, LIMIT> {
         (self.slots, self.rest)
     }
 
-    fn find(&mut self, key: K) -> usize {
+    fn find(&mut self, key: K) -> Option<usize> {
         if let Some(&slot) = self.index.get(&key) {
-            return slot as usize;
+            return Some(slot as usize);
+        }
+        if self.bar.as_ref().is_some_and(|bar| key.rank() > *bar) {
+            return None;
         }
         if self.slots.len() >= LIMIT + Self::SLACK {
             self.prune(LIMIT);
@@ -70,7 +78,7 @@ impl<K: Key, V: Summary, const LIMIT: usize> Table<K, V, LIMIT> {
         let slot = self.slots.len();
         self.slots.push((key, V::default()));
         self.index.insert(key, slot as u32);
-        slot
+        Some(slot)
     }
 
     fn prune(&mut self, limit: usize) {
@@ -85,16 +93,18 @@ impl<K: Key, V: Summary, const LIMIT: usize> Table<K, V, LIMIT> {
         for (slot, number) in self.slots.iter().zip(0..) {
             self.index.insert(slot.0, number);
         }
+        self.bar = self.slots.last().map(|slot| slot.0.rank());
     }
 }
 
-impl<K, V: Default, const LIMIT: usize> Default for Table<K, V, LIMIT> {
+impl<K: Key, V: Default, const LIMIT: usize> Default for Table<K, V, LIMIT> {
     fn default() -> Self {
         Self {
             slots: Vec::new(),
             index: HashMap::default(),
             last: 0,
             rest: V::default(),
+            bar: None,
         }
     }
 }

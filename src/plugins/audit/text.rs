@@ -146,8 +146,9 @@ fn by_age(page: &mut Page, findings: &Findings) {
         (Column::Right, ""),
         (Column::Bar, ""),
     ]);
-    for bin in first..=last {
-        let [mtime, atime, ctime] = [0, 1, 2].map(|column: usize| columns[column][bin]);
+    let [mtime, atime, ctime] = &columns;
+    let rows = mtime.iter().zip(atime).zip(ctime).enumerate();
+    for (bin, ((mtime, atime), ctime)) in rows.take(last + 1).skip(first) {
         table.row([
             bins::age_label(bin).to_owned(),
             format::count(mtime.count),
