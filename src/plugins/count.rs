@@ -75,14 +75,16 @@ impl CountSummary {
 
 impl Summary for CountSummary {
     fn merge(&mut self, other: Self) {
-        self.files += other.files;
-        self.directories += other.directories;
-        self.symlinks += other.symlinks;
-        self.fifos += other.fifos;
-        self.sockets += other.sockets;
-        self.character_devices += other.character_devices;
-        self.block_devices += other.block_devices;
-        self.unknown += other.unknown;
+        self.files = self.files.saturating_add(other.files);
+        self.directories = self.directories.saturating_add(other.directories);
+        self.symlinks = self.symlinks.saturating_add(other.symlinks);
+        self.fifos = self.fifos.saturating_add(other.fifos);
+        self.sockets = self.sockets.saturating_add(other.sockets);
+        self.character_devices = self
+            .character_devices
+            .saturating_add(other.character_devices);
+        self.block_devices = self.block_devices.saturating_add(other.block_devices);
+        self.unknown = self.unknown.saturating_add(other.unknown);
     }
 }
 

@@ -225,7 +225,8 @@ const BAR_MAX: usize = 24;
 const NAME_MIN: usize = 12;
 
 impl Table {
-    /// A table with these columns and headings. A heading follows the alignment of its column.
+    /// A table with these columns and headings. A heading follows the alignment of its column; the line
+    /// is left out if all are empty.
     #[must_use]
     pub fn new(columns: &[(Column, &str)]) -> Self {
         let headings = columns.iter().map(|column| column.1.to_owned());
@@ -252,7 +253,10 @@ impl Table {
     pub fn render(&self, width: usize, style: Style) -> String {
         let widths = self.widths(width);
         let mut out = String::new();
-        for (number, row) in self.rows.iter().enumerate() {
+        let mut headings = self.rows.iter().take(1).flatten();
+        let has_headings = headings.any(|heading| !heading.is_empty());
+        let skipped = usize::from(!has_headings);
+        for (number, row) in self.rows.iter().enumerate().skip(skipped) {
             let mut line = String::new();
             for ((column, cell), &width) in self.columns.iter().zip(row).zip(&widths) {
                 line.push_str(&" ".repeat(GAP));
@@ -412,6 +416,8 @@ mod tests {
             let text = table.render(width, Style::default());
             assert!(text.lines().all(|line| columns(line) <= width), "{text}");
         }
+        let bare = Table::new(&[(Column::Left, ""), (Column::Right, "")]);
+        assert_eq!(bare.render(80, Style::default()), "");
         let text = table.render(200, Style { color: true });
         assert!(text.contains(&format!("\x1b[36m{}\x1b[0m", "█".repeat(12))));
     }

@@ -31,9 +31,9 @@ pub(super) struct Level {
 
 impl Level {
     fn merge(&mut self, other: Self) {
-        self.directories += other.directories;
-        self.files += other.files;
-        self.other += other.other;
+        self.directories = self.directories.saturating_add(other.directories);
+        self.files = self.files.saturating_add(other.files);
+        self.other = self.other.saturating_add(other.other);
         self.bytes = self.bytes.saturating_add(other.bytes);
         self.file_blocks = self.file_blocks.saturating_add(other.file_blocks);
         self.largest.merge(other.largest);

@@ -106,12 +106,12 @@ type ByExtension = Vec<(String, FileUsage)>;
 type ByCategory = Vec<(Category, FileUsage)>;
 
 fn by_kind(sums: &mut AuditSummary) -> (ByExtension, ByCategory) {
-    let mut table = std::mem::take(&mut sums.extensions);
-    let (_, others) = table.clone().finish();
-    if others.files > 0 {
-        table.at(Extension::OTHER).merge(&others);
+    let (mut kept, others) = std::mem::take(&mut sums.extensions).finish();
+    match kept.iter_mut().find(|kind| kind.0 == Extension::OTHER) {
+        Some((_, usage)) => usage.merge(&others),
+        None if others.files > 0 => kept.push((Extension::OTHER, others)),
+        None => {}
     }
-    let (kept, _) = table.finish();
     let mut categories = BTreeMap::<Category, FileUsage>::new();
     let mut extensions = ByExtension::new();
     for (extension, usage) in kept {

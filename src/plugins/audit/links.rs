@@ -54,7 +54,7 @@ impl Inodes {
 
     /// Adds others.
     pub(super) fn add(&mut self, other: Self) {
-        self.count += other.count;
+        self.count = self.count.saturating_add(other.count);
         self.blocks = self.blocks.saturating_add(other.blocks);
     }
 }

@@ -321,6 +321,20 @@ fn the_text_fits_the_terminal_and_escapes_names() {
 }
 
 #[test]
+fn extensions_beyond_the_limit_are_added_up_as_other() {
+    let names = (0..summary::EXTENSIONS_MAX + 100).map(|number| format!("f.q{number}"));
+    let mut calls: Vec<Call> = names
+        .map(|name| entry("", name.as_bytes(), FileType::File, stat(1, 0)))
+        .collect();
+    let expected = audit(&calls, 1, 1 << 30, 1).extensions;
+    assert_eq!(expected.len(), summary::EXTENSIONS_MAX + 1);
+    assert_eq!(expected[0].0, "(other)");
+    assert_eq!(expected[0].1.files, 100);
+    calls.shuffle(&mut StdRng::seed_from_u64(3));
+    assert_eq!(audit(&calls, 3, 3000, 1).extensions, expected);
+}
+
+#[test]
 fn sums_near_the_limit_do_not_overflow() {
     let huge = Stat {
         blocks: u64::MAX,

@@ -3,7 +3,7 @@
 use super::bins::{self, AGE_BINS, SIZE_BINS};
 use super::cells::Cell;
 use super::findings::{Findings, Holders};
-use super::kept::Record;
+use super::kept::{KeptPath, Record};
 use super::summary::{AgeCells, FileUsage};
 use crate::plugin::ReportContext;
 use crate::plugins::format::{self, Column, Style, Table};
@@ -90,7 +90,7 @@ fn totals(page: &mut Page, findings: &Findings, context: &ReportContext) {
         }
     };
     line(
-        "without doubles",
+        "unique",
         format::bytes(bytes.unique_allocated_bytes),
         linked,
     );
@@ -240,7 +240,7 @@ fn largest(page: &mut Page, findings: &Findings) {
         table.row([
             format::bytes(file.size.0),
             format::shorten(&owner, 16),
-            format::terminal(&file.path.bytes),
+            shown(&file.path),
         ]);
     }
     let left_out = findings.largest.len().saturating_sub(10 * ROWS_MAX);
@@ -265,7 +265,7 @@ fn directories(page: &mut Page, findings: &Findings) {
             format::count(level.files),
             format::bytes(level.bytes),
             largest.map_or_else(String::new, |(entries, _)| format::count(entries)),
-            largest.map_or_else(String::new, |(_, path)| format::terminal(&path.bytes)),
+            largest.map_or_else(String::new, |(_, path)| shown(path)),
         ]);
     }
     let left_out = levels.len().saturating_sub(ROWS_MAX);
@@ -279,7 +279,7 @@ fn extremes(page: &mut Page, findings: &Findings) {
             table.row([
                 label.to_owned(),
                 format!("{} {unit}", format::count(number)),
-                format::terminal(&path.bytes),
+                shown(path),
             ]);
         }
     }
@@ -329,4 +329,10 @@ fn oddities(page: &mut Page, findings: &Findings) {
     if found {
         page.section("Links and oddities", &table, 0);
     }
+}
+
+/// A path for the terminal, with a mark where it was cut.
+fn shown(path: &KeptPath) -> String {
+    let mark = if path.cut { "…" } else { "" };
+    format::terminal(&path.bytes) + mark
 }
