@@ -2,5 +2,6 @@
 
 mod keys;
 pub mod plugin;
+pub mod plugins;
 
 pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};
