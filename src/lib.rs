@@ -1,5 +1,14 @@
 //! Hydra: a distributed, parallel file-tree walker.
 
+pub mod cli;
+pub mod exit_codes;
 pub mod plugin;
+pub mod progress;
+pub mod registry;
+pub mod report;
+pub mod serial;
+pub mod stock;
+pub mod worker;
 
+pub use cli::Hydra;
 pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};

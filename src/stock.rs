@@ -1,0 +1,13 @@
+//! The plugins that Hydra's own programs come with. The first is the default.
+
+mod standin;
+
+use crate::registry::Registry;
+
+/// Audit, and whatever else is built in.
+#[must_use]
+pub fn stock() -> Registry {
+    Registry::new()
+        .with::<standin::Audit>()
+        .with::<standin::Count>()
+}
