@@ -8,6 +8,8 @@ pub mod registry;
 pub mod report;
 pub mod serial;
 pub mod stock;
+#[cfg(test)]
+mod test_plugin;
 pub mod worker;
 
 pub use cli::Hydra;

@@ -288,7 +288,7 @@ impl<V: Visit> Walker<'_, '_, V> {
         if !wanted && !matches!(listed, FileType::Directory | FileType::Unknown) {
             return Ok(None);
         }
-        Ok(Some(entry.metadata()?))
+        entry.metadata().map(Some).map_err(|error| io_error(&error))
     }
 
     /// Counts an entry whose facts could not be read.

@@ -82,10 +82,8 @@ fn first_operand(args: &[OsString], command: &Command) -> Option<usize> {
             _ => return Some(index),
         };
         index += 1;
-        if next_is_value {
-            let plain = |next: &OsString| !next.as_bytes().starts_with(b"-");
-            index += usize::from(next_is_value && args.get(index).is_some_and(plain));
-        }
+        let value = |next: &OsString| next == "-" || !next.as_bytes().starts_with(b"-");
+        index += usize::from(next_is_value && args.get(index).is_some_and(value));
     }
     None
 }
@@ -144,6 +142,7 @@ mod tests {
             "-xE*.o audit",
             "--listen audit",
             "--listen=:1 audit",
+            "--rows - audit",
             "-- audit",
         ] {
             assert_eq!(operand(line).as_deref(), Some("audit"), "{line}");

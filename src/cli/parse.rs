@@ -210,7 +210,7 @@ fn with_plugin(general: Command, plugin: &dyn AnyPlugin) -> Result<Command, Usag
     Ok(command.about(about).long_about(None))
 }
 
-fn clash(general: &Command, plugin: &Command) -> Option<String> {
+pub(super) fn clash(general: &Command, plugin: &Command) -> Option<String> {
     for arg in plugin.get_arguments() {
         let long = arg.get_long().filter(|long| {
             let mut own = general.get_arguments().filter_map(clap::Arg::get_long);

@@ -142,7 +142,7 @@ mod tests {
         }
         let huge = "99999999999999999999d";
         assert_eq!(duration(huge), Err(ValueError::TooLarge(huge.into())));
-        assert_eq!(duration("18446744073709551615d").is_err(), true);
+        assert!(duration("18446744073709551615d").is_err());
         assert!(period("0ms").is_err());
     }
 
