@@ -13,4 +13,9 @@ mod test_plugin;
 pub mod worker;
 
 pub use cli::Hydra;
+pub use hydra_proto::reduce::ReduceError;
+pub use hydra_worker::{
+    Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit, Wants,
+};
 pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};
+pub use report::escape;
