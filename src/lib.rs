@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod exit_codes;
+pub mod keys;
 pub mod plugin;
 pub mod progress;
 pub mod registry;

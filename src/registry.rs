@@ -10,7 +10,7 @@ use hydra_proto::codec;
 use hydra_proto::job::JobSpec;
 use hydra_proto::reduce::{Merger, Reduce, ReduceError};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Words that cannot name a plugin: commands, and keys of the JSON report.
@@ -200,6 +200,49 @@ pub trait ServerReducer: Send {
     /// # Errors
     /// When what was kept outside memory cannot be read.
     fn report(self: Box<Self>, context: &ReportContext) -> Result<PluginReport, ReduceError>;
+}
+
+/// Lends `reducer` to a server, which knows no reports: what comes first is for the server, and the other
+/// makes the report when the server is done.
+#[must_use]
+pub fn lend(reducer: Box<dyn ServerReducer>) -> (Box<dyn Reduce>, Lent) {
+    let shared = Arc::new(Mutex::new(Some(reducer)));
+    (Box::new(Lent(Arc::clone(&shared))), Lent(shared))
+}
+
+/// A reducer that was lent.
+pub struct Lent(Arc<Mutex<Option<Box<dyn ServerReducer>>>>);
+
+impl Lent {
+    /// The plugin's part of the report. What is merged afterwards is lost.
+    ///
+    /// # Errors
+    /// As [`ServerReducer::report`].
+    pub fn report(self, context: &ReportContext) -> Result<PluginReport, ReduceError> {
+        let reducer = self.lock().take();
+        reducer.map_or_else(
+            || Ok(PluginReport::default()),
+            |reducer| reducer.report(context),
+        )
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn ServerReducer>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reduce for Lent {
+    fn merge(&mut self, delta: &[u8]) -> Result<(), ReduceError> {
+        match &mut *self.lock() {
+            Some(reducer) => reducer.merge(delta),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing: the server has nobody to hand it to.
+    fn take(&mut self) -> Result<Vec<u8>, ReduceError> {
+        Ok(Vec::new())
+    }
 }
 
 struct Erased<P>(PhantomData<fn() -> P>);

@@ -149,6 +149,31 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
+fn keygen_makes_keys_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    let keygen = || {
+        server()
+            .args(["keygen", "--key-dir"])
+            .arg(&keys)
+            .output()
+            .unwrap()
+    };
+    let first = keygen();
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert!(stdout(&first).contains("client.key"));
+    let mode = fs::metadata(keys.join("server.key")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = keygen();
+    assert_ne!(second.status.code(), Some(0));
+    assert!(
+        stderr(&second).contains("server.key"),
+        "{}",
+        stderr(&second)
+    );
+}
+
+#[test]
 fn serial_counts_what_find_and_du_count() {
     let tmp = tempfile::tempdir().unwrap();
     hostile_tree(tmp.path());

@@ -332,6 +332,18 @@ impl Item {
         path
     }
 
+    /// Roughly the bytes that it takes on the wire by itself.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match &*self.parcel {
+            Parcel::Dirs(dirs) => {
+                16 + dirs.names.get(self.index as usize).map_or(0, <[u8]>::len)
+                    + dirs.dir.len() / dirs.names.len().max(1)
+            }
+            other => other.size(),
+        }
+    }
+
     /// Packs items for the wire, joining neighbours of one parcel again.
     #[must_use]
     pub fn pack<'a>(items: impl IntoIterator<Item = (ItemId, &'a Self)>) -> Vec<Parcel> {

@@ -5,9 +5,11 @@
 
 pub mod codec;
 pub mod frame;
+pub mod handshake;
 pub mod ids;
 pub mod item;
 pub mod job;
+pub mod ledger;
 pub mod message;
 pub mod reduce;
 pub mod walk;

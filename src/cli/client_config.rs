@@ -5,18 +5,16 @@ use super::environment::Environment;
 use super::error::UsageError;
 use super::logging::LogConfig;
 use super::paths::absolute;
-use super::server_config::listen_text;
+use super::server_config::{CLIENT_PORT, SERVER_PORT, listen_text};
 use super::values::ValueError;
 use crate::registry::Registry;
 use crate::report::escape;
+use hydra_link::address::HostPort;
 use std::ffi::OsStr;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The port that clients listen on.
-const CLIENT_PORT: u16 = 8101;
 /// The longest name of a client, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -51,9 +49,9 @@ pub struct ClientConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Servers do.
-    Listen(SocketAddr),
-    /// The client does; as it was written, still to be read.
-    Connect(String),
+    Listen(HostPort),
+    /// The client does.
+    Connect(HostPort),
 }
 
 /// Resolves a parsed command line.
@@ -67,7 +65,12 @@ pub(super) fn resolve(
 ) -> Result<ClientConfig, UsageError> {
     let log = args.log.resolve(environment.rust_log.clone())?;
     let direction = match (args.listen, args.connect) {
-        (_, Some(host)) => Direction::Connect(host),
+        (_, Some(host)) => {
+            let parsed = HostPort::parse(&host, SERVER_PORT);
+            let option = "--connect";
+            let error = |source| UsageError::Address { option, source };
+            Direction::Connect(parsed.map_err(error)?)
+        }
         (listen, None) => Direction::Listen(listen_text(&listen.unwrap_or_default(), CLIENT_PORT)?),
     };
     let mut maps = Vec::new();

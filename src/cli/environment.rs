@@ -1,6 +1,7 @@
 //! What the program takes from its surroundings: read once, here, and handed down.
 
 use super::error::UsageError;
+use crate::keys::default_key_dir;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -28,15 +29,11 @@ impl Environment {
     #[must_use]
     pub(super) fn read() -> Self {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let config = path("XDG_CONFIG_HOME").map(PathBuf::from);
-        // The specification of that variable says to ignore relative paths.
-        let config = config.filter(|config| config.is_absolute());
-        let home = || path("HOME").map(|home| PathBuf::from(home).join(".config"));
         let host_name = nix::unistd::gethostname().ok();
         let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get());
         Self {
             cwd: std::env::current_dir().ok(),
-            key_dir: config.or_else(home).map(|config| config.join("hydra")),
+            key_dir: default_key_dir(path("XDG_CONFIG_HOME").as_deref(), path("HOME").as_deref()),
             rust_log: path("RUST_LOG").and_then(|filter| filter.into_string().ok()),
             no_color: path("NO_COLOR").is_some(),
             host_name: host_name

@@ -3,6 +3,7 @@
 use super::values::ValueError;
 use crate::registry::{PluginError, RegistryError};
 use crate::report::escape;
+use hydra_link::address::AddressError;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -72,6 +73,14 @@ pub enum UsageError {
     /// The working directory is gone, so relative paths mean nothing.
     #[error("the working directory cannot be found, so relative paths mean nothing: {0}")]
     WorkingDirectory(#[source] std::io::Error),
+    /// A host, or a list of hosts, that cannot be read.
+    #[error("{option}: {source}")]
+    Address {
+        /// The option that names it.
+        option: &'static str,
+        /// What is wrong with it.
+        source: AddressError,
+    },
     /// A value that cannot be read.
     #[error(transparent)]
     Value(#[from] ValueError),

@@ -95,20 +95,23 @@ pub(super) fn read_paths(file: &OsStr, nul: bool) -> Result<Vec<OsString>, Usage
 
 /// The lines of a text file without blank ones and comments (`#` at the front).
 pub(super) fn read_lines(option: &'static str, file: &OsStr) -> Result<Vec<String>, UsageError> {
-    let bytes = read(option, file)?;
-    let mut lines = Vec::new();
-    for (index, line) in bytes.split(|&b| b == b'\n').enumerate() {
-        let not_text = |_| UsageError::NotText {
+    let text = read_text(option, file)?;
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
+/// The text in a file. `-` is standard input.
+pub(super) fn read_text(option: &'static str, file: &OsStr) -> Result<String, UsageError> {
+    String::from_utf8(read(option, file)?).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to());
+        let lines = good.unwrap_or_default().iter().filter(|&&b| b == b'\n');
+        UsageError::NotText {
             option,
             path: shown(file),
-            line: index + 1,
-        };
-        let line = std::str::from_utf8(line).map_err(not_text)?.trim();
-        if !line.is_empty() && !line.starts_with('#') {
-            lines.push(line.to_owned());
+            line: 1 + lines.count(),
         }
-    }
-    Ok(lines)
+    })
 }
 
 fn read(option: &'static str, file: &OsStr) -> Result<Vec<u8>, UsageError> {

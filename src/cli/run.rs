@@ -5,6 +5,7 @@ use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
 use crate::exit_codes::Exit;
+use crate::keys;
 use crate::plugin::ReportContext;
 use crate::progress::{Progress, Screen, Snapshot, terminal_width};
 use crate::registry::Registry;
@@ -54,11 +55,26 @@ pub(super) fn client(name: &str, _registry: &Registry, config: ClientConfig) -> 
     Exit::Nothing
 }
 
-/// Makes keys.
+/// Makes keys, and says where they are and what to do with them.
 pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
     logging::start(&config.log, &Screen::default());
-    complain(name, &not_built("making keys"));
-    Exit::Nothing
+    let Some(dir) = config.key_dir else {
+        let text = "there is no home directory to keep keys in: say where with --key-dir";
+        complain(name, &text);
+        return Exit::Usage;
+    };
+    if let Err(error) = keys::generate(&dir) {
+        complain(name, &error);
+        return Exit::Nothing;
+    }
+    let shown = escape(dir.as_os_str().as_bytes());
+    let (server, client) = (keys::SERVER_KEY_FILE, keys::CLIENT_KEY_FILE);
+    // Who closed standard output does not want to know.
+    let _ = writeln!(
+        io::stdout(),
+        "{shown}/{server} stays on this host.\nCopy {shown}/{client} to every client's ~/.config/hydra/{client}."
+    );
+    Exit::Complete
 }
 
 /// Runs as a worker of a client.

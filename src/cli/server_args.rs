@@ -107,7 +107,7 @@ pub(super) struct TimeArgs {
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "3s")]
     pub(super) handshake_timeout: Duration,
     /// How long to wait for a client when none is left
-    #[arg(long, value_name = "TIME", value_parser = period, default_value = "1m")]
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
     pub(super) client_timeout: Duration,
     /// How often each side says that it lives
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "1s")]

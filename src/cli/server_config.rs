@@ -9,7 +9,9 @@ use super::values::listen_address;
 use crate::registry::AnyPlugin;
 use crate::report::escape;
 use clap::ArgMatches;
+use hydra_link::address::{AddressError, HostPort, parse_hostfile, parse_hosts};
 use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The port that servers listen on.
-const SERVER_PORT: u16 = 8102;
+pub(super) const SERVER_PORT: u16 = 8102;
+/// The port that clients listen on.
+pub(super) const CLIENT_PORT: u16 = 8101;
 
 /// A server's job and how to do it.
 #[derive(Clone)]
@@ -49,10 +53,10 @@ pub enum Mode {
 pub struct Clients {
     /// Workers of the client in this process; none if only other hosts walk.
     pub embedded_workers: Option<u32>,
-    /// Clients to dial, as they were written: lists and ranges are still to be read.
-    pub hosts: Vec<String>,
+    /// Clients to dial, each once.
+    pub hosts: Vec<HostPort>,
     /// Where clients may dial in.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<HostPort>,
     /// How many clients must be connected before work begins.
     pub min_clients: u32,
     /// How long to try to reach clients.
@@ -233,20 +237,12 @@ fn clients(
     times: &TimeArgs,
     environment: &Environment,
 ) -> Result<Clients, UsageError> {
-    let mut hosts = args.clients;
-    for file in &args.hostfile {
-        hosts.extend(paths::read_lines("--hostfile", file)?);
-    }
-    let asked = !args.hostfile.is_empty() || !hosts.is_empty();
-    if asked && hosts.iter().all(|host| host.trim().is_empty()) {
-        let text = "no client is named: the lists of --clients and --hostfile are empty";
-        return Err(UsageError::Options(text.to_owned()));
-    }
+    let hosts = hosts(&args)?;
     let listen = args
         .listen
         .map(|text| listen_text(&text, SERVER_PORT))
         .transpose()?;
-    let network = asked || listen.is_some();
+    let network = !hosts.is_empty() || listen.is_some();
     if args.min_clients.is_some() && !network {
         let text = "--min-clients counts other hosts: add --listen or --clients";
         return Err(UsageError::Options(text.to_owned()));
@@ -269,12 +265,35 @@ fn clients(
     })
 }
 
-/// The value of `--listen`, which is empty where none was written.
-pub(super) fn listen_text(text: &str, port: u16) -> Result<SocketAddr, UsageError> {
-    match text {
-        "" => Ok(SocketAddr::from(([0, 0, 0, 0], port))),
-        text => Ok(listen_address(text, port)?),
+/// The clients to dial, in the order in which they were named.
+fn hosts(args: &HostArgs) -> Result<Vec<HostPort>, UsageError> {
+    let mut hosts = Vec::new();
+    let mut seen = HashSet::new();
+    let mut add = |option, parsed: Result<Vec<HostPort>, AddressError>| {
+        let parsed = parsed.map_err(|source| UsageError::Address { option, source })?;
+        hosts.extend(parsed.into_iter().filter(|host| seen.insert(host.clone())));
+        Ok::<_, UsageError>(())
+    };
+    for list in &args.clients {
+        add("--clients", parse_hosts(list, CLIENT_PORT))?;
     }
+    for file in &args.hostfile {
+        let text = paths::read_text("--hostfile", file)?;
+        add("--hostfile", parse_hostfile(&text, CLIENT_PORT))?;
+    }
+    Ok(hosts)
+}
+
+/// The value of `--listen`, which is empty where none was written.
+pub(super) fn listen_text(text: &str, port: u16) -> Result<HostPort, UsageError> {
+    let address = match text {
+        "" => SocketAddr::from(([0, 0, 0, 0], port)),
+        text => listen_address(text, port)?,
+    };
+    Ok(HostPort {
+        host: address.ip().to_string(),
+        port: address.port(),
+    })
 }
 
 fn output(args: OutputArgs, environment: &Environment) -> Result<Output, UsageError> {

@@ -1,6 +1,7 @@
 use super::parse::{Program, Request, Roles};
 use super::*;
 use crate::test_plugin::{ActingProbe, Probe, ProbeOptions};
+use hydra_link::address::HostPort;
 use hydra_proto::job::Timing;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
@@ -58,6 +59,13 @@ fn refusal(roles: Roles, line: &str) -> String {
     }
 }
 
+fn host(name: &str, port: u16) -> HostPort {
+    HostPort {
+        host: name.to_owned(),
+        port,
+    }
+}
+
 fn roots(config: &ServerConfig) -> Vec<String> {
     let roots = config.job.roots.iter();
     roots
@@ -73,7 +81,7 @@ fn options(config: &ServerConfig) -> ProbeOptions {
 fn every_option_of_the_server_reaches_the_configuration() {
     let config = server(
         "-x -E *.o -E build/ --enter-snapshots --enter-pseudo --lazy-stat --trust-roots --clients a,b \
-         --clients node[3-6] --listen=127.0.0.1 --min-clients 2 --workers 7 --wait --key-dir /k \
+         --clients node[3-4] --clients a --listen=127.0.0.1 --min-clients 2 --workers 7 --wait --key-dir /k \
          --forward-logs --connect-timeout 11s --handshake-timeout 4s --client-timeout 2m --beat 2s \
          --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --json --rows out \
          --log-level debug probe --older 5d data",
@@ -98,8 +106,10 @@ fn every_option_of_the_server_reaches_the_configuration() {
         config.mode,
         Mode::Clients(Clients {
             embedded_workers: Some(7),
-            hosts: vec!["a,b".into(), "node[3-6]".into()],
-            listen: Some(([127, 0, 0, 1], 8102).into()),
+            hosts: ["a", "b", "node3", "node4"]
+                .map(|name| host(name, 8101))
+                .to_vec(),
+            listen: Some(host("127.0.0.1", 8102)),
             min_clients: 2,
             connect_timeout: seconds(11),
             handshake_timeout: seconds(4),
@@ -183,7 +193,7 @@ fn listen_on_the_server_takes_no_path_for_an_address() {
     let config = server("--listen probe /data");
     assert_eq!(roots(&config), ["/data"]);
     let clients = clients("--listen /data");
-    assert_eq!(clients.listen, Some(([0, 0, 0, 0], 8102).into()));
+    assert_eq!(clients.listen, Some(host("0.0.0.0", 8102)));
     assert_eq!(clients.embedded_workers, None, "only others walk");
 }
 
@@ -216,7 +226,9 @@ fn wrong_usage_is_told_in_one_sentence() {
         ("--lease 20s /x", "--lease (20s) must be shorter"),
         ("--json --rows - /x", "both want standard output"),
         ("--min-clients 2 /x", "--listen or --clients"),
-        ("--clients= /x", "no client is named"),
+        ("--clients= /x", "--clients: "),
+        ("--clients a[3-1] /x", "--clients: "),
+        ("--clients a:99999 /x", "port"),
         ("--listen=host:1 /x", "'host:1' is not an address"),
         ("--log-level hydra=loud /x", "the log level 'hydra=loud'"),
         ("--older 2y /x", "probe: nothing is older"),
@@ -241,7 +253,7 @@ fn every_option_of_the_client_reaches_the_configuration() {
     assert_eq!(
         config,
         ClientConfig {
-            direction: Direction::Connect("host:9".into()),
+            direction: Direction::Connect(host("host", 9)),
             once: true,
             workers: 5,
             name: "me".into(),
@@ -270,7 +282,7 @@ fn the_client_takes_an_address_in_both_forms() {
         ("--listen=[::1]", "[::1]:8101"),
         ("--listen --once", "0.0.0.0:8101"),
     ] {
-        let expected = Direction::Listen(address.parse().unwrap());
+        let expected = Direction::Listen(HostPort::parse(address, 1).unwrap());
         assert_eq!(client(line).direction, expected, "{line}");
     }
     assert_eq!(
@@ -283,6 +295,7 @@ fn the_client_takes_an_address_in_both_forms() {
 fn wrong_usage_of_the_client_is_told_too() {
     for (line, part) in [
         ("", "--listen"),
+        ("--connect a:b:c", "--connect: "),
         ("--listen --connect x", "cannot be used with"),
         ("--listen --map /a", "'/a' is not a mapping"),
         ("--listen --map a=/b", "'a=/b' is not a mapping"),

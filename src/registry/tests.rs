@@ -58,7 +58,7 @@ fn deltas_reach_the_report_through_both_levels() {
     let mut client = plugin.merger();
     client.merge(&delta("a")).unwrap();
     client.merge(&delta("b")).unwrap();
-    let mut server = plugin.reducer(&read("").unwrap()).unwrap();
+    let (mut server, lent) = lend(plugin.reducer(&read("").unwrap()).unwrap());
     server.merge(&client.take().unwrap()).unwrap();
     server.merge(&client.take().unwrap()).unwrap();
     server.merge(&delta("c")).unwrap();
@@ -68,7 +68,7 @@ fn deltas_reach_the_report_through_both_levels() {
         color: false,
         walk: Default::default(),
     };
-    let report = server.report(&context).unwrap();
+    let report = lent.report(&context).unwrap();
     assert_eq!(report.json, serde_json::json!(["a", "b", "c"]));
 }
 

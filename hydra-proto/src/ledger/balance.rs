@@ -1,0 +1,213 @@
+//! Who gets work, and who is asked to give some back. Policy: nothing here can lose or double an item.
+//!
+//! The pool goes to hungry children at once, nearest to the root first, each getting its share by the number
+//! of its workers. When the pool cannot feed them all, the richest children are asked to shed. A child that
+//! has nothing to give keeps the request until it has; so nobody is asked twice, and nothing is polled.
+
+use super::parent::{Action, Parent};
+use super::session::Session;
+use crate::ids::{ChildId, IdRange, ItemId};
+use crate::message::{Down, Shed};
+use std::collections::BTreeSet;
+
+/// The most items in one grant.
+const GRANT_ITEMS_MAX: u64 = 4096;
+/// A grant that has this many bytes takes no more items.
+const GRANT_BYTES_MAX: usize = 1 << 20;
+/// A child with fewer items than this has nothing that it could give.
+const HELD_MIN: u64 = 2;
+
+/// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
+/// nothing while everybody is busy.
+#[derive(Debug, Default)]
+pub(super) struct Balance {
+    hungry: BTreeSet<ChildId>,
+    /// Busy children that are not asked yet, by what they hold.
+    rich: BTreeSet<(u64, ChildId)>,
+    /// Rich children that were asked and have not answered.
+    asked: BTreeSet<ChildId>,
+    /// Workers of all children that may be granted something.
+    weight: u64,
+}
+
+/// Where a child stands in [`Balance`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    hungry: bool,
+    rich: Option<u64>,
+    asked: bool,
+    weight: u64,
+}
+
+impl Balance {
+    fn remove(&mut self, child: ChildId, standing: Standing) {
+        self.weight -= standing.weight;
+        if standing.hungry {
+            self.hungry.remove(&child);
+        }
+        if let Some(held) = standing.rich {
+            self.rich.remove(&(held, child));
+        }
+        if standing.asked {
+            self.asked.remove(&child);
+        }
+    }
+
+    fn insert(&mut self, child: ChildId, standing: Standing) {
+        self.weight += standing.weight;
+        if standing.hungry {
+            self.hungry.insert(child);
+        }
+        if let Some(held) = standing.rich {
+            self.rich.insert((held, child));
+        }
+        if standing.asked {
+            self.asked.insert(child);
+        }
+    }
+}
+
+fn standing(session: &Session, owned: u64) -> Standing {
+    if !session.is_served() {
+        return Standing::default();
+    }
+    let hungry = session.hungry || owned == 0;
+    let held = session.load.held.max(u64::from(owned > 0));
+    let busy = !hungry && !session.careful;
+    Standing {
+        hungry,
+        rich: (busy && session.shed.is_none()).then_some(held),
+        asked: busy && session.shed.is_some() && held >= HELD_MIN,
+        weight: session.weight,
+    }
+}
+
+impl Parent {
+    /// Takes note of what has changed about a child.
+    pub(super) fn index(&mut self, child: ChildId) {
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return;
+        };
+        let now = standing(session, self.table.owned(child));
+        if now != session.standing {
+            self.balance.remove(child, session.standing);
+            self.balance.insert(child, now);
+            session.standing = now;
+        }
+    }
+
+    /// Forgets a child that is gone.
+    pub(super) fn unindex(&mut self, session: &Session) {
+        self.balance.remove(session.child, session.standing);
+    }
+
+    /// Feeds the hungry, and asks the rich if that was not enough.
+    pub(super) fn rebalance(&mut self) {
+        if self.balance.hungry.is_empty() || self.is_stopped() {
+            return;
+        }
+        self.feed();
+        self.ask();
+    }
+
+    fn feed(&mut self) {
+        let hungry: Vec<ChildId> = self.balance.hungry.iter().copied().collect();
+        for child in hungry {
+            if self.table.pool_len() == 0 {
+                return;
+            }
+            let (items, careful) = match self.pick(child) {
+                items if items.is_empty() => (self.pick_suspect(child), true),
+                items => (items, false),
+            };
+            if !items.is_empty() {
+                self.grant(child, &items, IdRange::default(), careful);
+            }
+        }
+    }
+
+    /// A hungry child's share of the pool.
+    fn pick(&self, child: ChildId) -> Vec<ItemId> {
+        let Some(session) = self.sessions.get(&child).filter(|session| !session.careful) else {
+            return Vec::new();
+        };
+        let share = (self.table.pool_len() * session.weight).div_ceil(self.balance.weight.max(1));
+        let most = share.clamp(1, GRANT_ITEMS_MAX) as usize;
+        let mut bytes = 0;
+        let fits = |id: &ItemId| {
+            let fits = bytes < GRANT_BYTES_MAX;
+            bytes += self.table.get(*id).map_or(0, |entry| entry.item.size());
+            fits
+        };
+        let allowed = |id: &ItemId| self.may_grant(session, *id) && !self.suspects.is_confined(*id);
+        self.table
+            .pool()
+            .filter(allowed)
+            .take(most)
+            .take_while(fits)
+            .collect()
+    }
+
+    /// One suspect, for a child that has nothing else to do.
+    fn pick_suspect(&self, child: ChildId) -> Vec<ItemId> {
+        let Some(session) = self.sessions.get(&child) else {
+            return Vec::new();
+        };
+        if self.table.owned(child) > 0 {
+            return Vec::new();
+        }
+        let in_pool = |id: &ItemId| self.table.is_in_pool(*id) && self.may_grant(session, *id);
+        self.suspects.confined().find(in_pool).into_iter().collect()
+    }
+
+    fn may_grant(&self, session: &Session, id: ItemId) -> bool {
+        let root = self.table.get(id).map(|entry| entry.item.root().0 as usize);
+        let serves = session.serves.as_ref();
+        root.is_some_and(|root| serves.is_some_and(|serves| serves.get(root) == Some(&true)))
+    }
+
+    fn ask(&mut self) {
+        let hungry = self.balance.hungry.len();
+        let need = hungry.saturating_sub(self.balance.asked.len());
+        let richest = self.balance.rich.iter().rev().take(need);
+        let asked: Vec<ChildId> = richest.map(|&(_, child)| child).collect();
+        let each = hungry.div_ceil(asked.len().max(1));
+        for child in asked {
+            self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// Asks a child to give some of what it holds.
+    fn ask_one(&mut self, child: ChildId, hungry: u32) {
+        let id = self.next_shed;
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return;
+        };
+        let Some(conn) = session.conn() else {
+            return;
+        };
+        self.next_shed += 1;
+        session.shed = Some(id);
+        let message = Down::Shed(Shed { id, hungry });
+        self.actions.push_back(Action::Send { conn, message });
+        self.index(child);
+    }
+
+    /// Asks the richest child, because this parent's own parent wants work back.
+    pub(super) fn ask_for_parent(&mut self, hungry: u32) {
+        let richest = self.balance.rich.iter().next_back().copied();
+        if let Some((_, child)) = richest {
+            self.ask_one(child, hungry);
+        }
+    }
+
+    /// Whether a child that has something to give was asked for it.
+    pub(super) fn has_asked(&self) -> bool {
+        !self.balance.asked.is_empty()
+    }
+
+    /// Whether some child is about to run dry.
+    pub(super) fn has_hungry(&self) -> bool {
+        !self.balance.hungry.is_empty()
+    }
+}

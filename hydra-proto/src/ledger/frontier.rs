@@ -1,0 +1,529 @@
+//! A worker's ledger: its depth-first deque, and the item in hand.
+//!
+//! ```text
+//!   front (tail of the work, near the root)                          back (where the walk is)
+//!   ┌──────────────┬──────────────┬─────────────┬───────────────┐
+//!   │ a/ {b c d e} │ a/f/ {g h}   │ a/f/i/ {j}  │ a/f/i/k/ {l m}│ ──pop──► in hand
+//!   └──────────────┴──────────────┴─────────────┴───────────────┘ ◄─push── what it finds
+//!     ◄─give        ── recorded ──┘└── unrecorded: no id yet ───┘
+//! ```
+//!
+//! Depth first, because a breadth-first frontier of a wide tree does not fit into memory. What moves to others
+//! is taken from the front: close to the root, and so large. Items get their ids when a commit is cut; what is
+//! found and finished between two commits never has one. Grants go to the front, so that the recorded
+//! batches always lie before the unrecorded ones.
+
+use crate::ids::{IdRange, ItemId, RootId, join_ids};
+use crate::item::{After, Dirs, Listing, NameList, Names, PARCEL_NAMES_MAX, Parcel, Rest};
+use crate::message::{Delta, Failure, Grant, Load, Shed};
+use std::collections::VecDeque;
+
+/// A directory that items are in, as the worker holds it. Cheap to clone.
+pub trait Place: Clone {
+    /// The directory at this path below this root.
+    fn at(root: RootId, path: &[u8]) -> Self;
+    /// The root that it lies under.
+    fn root(&self) -> RootId;
+    /// Appends its path below the root.
+    fn write_path(&self, out: &mut Vec<u8>);
+}
+
+/// What ties a piece of work to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its id, if the parent knows it.
+    pub id: Option<ItemId>,
+    /// The item on record that it stems from: itself, or the one in which it was found.
+    pub origin: ItemId,
+    /// Commit each step, and cut it into pieces.
+    pub careful: bool,
+}
+
+/// A piece of work, taken in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work<P> {
+    /// Walk the directory `name` in `parent`; an empty name stands for `parent` itself.
+    Dir {
+        /// Where it is.
+        parent: P,
+        /// Its name.
+        name: Vec<u8>,
+    },
+    /// Handle these entries of `dir`.
+    Names {
+        /// Where they are.
+        dir: P,
+        /// The visit that they are part of.
+        visit: Option<ItemId>,
+        /// Their names.
+        names: NameList,
+        /// Their types, one byte a name.
+        types: Vec<u8>,
+    },
+    /// Read on in `dir`.
+    Rest {
+        /// The directory.
+        dir: P,
+        /// The visit that this is part of.
+        visit: Option<ItemId>,
+        /// What was read already.
+        read: Listing,
+    },
+    /// All entries of `dir` are handled.
+    After {
+        /// The directory.
+        dir: P,
+        /// The visit that this ends.
+        visit: ItemId,
+    },
+}
+
+/// Items with one parent directory.
+#[derive(Debug)]
+struct Batch<P> {
+    /// The id of the first of them, if they are on record.
+    first: Option<ItemId>,
+    origin: ItemId,
+    careful: bool,
+    work: Pending<P>,
+}
+
+#[derive(Debug)]
+enum Pending<P> {
+    /// The names from `from` on; those before it were given away.
+    Dirs {
+        parent: P,
+        names: NameList,
+        from: usize,
+    },
+    One(Work<P>),
+}
+
+impl<P> Batch<P> {
+    fn len(&self) -> usize {
+        match &self.work {
+            Pending::Dirs { names, from, .. } => names.len() - from,
+            Pending::One(_) => 1,
+        }
+    }
+}
+
+/// What a commit says, before its session stamps it.
+#[derive(Debug, Default, PartialEq)]
+pub struct Cut {
+    /// Items that are finished.
+    pub done: Vec<IdRange>,
+    /// Items that are new.
+    pub new: Vec<Parcel>,
+    /// Items that go back.
+    pub give: Vec<IdRange>,
+    /// Items that cannot be finished.
+    pub failed: Vec<Failure>,
+    /// What was found.
+    pub result: Option<Delta>,
+    /// What is left.
+    pub load: Load,
+    /// The shed that this answers.
+    pub answers: Option<u64>,
+}
+
+/// The ledger of a worker.
+#[derive(Debug)]
+pub struct Frontier<P> {
+    batches: VecDeque<Batch<P>>,
+    /// How many batches at the front are on record.
+    recorded: usize,
+    held: u64,
+    hand: Option<Key>,
+    done: Vec<ItemId>,
+    failed: Vec<Failure>,
+    ids: VecDeque<IdRange>,
+    shed: Option<Shed>,
+    /// The part in hand can be split further, though the deque holds nothing of it yet.
+    splittable: bool,
+}
+
+impl<P: Place> Frontier<P> {
+    /// An empty frontier whose new items get ids from `ids`.
+    #[must_use]
+    pub fn new(ids: IdRange) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            recorded: 0,
+            held: 0,
+            hand: None,
+            done: Vec::new(),
+            failed: Vec::new(),
+            ids: VecDeque::from([ids]),
+            shed: None,
+            splittable: false,
+        }
+    }
+
+    /// Takes what the parent grants.
+    pub fn accept(&mut self, grant: Grant) {
+        if !grant.ids.is_empty() {
+            self.ids.push_back(grant.ids);
+        }
+        for parcel in grant.items {
+            let batch = Batch {
+                first: Some(ItemId(parcel.ids().start)),
+                origin: ItemId(parcel.ids().start),
+                careful: grant.careful,
+                work: unpack(parcel),
+            };
+            self.held += batch.len() as u64;
+            self.batches.push_front(batch);
+            self.recorded += 1;
+        }
+    }
+
+    /// Takes the next piece of work in hand. What was in hand must be finished.
+    pub fn pop(&mut self) -> Option<(Key, Work<P>)> {
+        debug_assert!(self.hand.is_none());
+        let batch = self.batches.back_mut()?;
+        let index = batch.len() as u64 - 1;
+        let (id, work) = match &mut batch.work {
+            Pending::Dirs {
+                parent,
+                names,
+                from,
+            } => {
+                let id = batch
+                    .first
+                    .map(|first| ItemId(first.0 + *from as u64 + index));
+                let name = names.get(names.len() - 1).unwrap_or_default().to_vec();
+                let parent = parent.clone();
+                names.pop();
+                (id, Work::Dir { parent, name })
+            }
+            Pending::One(work) => (batch.first, work.clone()),
+        };
+        let key = Key {
+            id,
+            origin: id.unwrap_or(batch.origin),
+            careful: batch.careful,
+        };
+        if index == 0 {
+            self.batches.pop_back();
+            self.recorded = self.recorded.min(self.batches.len());
+        }
+        self.held -= 1;
+        self.hand = Some(key);
+        Some((key, work))
+    }
+
+    /// The piece in hand is finished, or replaced by what was pushed since.
+    pub fn finish(&mut self) {
+        self.splittable = false;
+        if let Some(Key { id: Some(id), .. }) = self.hand.take() {
+            self.done.push(id);
+        }
+    }
+
+    /// The piece in hand cannot be finished. Only a piece on record can be said to have failed.
+    pub fn fail(&mut self, reason: String) {
+        self.splittable = false;
+        if let Some(Key { id: Some(id), .. }) = self.hand.take() {
+            self.failed.push(Failure { id, reason });
+        }
+    }
+
+    /// Adds directories found in the piece in hand.
+    pub fn push_dirs(&mut self, parent: &P, names: NameList) {
+        if names.len() <= PARCEL_NAMES_MAX {
+            self.push_batch(parent, names);
+            return;
+        }
+        let mut part = NameList::default();
+        for name in names.iter() {
+            part.push(name);
+            if part.len() == PARCEL_NAMES_MAX {
+                self.push_batch(parent, std::mem::take(&mut part));
+            }
+        }
+        self.push_batch(parent, part);
+    }
+
+    fn push_batch(&mut self, parent: &P, names: NameList) {
+        if !names.is_empty() {
+            let parent = parent.clone();
+            self.push_pending(Pending::Dirs {
+                parent,
+                names,
+                from: 0,
+            });
+        }
+    }
+
+    /// Adds a part of the piece in hand. The end of a directory goes in before its parts.
+    pub fn push(&mut self, work: Work<P>) {
+        self.push_pending(Pending::One(work));
+    }
+
+    fn push_pending(&mut self, work: Pending<P>) {
+        let (origin, careful) = self
+            .hand
+            .map_or((ItemId(0), false), |key| (key.origin, key.careful));
+        let batch = Batch {
+            first: None,
+            origin,
+            careful,
+            work,
+        };
+        self.held += batch.len() as u64;
+        self.batches.push_back(batch);
+    }
+
+    /// Says whether the piece in hand could be split further if somebody were hungry.
+    pub fn set_splittable(&mut self, splittable: bool) {
+        self.splittable = splittable;
+    }
+
+    /// An id for the visit of a directory that is about to be split.
+    pub fn take_id(&mut self) -> Option<ItemId> {
+        self.take_ids(1).map(|range| ItemId(range.start))
+    }
+
+    fn take_ids(&mut self, count: u64) -> Option<IdRange> {
+        while self.ids.len() > 1 && self.ids.front().is_some_and(|range| range.len() < count) {
+            self.ids.pop_front();
+        }
+        self.ids.front_mut()?.take(count)
+    }
+
+    /// How much there is to do.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            held: self.held + u64::from(self.splittable),
+            hungry: self.held == 0 && !self.splittable,
+            busy: u32::from(self.hand.is_some()),
+        }
+    }
+
+    /// Items in the deque.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Whether nothing is left, in the deque or in hand.
+    #[must_use]
+    pub fn is_dry(&self) -> bool {
+        self.held == 0 && self.hand.is_none()
+    }
+
+    /// Whether there is anything that a commit would say.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.done.is_empty() || !self.failed.is_empty() || self.recorded < self.batches.len()
+    }
+
+    /// The parent asks for work. Kept until there is something to give, or nothing at all.
+    pub fn ask(&mut self, shed: Shed) {
+        self.shed = Some(shed);
+    }
+
+    /// The request that waits for an answer.
+    #[must_use]
+    pub fn asked(&self) -> Option<Shed> {
+        self.shed
+    }
+
+    /// Whether a commit cut now could give something away.
+    #[must_use]
+    pub fn could_give(&self) -> bool {
+        self.shed.is_some() && self.held > 1
+    }
+
+    /// Cuts a commit: everything that changed since the last one, and what is given away. `None` while
+    /// something is in hand, or when the ids are used up.
+    pub fn cut(&mut self, result: Option<Delta>) -> Option<Cut> {
+        let unrecorded: u64 = self
+            .batches
+            .iter()
+            .skip(self.recorded)
+            .map(|b| b.len() as u64)
+            .sum();
+        if self.hand.is_some() || !self.has_ids(unrecorded) {
+            return None;
+        }
+        let new = self.record();
+        let give = self.answer();
+        let answers = match give.is_empty() && self.held > 0 {
+            true => None,
+            false => self.shed.take().map(|shed| shed.id),
+        };
+        Some(Cut {
+            done: join_ids(std::mem::take(&mut self.done)),
+            new,
+            give,
+            failed: std::mem::take(&mut self.failed),
+            result,
+            load: self.load(),
+            answers,
+        })
+    }
+
+    /// Whether ids for this many items are at hand, in one range.
+    fn has_ids(&self, count: u64) -> bool {
+        self.ids.iter().any(|range| range.len() >= count)
+    }
+
+    /// Gives items that are on record already: possible at any moment, whatever is in hand.
+    pub fn give(&mut self) -> Option<Cut> {
+        let give = self.answer();
+        if give.is_empty() {
+            return None;
+        }
+        Some(Cut {
+            give,
+            load: self.load(),
+            answers: self.shed.take().map(|shed| shed.id),
+            ..Cut::default()
+        })
+    }
+
+    /// Gives ids to all batches that have none.
+    fn record(&mut self) -> Vec<Parcel> {
+        let mut new = Vec::new();
+        for index in self.recorded..self.batches.len() {
+            let count = self
+                .batches
+                .get(index)
+                .map_or(0, |batch| batch.len() as u64);
+            let Some(range) = self.take_ids(count) else {
+                break;
+            };
+            if let Some(batch) = self.batches.get_mut(index) {
+                batch.first = Some(ItemId(range.start));
+                new.push(pack(&batch.work, ItemId(range.start)));
+            }
+            self.recorded = index + 1;
+        }
+        new
+    }
+
+    /// Takes from the front, on record, what the waiting request asks for.
+    fn answer(&mut self) -> Vec<IdRange> {
+        let Some(shed) = self.shed else {
+            return Vec::new();
+        };
+        let hungry = u64::from(shed.hungry.max(1));
+        let keep = u64::from(self.hand.is_none());
+        let share = (u128::from(self.held) * u128::from(hungry) / u128::from(hungry + 1)) as u64;
+        let mut left = share.max(1).min(self.held.saturating_sub(keep));
+        let mut given = Vec::new();
+        while left > 0 && self.recorded > 0 {
+            let Some(batch) = self.batches.front_mut() else {
+                break;
+            };
+            let (Some(first), count) = (batch.first, left.min(batch.len() as u64)) else {
+                break;
+            };
+            let whole = count == batch.len() as u64;
+            let start = match &mut batch.work {
+                Pending::Dirs { from, .. } => {
+                    let start = first.0 + *from as u64;
+                    *from += count as usize;
+                    start
+                }
+                Pending::One(_) => first.0,
+            };
+            given.push(IdRange {
+                start,
+                end: start + count,
+            });
+            left -= count;
+            self.held -= count;
+            if whole {
+                self.batches.pop_front();
+                self.recorded -= 1;
+            }
+        }
+        given
+    }
+}
+
+fn unpack<P: Place>(parcel: Parcel) -> Pending<P> {
+    let place = P::at(parcel.root(), parcel.dir());
+    match parcel {
+        Parcel::Dirs(dirs) => Pending::Dirs {
+            parent: place,
+            names: dirs.names,
+            from: 0,
+        },
+        Parcel::Names(names) => Pending::One(Work::Names {
+            dir: place,
+            visit: names.visit,
+            names: names.names,
+            types: names.types,
+        }),
+        Parcel::Rest(rest) => Pending::One(Work::Rest {
+            dir: place,
+            visit: rest.visit,
+            read: rest.read,
+        }),
+        Parcel::After(after) => Pending::One(Work::After {
+            dir: place,
+            visit: after.visit,
+        }),
+    }
+}
+
+fn path_of<P: Place>(place: &P) -> Vec<u8> {
+    let mut path = Vec::new();
+    place.write_path(&mut path);
+    path
+}
+
+fn pack<P: Place>(work: &Pending<P>, first: ItemId) -> Parcel {
+    match work {
+        Pending::Dirs {
+            parent,
+            names,
+            from,
+        } => Parcel::Dirs(Dirs {
+            first,
+            root: parent.root(),
+            dir: path_of(parent),
+            names: match from {
+                0 => names.clone(),
+                _ => names.iter().skip(*from).collect(),
+            },
+        }),
+        Pending::One(Work::Dir { parent, name }) => Parcel::Dirs(Dirs {
+            first,
+            root: parent.root(),
+            dir: path_of(parent),
+            names: NameList::from_iter([name.as_slice()]),
+        }),
+        Pending::One(Work::Names {
+            dir,
+            visit,
+            names,
+            types,
+        }) => Parcel::Names(Names {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+            names: names.clone(),
+            types: types.clone(),
+        }),
+        Pending::One(Work::Rest { dir, visit, read }) => Parcel::Rest(Rest {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+            read: *read,
+        }),
+        Pending::One(Work::After { dir, visit }) => Parcel::After(After {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+        }),
+    }
+}

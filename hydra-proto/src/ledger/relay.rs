@@ -1,0 +1,452 @@
+//! A client's ledger: child of the server and parent of its workers at once.
+//!
+//! Because every change passes the client, its state is a consistent cut at every instant. What goes up is
+//! the difference between that state and what the server has on record:
+//!
+//! ```text
+//!   on record and gone here        → done
+//!   open here and not on record    → new
+//!   set aside here                 → failed
+//! ```
+
+use super::Time;
+use super::frontier::Cut;
+use super::parent::{Action, Parent, ParentConfig};
+use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
+use crate::ids::{ConnId, IdRange, ItemId, join_ids};
+use crate::item::{Item, Parcel};
+use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
+use std::fmt;
+
+/// Ids that a worker's session gets at a time.
+const WORKER_IDS: u64 = 1 << 24;
+/// The most items that one answer to a shed gives.
+const GIVE_ITEMS_MAX: u64 = 16_384;
+
+/// What a relay is made with.
+pub struct RelayConfig {
+    /// The client's side of its session with the server.
+    pub uplink: UplinkConfig,
+    /// Makes the secrets of the workers' sessions.
+    pub secrets: fn() -> [u8; 16],
+}
+
+impl fmt::Debug for RelayConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RelayConfig")
+            .field("uplink", &self.uplink)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the shell around a relay has to do.
+#[derive(Debug)]
+pub enum RelayAction {
+    /// A job begins: look at the roots, start workers, and answer with [`Relay::ready`].
+    Begin(Box<Welcome>),
+    /// The job is over here: stop the workers and forget what they found. With the server's reason, if that
+    /// was no ordinary end.
+    End(Option<Refusal>),
+    /// The connection to the server is unusable: close it.
+    DropServer(ConnId),
+    /// The connection to the server is lost: the session waits for another one.
+    ServerLost,
+    /// The session with the server goes on.
+    ServerBack,
+    /// To or about a worker.
+    Worker(Action),
+}
+
+/// The ledger of a client.
+#[derive(Debug)]
+pub struct Relay {
+    config: RelayConfig,
+    uplink: Uplink,
+    parent: Option<Parent>,
+    /// Items on the server's record that are finished.
+    done: Vec<ItemId>,
+    /// Items that workers found since the last commit; some are finished meanwhile.
+    fresh: Vec<ItemId>,
+    shed: Option<Shed>,
+    /// Results that the shell has added up and not yet sent.
+    unsent: bool,
+    next_commit: Time,
+    commit_interval: Time,
+    told_hungry: bool,
+    paused: bool,
+}
+
+impl Relay {
+    /// A client without a job.
+    #[must_use]
+    pub fn new(config: RelayConfig) -> Self {
+        let uplink = Uplink::new(config.uplink.clone());
+        Self {
+            config,
+            uplink,
+            parent: None,
+            done: Vec::new(),
+            fresh: Vec::new(),
+            shed: None,
+            unsent: false,
+            next_commit: Time::ZERO,
+            commit_interval: Time::ZERO,
+            told_hungry: false,
+            paused: false,
+        }
+    }
+
+    /// The session with the server.
+    #[must_use]
+    pub fn uplink(&self) -> &Uplink {
+        &self.uplink
+    }
+
+    /// The ledger over the workers, while there is a job.
+    #[must_use]
+    pub fn workers(&self) -> Option<&Parent> {
+        self.parent.as_ref()
+    }
+
+    /// A connection to the server is open.
+    pub fn server_connected(&mut self, now: Time, conn: ConnId) {
+        self.uplink.connected(now, conn);
+    }
+
+    /// The server's message has come.
+    pub fn server_message(&mut self, now: Time, conn: ConnId, message: Down) {
+        self.uplink.handle(now, conn, message);
+    }
+
+    /// The connection to the server is gone.
+    pub fn server_closed(&mut self, now: Time, conn: ConnId) {
+        self.uplink.closed(now, conn);
+    }
+
+    /// Says what this host sees of the roots.
+    pub fn ready(&mut self, roots: Vec<RootView>) {
+        let epoch = self.uplink.epoch();
+        self.uplink.send(Up::Ready(Ready { epoch, roots }));
+    }
+
+    /// Sends lines of workers' logs to the server.
+    pub fn log(&mut self, message: Up) {
+        self.uplink.send(message);
+    }
+
+    /// This client cannot go on.
+    pub fn leave(&mut self, reason: String) {
+        self.uplink.send(Up::Leave(reason));
+    }
+
+    /// A worker's message has come.
+    pub fn worker_message(&mut self, now: Time, conn: ConnId, message: Up) {
+        if let Some(parent) = &mut self.parent {
+            parent.handle(now, conn, message);
+        }
+    }
+
+    /// A worker is gone, with this item in hand.
+    pub fn worker_died(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
+        if let Some(parent) = &mut self.parent {
+            parent.died(now, conn, in_hand, reason);
+        }
+    }
+
+    /// Looks at the timers.
+    pub fn tick(&mut self, now: Time) {
+        let load = self.load();
+        self.uplink.tick(now, load);
+        if let Some(parent) = &mut self.parent {
+            parent.limit_lease(self.uplink.acts_until());
+            parent.tick(now);
+        }
+    }
+
+    /// When [`Relay::tick`] or [`Relay::wants_cut`] has something to do next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let cut = (self.uplink.is_open() && self.has_news()).then_some(self.next_commit);
+        let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
+        [self.uplink.poll_timeout(), workers, cut]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next message to the server.
+    #[must_use]
+    pub fn poll_server(&mut self) -> Option<Up> {
+        self.uplink.poll_send()
+    }
+
+    /// The next thing to do.
+    #[must_use]
+    pub fn poll_action(&mut self, now: Time) -> Option<RelayAction> {
+        while let Some(event) = self.uplink.poll_event() {
+            if let Some(action) = self.uplink_event(now, event) {
+                return Some(action);
+            }
+        }
+        let action = self.parent.as_mut()?.poll_action()?;
+        self.note(&action);
+        Some(RelayAction::Worker(action))
+    }
+
+    fn uplink_event(&mut self, now: Time, event: UplinkEvent) -> Option<RelayAction> {
+        match event {
+            UplinkEvent::Started(welcome) => return Some(self.begin(now, welcome)),
+            UplinkEvent::Resumed => {
+                self.shed = None;
+                self.told_hungry = false;
+                self.pause(false);
+                return Some(RelayAction::ServerBack);
+            }
+            UplinkEvent::Granted(grant) => {
+                if let Some(parent) = &mut self.parent {
+                    parent.lease(grant.ids);
+                    parent.add(grant.items, true);
+                }
+                self.told_hungry = false;
+            }
+            UplinkEvent::Asked(shed) => self.shed = Some(shed),
+            UplinkEvent::Paused(pause) => self.pause(pause),
+            UplinkEvent::Over(refusal) => {
+                self.forget();
+                return Some(RelayAction::End(refusal));
+            }
+            UplinkEvent::Drop(conn) => return Some(RelayAction::DropServer(conn)),
+            UplinkEvent::Lost => {
+                self.pause(true);
+                return Some(RelayAction::ServerLost);
+            }
+        }
+        None
+    }
+
+    fn begin(&mut self, now: Time, welcome: Box<Welcome>) -> RelayAction {
+        self.forget();
+        let timing = welcome.job.timing;
+        let mut parent = Parent::new(ParentConfig {
+            job: welcome.epoch.job,
+            spec: welcome.job.clone(),
+            ids: welcome.ids,
+            lease_ids: WORKER_IDS,
+            resumable: false,
+            forward_logs: false,
+            release: self.config.uplink.release.clone(),
+            secrets: Box::new(self.config.secrets),
+        });
+        // Epochs of workers must differ between the sessions of this client, too.
+        parent.start_epochs_at(welcome.epoch.number << 32);
+        self.parent = Some(parent);
+        self.commit_interval = timing.commit_interval;
+        self.next_commit = now + timing.commit_interval;
+        RelayAction::Begin(welcome)
+    }
+
+    fn forget(&mut self) {
+        self.parent = None;
+        self.done.clear();
+        self.fresh.clear();
+        self.shed = None;
+        self.unsent = false;
+        self.told_hungry = false;
+        self.paused = false;
+    }
+
+    fn pause(&mut self, pause: bool) {
+        if self.paused != pause
+            && let Some(parent) = &mut self.parent
+        {
+            self.paused = pause;
+            parent.pause(pause);
+        }
+    }
+
+    /// Keeps the difference to the server's record.
+    fn note(&mut self, action: &Action) {
+        if let Action::Applied {
+            result, done, new, ..
+        } = action
+        {
+            self.done.extend_from_slice(done);
+            self.fresh.extend_from_slice(new);
+            self.unsent |= result.is_some();
+            self.prune();
+        }
+    }
+
+    /// Forgets found items that are finished, before they outnumber the open ones.
+    fn prune(&mut self) {
+        if let Some(parent) = &self.parent
+            && self.fresh.len() as u64 > 1024 + 2 * parent.open_count()
+        {
+            self.fresh.retain(|&id| parent.is_unrecorded(id));
+        }
+    }
+
+    /// How much this client has to do, as far as its workers have said.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let Some(parent) = &self.parent else {
+            return Load::default();
+        };
+        let (mut held, mut busy) = (parent.counts().pool, 0);
+        for child in parent.children() {
+            held += child.load.held.max(u64::from(child.owned > 0));
+            busy += child.load.busy.min(1);
+        }
+        let workers = u64::from(self.config.uplink.workers.max(1));
+        Load {
+            held,
+            busy,
+            hungry: parent.counts().pool == 0 && held < 2 * workers && parent.has_hungry(),
+        }
+    }
+
+    /// Tells the server at once when the workers begin to run dry, and asks a worker for what the server
+    /// wants. Call after each event, before [`Relay::wants_cut`].
+    pub fn balance(&mut self, now: Time) {
+        let load = self.load();
+        if load.hungry && !self.told_hungry {
+            self.told_hungry = true;
+            self.uplink.beat(now, load);
+        }
+        if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
+            && parent.counts().pool == 0
+            && !parent.has_asked()
+        {
+            parent.ask_for_parent(shed.hungry);
+        }
+    }
+
+    fn has_news(&self) -> bool {
+        let aside = self
+            .parent
+            .as_ref()
+            .is_some_and(|parent| !parent.aside().is_empty());
+        self.unsent || aside || !self.done.is_empty() || !self.fresh.is_empty()
+    }
+
+    /// Whether a commit is due. The shell then adds up what its workers found and calls [`Relay::cut`].
+    #[must_use]
+    pub fn wants_cut(&self, now: Time) -> bool {
+        let Some(parent) = &self.parent else {
+            return false;
+        };
+        if !self.uplink.is_open() || !self.uplink.has_window() {
+            return false;
+        }
+        let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
+        let gives = self.shed.is_some() && !parent.pick_for_parent(1).is_empty();
+        dry || gives || (self.has_news() && now >= self.next_commit)
+    }
+
+    /// Sends a commit: everything that changed since the last one, with what was found.
+    pub fn cut(&mut self, now: Time, result: Option<Delta>) {
+        let (give, answers) = self.answer();
+        let Some(parent) = &mut self.parent else {
+            return;
+        };
+        let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
+        let failed = aside.iter().filter_map(|id| {
+            let reason = parent.aside().get(id)?.reason.clone();
+            Some(Failure { id: *id, reason })
+        });
+        let failed: Vec<Failure> = failed.collect();
+        let new = parent.record_fresh(&self.fresh);
+        for &id in &give {
+            parent.give_up(id);
+        }
+        for &id in &aside {
+            parent.report_aside(id);
+        }
+        self.fresh.clear();
+        self.unsent = false;
+        self.next_commit = now + self.commit_interval;
+        let cut = Cut {
+            done: join_ids(std::mem::take(&mut self.done)),
+            new,
+            give: join_ids(give),
+            failed,
+            result,
+            load: self.load(),
+            answers,
+        };
+        self.told_hungry = cut.load.hungry;
+        self.uplink.commit(cut);
+    }
+
+    /// What the waiting shed gets: from the pool, nearest to the root first.
+    fn answer(&mut self) -> (Vec<ItemId>, Option<u64>) {
+        let held = self.load().held;
+        let (Some(shed), Some(parent)) = (self.shed, &self.parent) else {
+            return (Vec::new(), None);
+        };
+        let hungry = u128::from(shed.hungry.max(1));
+        let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
+        let mut give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
+        if give.is_empty() && !parent.is_done() {
+            return (give, None);
+        }
+        let companions: Vec<ItemId> = give.iter().filter_map(|&id| parent.companion(id)).collect();
+        give.extend(companions);
+        give.sort_unstable();
+        give.dedup();
+        self.shed = None;
+        (give, Some(shed.id))
+    }
+}
+
+impl Parent {
+    /// Lets this parent use more ids.
+    pub(super) fn lease(&mut self, ids: IdRange) {
+        if ids.len() > self.config.ids.len() {
+            self.config.ids = ids;
+        }
+    }
+
+    fn open_count(&self) -> u64 {
+        let counts = self.table.counts();
+        counts.pool + counts.owned
+    }
+
+    fn is_unrecorded(&self, id: ItemId) -> bool {
+        self.table.get(id).is_some_and(|entry| !entry.recorded) || self.aside().contains_key(&id)
+    }
+
+    fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
+        let free = |id: &ItemId| !self.suspects.is_confined(*id);
+        self.table.pool().filter(free).take(most as usize).collect()
+    }
+
+    fn companion(&self, id: ItemId) -> Option<ItemId> {
+        self.table.companion(id)
+    }
+
+    fn give_up(&mut self, id: ItemId) {
+        self.table.give_up(id);
+        self.suspects.forget(id);
+    }
+
+    fn report_aside(&mut self, id: ItemId) {
+        self.table.report_aside(id);
+    }
+
+    /// Marks what is still open of `fresh` as recorded, and packs it for the way up.
+    fn record_fresh(&mut self, fresh: &[ItemId]) -> Vec<Parcel> {
+        let mut open: Vec<ItemId> = fresh.to_vec();
+        open.retain(|&id| self.is_unrecorded(id));
+        let items = open.iter().filter_map(|&id| {
+            let here = self.table.get(id).map(|entry| &entry.item);
+            let item = here.or_else(|| self.aside().get(&id).map(|aside| &aside.item))?;
+            Some((id, item))
+        });
+        let packed = Item::pack(items);
+        for id in open {
+            self.table.record(id);
+        }
+        packed
+    }
+}

@@ -1,0 +1,131 @@
+//! One child's session, as its parent sees it: the link, the sequence numbers, the timers.
+
+use super::Time;
+use super::balance::Standing;
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId};
+use crate::message::{Hello, Load};
+use std::collections::VecDeque;
+
+/// Where a session's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Open; the child was last heard at this time.
+    Up { conn: ConnId, heard: Time },
+    /// Lost at this time; the child may come back until the grace time is over.
+    Down { since: Time },
+    /// Given up. What the child owns stays with it until its lease has run out.
+    Fenced { release: Time },
+}
+
+/// A grant that the child may not have seen yet.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) seq: u64,
+    pub(super) items: Vec<ItemId>,
+    pub(super) ids: IdRange,
+    pub(super) careful: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) child: ChildId,
+    pub(super) name: String,
+    pub(super) weight: u64,
+    pub(super) nonce: u64,
+    pub(super) epoch: Epoch,
+    pub(super) secret: [u8; 16],
+    pub(super) link: Link,
+    /// The highest resume attempt that was seen.
+    pub(super) attempt: u64,
+    /// The last commit that was applied.
+    pub(super) applied: u64,
+    /// The last grant that was made.
+    pub(super) granted: u64,
+    pub(super) unseen: VecDeque<Sent>,
+    /// Ids that the child may use, the newest range last.
+    pub(super) leased: Vec<IdRange>,
+    /// One past the highest id that it has used.
+    pub(super) highest: u64,
+    /// Which roots it may be granted; none before it has said what it sees.
+    pub(super) serves: Option<Vec<bool>>,
+    pub(super) load: Load,
+    pub(super) hungry: bool,
+    pub(super) shed: Option<u64>,
+    /// Until when its workers may act, counted generously.
+    pub(super) acts_until: Time,
+    /// It works on suspects: grant it nothing else.
+    pub(super) careful: bool,
+    /// How the balance sees it.
+    pub(super) standing: Standing,
+}
+
+impl Session {
+    pub(super) fn new(
+        child: ChildId,
+        hello: &Hello,
+        conn: ConnId,
+        epoch: Epoch,
+        secret: [u8; 16],
+        now: Time,
+    ) -> Self {
+        Self {
+            child,
+            name: hello.name.clone(),
+            weight: u64::from(hello.workers.max(1)),
+            nonce: hello.nonce,
+            epoch,
+            secret,
+            link: Link::Up { conn, heard: now },
+            attempt: 0,
+            applied: 0,
+            granted: 0,
+            unseen: VecDeque::new(),
+            leased: Vec::new(),
+            highest: 0,
+            serves: None,
+            load: Load::default(),
+            hungry: true,
+            shed: None,
+            acts_until: Time::ZERO,
+            careful: false,
+            standing: Standing::default(),
+        }
+    }
+
+    /// The open connection.
+    pub(super) fn conn(&self) -> Option<ConnId> {
+        match self.link {
+            Link::Up { conn, .. } => Some(conn),
+            Link::Down { .. } | Link::Fenced { .. } => None,
+        }
+    }
+
+    /// Whether it may be granted something now.
+    pub(super) fn is_served(&self) -> bool {
+        self.conn().is_some() && self.serves.is_some()
+    }
+
+    /// Notes that the child lives.
+    pub(super) fn heard(&mut self, now: Time) {
+        if let Link::Up { heard, .. } = &mut self.link {
+            *heard = now;
+        }
+    }
+
+    /// Forgets grants that have arrived.
+    pub(super) fn seen(&mut self, last_grant: u64) {
+        while self
+            .unseen
+            .front()
+            .is_some_and(|sent| sent.seq <= last_grant)
+        {
+            self.unseen.pop_front();
+        }
+    }
+
+    /// Notes what the child says about its load.
+    pub(super) fn loaded(&mut self, load: Load) {
+        self.load = load;
+        self.hungry = load.hungry;
+    }
+}
