@@ -37,13 +37,13 @@ impl Exit {
     /// What `outcome` deserves.
     #[must_use]
     pub fn decide(outcome: &Outcome) -> Self {
-        let unserved = !outcome.roots.is_empty() && outcome.unserved.len() >= outcome.roots.len();
+        let walked = outcome.roots_walked > 0 || outcome.walk.entries > 0;
         match &outcome.ending {
             Ending::Interrupted => Self::Interrupted,
-            _ if unserved && outcome.walk.entries == 0 => Self::Nothing,
-            Ending::GivenUp(_) => Self::Incomplete,
+            Ending::Done | Ending::Incomplete(_) if !walked => Self::Nothing,
+            Ending::Incomplete(_) => Self::Incomplete,
             Ending::Done if !outcome.set_aside.is_empty() => Self::Incomplete,
-            Ending::Done if outcome.errors().error_count() > 0 => Self::Unread,
+            Ending::Done if outcome.walk.error_count() > 0 => Self::Unread,
             Ending::Done => Self::Complete,
         }
     }
@@ -58,24 +58,32 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{SetAside, Unserved};
-    use hydra_proto::walk::{FileType, WalkError};
+    use crate::report::{Run, SetAside};
+    use hydra_proto::walk::{FileType, WalkError, WalkSummary};
 
     fn outcome(roots: &[&str]) -> Outcome {
-        let mut outcome = Outcome {
+        let mut walk = WalkSummary::default();
+        walk.count(FileType::Directory);
+        Outcome {
+            plugin: "audit".into(),
             roots: roots.iter().map(|root| root.as_bytes().to_vec()).collect(),
-            ..Outcome::default()
-        };
-        outcome.walk.count(FileType::Directory);
-        outcome
+            roots_walked: roots.len(),
+            ending: Ending::Done,
+            walk,
+            report: Default::default(),
+            set_aside: Vec::new(),
+            run: Run::default(),
+        }
     }
 
-    fn missing(path: &str) -> Unserved {
-        Unserved {
+    fn missing(outcome: &mut Outcome, path: &str) {
+        outcome.roots_walked -= 1;
+        outcome.walk.fail(WalkError {
             path: path.into(),
+            operation: "open".into(),
             kind: "ENOENT".into(),
-            reason: "no such file or directory".into(),
-        }
+            message: "no such file or directory".into(),
+        });
     }
 
     #[test]
@@ -100,10 +108,10 @@ mod tests {
     #[test]
     fn a_missing_root_counts_by_what_else_there_is() {
         let mut both = outcome(&["/a", "/b"]);
-        both.unserved.push(missing("/b"));
+        missing(&mut both, "/b");
         assert_eq!(Exit::decide(&both), Exit::Unread);
-        both.unserved.push(missing("/a"));
-        both.walk = Default::default();
+        missing(&mut both, "/a");
+        both.walk.entries = 0;
         assert_eq!(Exit::decide(&both), Exit::Nothing);
     }
 
@@ -116,7 +124,7 @@ mod tests {
         });
         assert_eq!(Exit::decide(&aside), Exit::Incomplete);
         let mut alone = outcome(&["/a"]);
-        alone.ending = Ending::GivenUp("no client is left".into());
+        alone.ending = Ending::Incomplete("no client is left".into());
         assert_eq!(Exit::decide(&alone), Exit::Incomplete);
         alone.ending = Ending::Interrupted;
         assert_eq!(Exit::decide(&alone), Exit::Interrupted);

@@ -15,7 +15,6 @@ mod rules;
 mod target;
 
 use crate::registry::PluginError;
-use crate::report::Unserved;
 use facts::{describe, io_error, stat_of, type_from, type_of};
 use hydra_proto::ids::RootId;
 use hydra_proto::item::PATH_BYTES_MAX;
@@ -54,8 +53,8 @@ pub struct Watch<'a> {
 pub struct Walked {
     /// The walk's own counts.
     pub walk: WalkSummary,
-    /// Roots that could not be looked at.
-    pub unserved: Vec<Unserved>,
+    /// How many of the roots could be looked at.
+    pub roots_walked: usize,
     /// Whether it was interrupted.
     pub interrupted: bool,
 }
@@ -137,12 +136,11 @@ impl<V: Visit> Walker<'_, '_, V> {
         let (root, metadata) = match Root::open(spec) {
             Ok(opened) => opened,
             Err(error) => {
-                let (kind, reason) = describe(&error);
-                let path = spec.shown.clone();
-                self.walked.unserved.push(Unserved { path, kind, reason });
+                self.error(spec.shown.clone(), "open", &error);
                 return Ok(());
             }
         };
+        self.walked.roots_walked += 1;
         let file_type = type_of(&metadata);
         let directory = file_type == FileType::Directory;
         let target = match file_type {
@@ -401,9 +399,13 @@ impl<V: Visit> Walker<'_, '_, V> {
             self.sink.walk.vanished += 1;
             return;
         }
+        self.error(root.spec.show(path), operation, error);
+    }
+
+    fn error(&mut self, path: Vec<u8>, operation: &str, error: &io::Error) {
         let (kind, message) = describe(error);
         self.sink.walk.fail(WalkError {
-            path: root.spec.show(path),
+            path,
             operation: operation.to_owned(),
             kind,
             message,

@@ -148,7 +148,7 @@ fn serial(
             .report(&context)
             .context("the report cannot be made")?,
         walk: walked.walk,
-        unserved: walked.unserved,
+        roots_walked: walked.roots_walked,
         set_aside: Vec::new(),
         run: Run {
             elapsed,

@@ -37,7 +37,7 @@ impl Serialize for Document<'_> {
         }
         map.serialize_entry("complete", &Exit::decide(outcome).is_complete())?;
         map.serialize_entry("totals", &Totals::new(&outcome.walk, outcome.report.bytes))?;
-        map.serialize_entry("errors", &Errors::new(&outcome.errors(), outcome))?;
+        map.serialize_entry("errors", &Errors::new(outcome))?;
         map.serialize_entry("skipped", &Skipped::new(&outcome.walk))?;
         map.serialize_entry(&outcome.plugin, &outcome.report.json)?;
         map.serialize_entry("run", &Run::new(outcome))?;
@@ -84,7 +84,8 @@ struct Errors {
 }
 
 impl Errors {
-    fn new(errors: &WalkSummary, outcome: &Outcome) -> Self {
+    fn new(outcome: &Outcome) -> Self {
+        let errors = &outcome.walk;
         Self {
             count: errors.error_count(),
             by_kind: errors.errors.clone(),
@@ -170,7 +171,7 @@ impl<'a> Skipped<'a> {
 struct Run<'a> {
     seconds: f64,
     entries_per_second: f64,
-    clients: &'a [ClientRun],
+    clients: Vec<ClientLine<'a>>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
@@ -181,8 +182,33 @@ impl<'a> Run<'a> {
         Self {
             seconds: run.elapsed.as_secs_f64(),
             entries_per_second: super::text::rate(outcome.walk.entries, run.elapsed),
-            clients: &run.clients,
+            clients: run.clients.iter().map(ClientLine::new).collect(),
             warnings: &run.warnings,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ClientLine<'a> {
+    name: &'a str,
+    workers: u32,
+    entries: u64,
+    commits: u64,
+    grants: u64,
+    sheds: u64,
+    lost_workers: u64,
+}
+
+impl<'a> ClientLine<'a> {
+    fn new(client: &'a ClientRun) -> Self {
+        Self {
+            name: &client.name,
+            workers: client.workers,
+            entries: client.entries,
+            commits: client.commits,
+            grants: client.grants,
+            sheds: client.sheds,
+            lost_workers: client.lost_workers,
         }
     }
 }

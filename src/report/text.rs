@@ -27,7 +27,7 @@ pub fn write_text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
         text.push_str("\n\n");
     }
     skipped(&mut text, &outcome.walk);
-    errors(&mut text, &outcome.errors());
+    errors(&mut text, &outcome.walk);
     missing(&mut text, outcome);
     run(&mut text, outcome);
     out.write_all(text.as_bytes())
@@ -184,7 +184,7 @@ fn missing(text: &mut String, outcome: &Outcome) {
     match &outcome.ending {
         Ending::Done => {}
         Ending::Interrupted => line(text, format_args!("PARTIAL: interrupted")),
-        Ending::GivenUp(reason) => {
+        Ending::Incomplete(reason) => {
             line(
                 text,
                 format_args!("INCOMPLETE: {}", escape(reason.as_bytes())),

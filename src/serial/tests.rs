@@ -155,10 +155,10 @@ fn roots_are_followed_as_find_does_with_h() {
         );
     }
     assert_eq!(result.walked.walk.entries, 5);
-    let unserved = &result.walked.unserved;
-    assert_eq!(unserved.len(), 1);
-    assert_eq!(unserved[0].kind, "ENOENT");
-    assert_eq!(unserved[0].reason, "no such file or directory");
+    assert_eq!(result.walked.roots_walked, 4);
+    let missing = result.walked.walk.first_errors.first().unwrap();
+    assert_eq!(missing.kind, "ENOENT");
+    assert_eq!(missing.message, "no such file or directory");
 }
 
 #[test]
