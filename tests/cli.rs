@@ -174,6 +174,30 @@ fn keygen_makes_keys_once() {
 }
 
 #[test]
+fn a_client_that_cannot_be_reached_is_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut command = server();
+    command.args([
+        "--clients",
+        "127.0.0.1:1",
+        "--connect-timeout",
+        "100ms",
+        "--key-dir",
+    ]);
+    let output = command
+        .arg(tmp.path().join("keys"))
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("127.0.0.1:1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn serial_counts_what_find_and_du_count() {
     let tmp = tempfile::tempdir().unwrap();
     hostile_tree(tmp.path());

@@ -6,6 +6,7 @@
 
 mod client_args;
 mod client_config;
+mod clients;
 mod environment;
 mod error;
 mod logging;

@@ -1,6 +1,7 @@
 //! Runs a resolved request to its end, and delivers what comes out.
 
 use super::client_config::ClientConfig;
+use super::clients;
 use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
@@ -10,8 +11,11 @@ use crate::plugin::ReportContext;
 use crate::progress::{Progress, Screen, Snapshot, terminal_width};
 use crate::registry::Registry;
 use crate::report::{self, ClientRun, Ending, Outcome, Run, escape};
-use crate::serial::Watch;
+use crate::serial::{SerialError, Watch};
 use anyhow::{Context as _, anyhow};
+use hydra_proto::reduce::ReduceError;
+use hydra_proto::walk::WalkSummary;
+use hydra_server::ServerError;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -22,7 +26,7 @@ use std::time::Instant;
 pub(super) fn server(name: &str, config: ServerConfig) -> Exit {
     let screen = Screen::default();
     logging::start(&config.log, &screen);
-    let mut rows = match open_rows(config.output.rows.as_ref()) {
+    let rows = match open_rows(config.output.rows.as_ref()) {
         Ok(rows) => rows,
         Err(error) => {
             complain(name, &format_args!("{error:#}"));
@@ -30,21 +34,31 @@ pub(super) fn server(name: &str, config: ServerConfig) -> Exit {
         }
     };
     let outcome = match &config.mode {
-        Mode::Serial => serial(&config, &screen, rows.as_deref_mut()),
-        Mode::Clients(_) => Err(not_built("walking with clients")),
+        Mode::Serial => serial(&config, &screen, rows),
+        Mode::Clients(clients) => clients::walk(&config, clients, &screen, rows),
     };
-    let outcome = outcome.and_then(|outcome| {
-        // What is still in a buffer belongs to the results.
-        rows.map_or(Ok(()), |mut rows| rows.flush())?;
-        Ok(outcome)
-    });
+    screen.clear();
     match outcome {
         Ok(outcome) => deliver(name, &outcome, &config.output),
         Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
         Err(error) => {
             complain(name, &format_args!("{error:#}"));
-            Exit::Nothing
+            status_of(&error)
         }
+    }
+}
+
+/// The status of a job without an outcome: whether it ended before anything was walked.
+fn status_of(error: &anyhow::Error) -> Exit {
+    let server = error.downcast_ref::<ServerError>();
+    let serial = error.downcast_ref::<SerialError>();
+    let kept = error.is::<ReduceError>() || error.is::<io::Error>();
+    match (server, serial) {
+        (Some(ServerError::Reduce { .. } | ServerError::Rows(_)), _)
+        | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
+        (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
+        _ if kept => Exit::Incomplete,
+        _ => Exit::Nothing,
     }
 }
 
@@ -94,14 +108,14 @@ pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
 }
 
 /// The one place for what is still to come.
-fn not_built(what: &str) -> anyhow::Error {
+pub(super) fn not_built(what: &str) -> anyhow::Error {
     anyhow!("internal error: {what} is not built yet; try --serial")
 }
 
 fn serial(
     config: &ServerConfig,
     screen: &Screen,
-    rows: Option<&mut (dyn Write + Send + 'static)>,
+    mut rows: Option<Rows>,
 ) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let mut progress = Progress::new(screen, !config.log.quiet);
@@ -114,18 +128,16 @@ fn serial(
         });
     };
     let mut watch = Watch {
-        rows: rows.map(|rows| rows as &mut dyn Write),
+        rows: rows.as_mut().map(|rows| rows as &mut dyn Write),
         tick: &mut tick,
         interrupt: &AtomicBool::new(false),
     };
     let (walked, reducer) = config.plugin.walk_serially(&config.job, &mut watch)?;
+    // What is still in a buffer belongs to the results.
+    rows.map_or(Ok(()), |mut rows| rows.flush())?;
     let elapsed = start.elapsed();
     drop(progress);
-    let context = ReportContext {
-        width: terminal_width(io::stdout()).unwrap_or(80),
-        color: config.output.color && io::stdout().is_terminal(),
-        walk: walked.walk.clone(),
-    };
+    let context = report_context(config, &walked.walk);
     let client = ClientRun {
         name: "serial".to_owned(),
         workers: 1,
@@ -158,7 +170,17 @@ fn serial(
     })
 }
 
-type Rows = Box<dyn Write + Send>;
+/// What the plugin's report may depend on besides its total.
+pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> ReportContext {
+    ReportContext {
+        width: terminal_width(io::stdout()).unwrap_or(80),
+        color: config.output.color && io::stdout().is_terminal(),
+        walk: walk.clone(),
+    }
+}
+
+/// Where rows go.
+pub(super) type Rows = Box<dyn Write + Send>;
 
 fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
     Ok(match rows {

@@ -153,11 +153,8 @@ fn errors(text: &mut String, walk: &WalkSummary) {
     if count == 0 {
         return;
     }
-    let kinds: Vec<_> = walk.errors.iter().collect();
-    let kinds: Vec<_> = kinds
-        .iter()
-        .map(|(kind, n)| format!("{n} {kind}"))
-        .collect();
+    let kinds = walk.errors.iter();
+    let kinds: Vec<_> = kinds.map(|(kind, n)| format!("{n} {kind}")).collect();
     line(
         text,
         format_args!(
