@@ -71,8 +71,12 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    pub(crate) fn new(config: Config, now: Time, events: mpsc::Sender<Event>) -> Self {
-        let has_embedded = config.clients.is_empty() && config.listen.is_none();
+    pub(crate) fn new(
+        config: Config,
+        has_embedded: bool,
+        now: Time,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let listens = config.listen.is_some();
         let patience = match listens {
             true => config.client_timeout,
@@ -92,6 +96,7 @@ impl Coordinator {
             release: config.release,
             secrets: Box::new(rand::random),
         });
+        let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
         let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
@@ -100,7 +105,7 @@ impl Coordinator {
             job: config.job,
             parent,
             tally: Tally::new(config.reducer, config.rows),
-            gathering: Gathering::new(expected, config.min_clients, now + patience),
+            gathering: Gathering::new(expected, wanted, now + patience),
             phase: Phase::Gathering,
             ending: None,
             hopeless: false,
