@@ -49,6 +49,7 @@ pub struct DirCache {
     entries: HashMap<usize, Entry>,
     budget: usize,
     uses: u64,
+    levels_reopened: u64,
     scratch: Vec<u8>,
 }
 
@@ -81,6 +82,7 @@ impl DirCache {
             entries: HashMap::with_capacity(budget),
             budget,
             uses: 0,
+            levels_reopened: 0,
             scratch: Vec::new(),
         }
     }
@@ -148,6 +150,11 @@ impl DirCache {
     /// How many descriptors are kept, roots included.
     pub fn held(&self) -> usize {
         self.entries.len() + self.roots.iter().filter(|root| root.fd.is_some()).count()
+    }
+
+    /// How many nodes lay on the ways that were opened again because a base was not kept: the cost of a miss.
+    pub fn levels_reopened(&self) -> u64 {
+        self.levels_reopened
     }
 
     /// Closes what only the cache still knows. For an idle moment: an open directory keeps its mount busy.
@@ -226,6 +233,7 @@ impl DirCache {
         while !rest.is_empty() {
             let (stretch, tail) = rest.split_at(stretch_len(rest));
             let Some(end) = stretch.last() else { break };
+            self.levels_reopened += stretch.len() as u64;
             let fd = self.open_stretch(base, stretch)?;
             self.keep(end, fd);
             base = Some(end);
@@ -333,3 +341,6 @@ fn join_names(nodes: &[&Arc<DirNode>], path: &mut Vec<u8>) {
 fn key(node: &Arc<DirNode>) -> usize {
     Arc::as_ptr(node).addr()
 }
+
+#[cfg(test)]
+mod tests;

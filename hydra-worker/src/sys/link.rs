@@ -219,7 +219,8 @@ impl<'a> Walk<'a> {
             self.opener.reopen(self.root, Purpose::Base)
         } else {
             let (path, crossing) = (self.path.as_slice(), Mounts::Cross);
-            self.opener.open_path(self.root, path, Purpose::Base, crossing)
+            self.opener
+                .open_path(self.root, path, Purpose::Base, crossing)
         };
         let fd = opened.map_err(errno_of)?;
         if open::mount_id(fd.as_fd(), c"")? != self.mount {

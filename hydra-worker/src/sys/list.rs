@@ -90,7 +90,8 @@ impl<'a> Lister<'a> {
             // SAFETY: extends the borrow of `self.raw` for the value that is returned from this turn of the loop;
             // on every other turn that value is dropped before the next borrow begins. The borrow checker does
             // not accept a borrow that is returned on one path only.
-            let raw: &mut RawDir<'a, BorrowedFd<'a>> = unsafe { &mut *(&raw mut self.raw) };
+            let raw: &mut RawDir<'a, BorrowedFd<'a>> =
+                unsafe { &mut *std::ptr::from_mut(&mut self.raw) };
             let entry = match raw.next()? {
                 Ok(entry) => entry,
                 Err(Errno::INTR) => continue,

@@ -300,8 +300,13 @@ fn uuid_by_device(dev: u64) -> Option<String> {
     entries.flatten().find_map(|entry| {
         let rdev = fs::metadata(entry.path()).ok()?.rdev();
         let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
-        (stat::pack_dev(major, minor) == dev)
-            .then(|| entry.file_name().to_string_lossy().replace('-', "").to_lowercase())
+        (stat::pack_dev(major, minor) == dev).then(|| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .replace('-', "")
+                .to_lowercase()
+        })
     })
 }
 
@@ -344,7 +349,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((&byte, tail)) = rest.split_first() {
-        if let [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] = rest {
+        if let [
+            b'\\',
+            a @ b'0'..=b'3',
+            b @ b'0'..=b'7',
+            c @ b'0'..=b'7',
+            tail @ ..,
+        ] = rest
+        {
             plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
             rest = tail;
         } else {

@@ -84,8 +84,7 @@ impl Opener {
             return Err(Unsupported);
         }
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let probe =
-            rustix::fs::openat2(CWD, c"/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+        let probe = rustix::fs::openat2(CWD, c"/", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
         Ok(Self {
             openat2: !matches!(probe, Err(Errno::NOSYS | Errno::PERM | Errno::INVAL)),
         })
@@ -137,7 +136,11 @@ impl Opener {
         loop {
             let (chunk, tail, single) = self.next_chunk(rest)?;
             let base = held.as_ref().map_or(dir, AsFd::as_fd);
-            let purpose = if tail.is_empty() { purpose } else { Purpose::Base };
+            let purpose = if tail.is_empty() {
+                purpose
+            } else {
+                Purpose::Base
+            };
             let fd = if single {
                 self.open_checked_name(base, chunk, purpose, mounts)?
             } else {
@@ -157,7 +160,9 @@ impl Opener {
     /// The errno of the call.
     pub fn reopen(&self, dir: BorrowedFd<'_>, purpose: Purpose) -> Result<OwnedFd, OpenError> {
         let flags = flags_of(purpose);
-        Ok(retry(|| rustix::fs::openat(dir, c".", flags, Mode::empty()))?)
+        Ok(retry(|| {
+            rustix::fs::openat(dir, c".", flags, Mode::empty())
+        })?)
     }
 
     /// Opens a root by its absolute path, following a symlink at its end as `find -H` does: what it points to,

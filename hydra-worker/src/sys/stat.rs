@@ -82,7 +82,8 @@ pub fn stat_at<P: Arg + Copy>(
     sync: Sync,
 ) -> Result<Stat, Errno> {
     let flags = AtFlags::NO_AUTOMOUNT | AtFlags::SYMLINK_NOFOLLOW | sync.flags();
-    retry(|| rustix::fs::statx(dir, name, flags, mask | StatMask::TYPE)).map(|x| Stat::from_statx(&x))
+    retry(|| rustix::fs::statx(dir, name, flags, mask | StatMask::TYPE))
+        .map(|x| Stat::from_statx(&x))
 }
 
 /// Stats what `fd` is open on.
@@ -120,7 +121,8 @@ pub fn read_link<P: Arg + Copy>(
     text.clear();
     text.reserve(PATH_MAX);
     retry(|| {
-        rustix::fs::readlinkat_raw(dir, name, rustix::buffer::spare_capacity(&mut *text)).map(|_| ())
+        rustix::fs::readlinkat_raw(dir, name, rustix::buffer::spare_capacity(&mut *text))
+            .map(|_| ())
     })
 }
 
