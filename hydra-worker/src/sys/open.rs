@@ -112,10 +112,10 @@ impl Opener {
         purpose: Purpose,
         mounts: Mounts,
     ) -> Result<OwnedFd, OpenError> {
-        check_component(name)?;
         if name.contains(&b'/') {
             return Err(Errno::INVAL.into());
         }
+        check_component(name)?;
         self.open_checked_name(dir, name, purpose, mounts)
     }
 
@@ -131,6 +131,9 @@ impl Opener {
         purpose: Purpose,
         mounts: Mounts,
     ) -> Result<OwnedFd, OpenError> {
+        if !path.contains(&b'/') {
+            return self.open_name(dir, path, purpose, mounts);
+        }
         let mut rest = path;
         let mut held: Option<OwnedFd> = None;
         loop {

@@ -94,9 +94,29 @@ fn the_hash_of_names_never_changes() {
     };
     assert_eq!(hash(&[]), NameHash::SEED);
     assert_eq!(hash(&[b"a", b"README.md", b"\xff\x00"]), HASH_OF_THREE);
+    let bytes: Vec<u8> = (0..30).map(|byte| byte * 5 + 100).collect();
+    for length in 0..bytes.len() {
+        let name = &bytes[..length];
+        assert_eq!(hash(&[name]), plain_hash(name), "{length} bytes");
+    }
     assert_ne!(hash(&[b"ab", b"c"]), hash(&[b"a", b"bc"]));
     assert_ne!(hash(&[b"a", b"b"]), hash(&[b"b", b"a"]));
     assert_ne!(hash(&[b"a"]), hash(&[b"a\0"]));
+}
+
+/// The hash of one name as its description has it, without tricks.
+fn plain_hash(name: &[u8]) -> u64 {
+    let words = name.chunks(8).map(|chunk| {
+        let byte = |(at, byte): (usize, &u8)| u64::from(*byte) << (8 * at);
+        chunk.iter().enumerate().map(byte).sum()
+    });
+    words
+        .chain([name.len() as u64])
+        .fold(NameHash::SEED, |state, word: u64| {
+            let product = u128::from(state ^ word) * 0x9e37_79b9_7f4a_7c15;
+            let halves = product as u64 ^ (product >> 64) as u64;
+            halves.wrapping_add(word.rotate_left(32))
+        })
 }
 
 /// Computed apart from this program, from the words of [`NameHash`].
