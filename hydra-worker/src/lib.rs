@@ -1,7 +1,10 @@
 //! The Hydra worker: the walk, the plugin contract and the two threads.
 
+pub mod dirs;
 pub mod entry;
+pub mod node;
 pub mod plugin;
+pub mod sys;
 
 pub use entry::{Dir, Entry, PathOf, Stat, Target};
 pub use hydra_proto::item::Listing;
