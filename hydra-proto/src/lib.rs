@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod frame;
+pub mod handshake;
 pub mod ids;
 pub mod item;
 pub mod job;
