@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct DirNode {
     parent: Option<Arc<DirNode>>,
     name: Box<[u8]>,
+    /// Of the path below the root, in bytes.
+    path_len: usize,
     depth: u32,
     root: u32,
 }
@@ -24,6 +26,7 @@ impl DirNode {
         Arc::new(Self {
             parent: None,
             name: Box::default(),
+            path_len: 0,
             depth: 0,
             root,
         })
@@ -36,6 +39,7 @@ impl DirNode {
         Arc::new(Self {
             parent: Some(Arc::clone(parent)),
             name: path.into(),
+            path_len: parent.path_len + usize::from(parent.path_len > 0) + path.len(),
             depth: parent.depth.saturating_add(components),
             root: parent.root,
         })
@@ -63,15 +67,20 @@ impl DirNode {
 
     /// The length of the path relative to the root, in bytes.
     pub fn path_len(&self) -> usize {
-        let names: usize = self.chain().map(|node| node.name.len() + 1).sum();
-        names.saturating_sub(1)
+        self.path_len
     }
 
     /// Replaces `path` by the path relative to the root; empty for the root itself.
     pub fn write_path(&self, path: &mut Vec<u8>) {
         path.clear();
-        path.resize(self.path_len(), b'/');
-        let mut room = path.as_mut_slice();
+        self.append_path(path);
+    }
+
+    /// Appends the path relative to the root; nothing for the root itself.
+    pub fn append_path(&self, path: &mut Vec<u8>) {
+        let start = path.len();
+        path.resize(start + self.path_len, b'/');
+        let mut room = path.get_mut(start..).unwrap_or_default();
         for node in self.chain() {
             let Some((before, name)) = room.split_at_mut_checked(room.len() - node.name.len())
             else {

@@ -82,6 +82,15 @@ impl<'a> Lister<'a> {
         }
     }
 
+    /// Goes on at the present offset of `dir`, where `names` names with this `hash` were read already.
+    pub fn resume(dir: BorrowedFd<'a>, buffer: &'a mut ListBuffer, names: u64, hash: u64) -> Self {
+        Self {
+            raw: RawDir::new(dir, &mut buffer.bytes),
+            names,
+            hash: NameHash(hash),
+        }
+    }
+
     /// The next name; see the type.
     #[inline]
     #[allow(clippy::should_implement_trait)] // What it yields borrows from it.
