@@ -13,7 +13,7 @@ use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ConnId, IdRange, ItemId, join_ids};
+use crate::ids::{ChildId, ConnId, IdRange, ItemId, join_ids};
 use crate::item::{Item, Parcel};
 use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
@@ -137,6 +137,13 @@ impl Relay {
     /// This client cannot go on.
     pub fn leave(&mut self, reason: String) {
         self.uplink.send(Up::Leave(reason));
+    }
+
+    /// Says which roots a worker may be granted; none before.
+    pub fn serve(&mut self, worker: ChildId, roots: Vec<bool>) {
+        if let Some(parent) = &mut self.parent {
+            parent.serve(worker, roots);
+        }
     }
 
     /// A worker's message has come.
