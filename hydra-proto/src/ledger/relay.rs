@@ -173,7 +173,8 @@ impl Relay {
     /// When [`Relay::tick`] or [`Relay::wants_cut`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let cut = (self.uplink.is_open() && self.has_news()).then_some(self.next_commit);
+        let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
+        let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
         [self.uplink.poll_timeout(), workers, cut]
             .into_iter()
