@@ -19,5 +19,5 @@ pub use hydra_proto::reduce::ReduceError;
 pub use hydra_worker::{
     Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit, Wants,
 };
-pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};
+pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, SummaryOf, Total};
 pub use report::escape;
