@@ -74,7 +74,23 @@ pub fn job(root: &Path) -> JobSpec {
 
 impl Cluster {
     pub fn new(spec: JobSpec) -> Self {
-        let mut parent = Parent::new(ParentConfig {
+        let mut cluster = Self::empty(spec);
+        for root in 0..cluster.spec.roots.len() {
+            let first = ItemId(cluster.parent.take_ids(1).unwrap().start);
+            let dirs = Dirs {
+                first,
+                root: RootId(root as u32),
+                dir: Vec::new(),
+                names: NameList::from_iter([&b""[..]]),
+            };
+            cluster.parent.add(vec![Parcel::Dirs(dirs)], false);
+        }
+        cluster
+    }
+
+    /// With nothing to do yet.
+    pub fn empty(spec: JobSpec) -> Self {
+        let parent = Parent::new(ParentConfig {
             job: JobId(7),
             spec: spec.clone(),
             ids: IdRange {
@@ -87,16 +103,6 @@ impl Cluster {
             release: "test".to_owned(),
             secrets: Box::new(|| [7; 16]),
         });
-        for root in 0..spec.roots.len() {
-            let first = ItemId(parent.take_ids(1).unwrap().start);
-            let dirs = Dirs {
-                first,
-                root: RootId(root as u32),
-                dir: Vec::new(),
-                names: NameList::from_iter([&b""[..]]),
-            };
-            parent.add(vec![Parcel::Dirs(dirs)], false);
-        }
         Self {
             parent,
             conns: BTreeMap::new(),
@@ -289,6 +295,19 @@ impl Cluster {
         }
     }
 
+    /// Asks a worker for work, though nobody is hungry.
+    pub fn shed(&mut self, conn: ConnId, hungry: u32) {
+        let shed = hydra_proto::message::Shed {
+            id: u64::MAX,
+            hungry,
+        };
+        self.send(conn, &Down::Shed(shed));
+    }
+
+    pub fn workers(&self) -> Vec<ConnId> {
+        self.conns.keys().copied().collect()
+    }
+
     /// The paths that were shown, sorted.
     pub fn paths(&self, kind: u8) -> Vec<Vec<u8>> {
         let of_kind = |row: &&Vec<u8>| row[0] == kind;
@@ -322,7 +341,7 @@ impl Paths {
     }
 }
 
-fn unhex(text: &[u8]) -> Vec<u8> {
+pub fn unhex(text: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(text).unwrap();
     (0..text.len() / 2)
         .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
