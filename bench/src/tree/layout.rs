@@ -29,7 +29,7 @@ pub fn balanced(rng: &mut impl Rng, scale: f64) -> Layout {
         parent.extend((0..len).map(|i| (above + i * above_len / len) as u32));
         (above, above_len) = (start, len);
     }
-    let mut counts = parent.iter().map(|_| 9 + below(rng, 17) as u32).collect();
+    let mut counts: Vec<u32> = parent.iter().map(|_| 9 + below(rng, 17) as u32).collect();
     settle(rng, &mut counts, scaled(files, scale));
     Layout {
         parent,
@@ -84,7 +84,7 @@ pub fn skewed(rng: &mut impl Rng, scale: f64) -> Layout {
             }
         }
     }
-    let mut counts = parent
+    let mut counts: Vec<u32> = parent
         .iter()
         .map(|_| (0.5 * unit(rng).powf(-0.8)).min(20_000.0) as u32)
         .collect();
@@ -117,7 +117,7 @@ fn scaled(number: usize, scale: f64) -> usize {
 }
 
 /// Adds or takes single files at random until there are `total`.
-fn settle(rng: &mut impl Rng, counts: &mut Vec<u32>, total: usize) {
+fn settle(rng: &mut impl Rng, counts: &mut [u32], total: usize) {
     let mut sum: usize = counts.iter().map(|&n| n as usize).sum();
     let len = counts.len() as u64;
     while sum != total {
