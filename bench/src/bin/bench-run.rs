@@ -74,9 +74,11 @@ fn main() -> anyhow::Result<ExitCode> {
             .collect::<anyhow::Result<BTreeMap<_, _>>>()?,
         scratch: scratch.clone(),
     };
-    let report = compare(&settings, &tools, missing)?;
+    let report = compare(&settings, &tools, missing, |report| {
+        write(&args.out, report)
+    })?;
     std::fs::remove_dir_all(&scratch).context("remove the plans")?;
-    write(&args.out, &report)?;
+    print!("{}", report.markdown());
     let wrong = report.disagreements();
     for wrong in &wrong {
         eprintln!("WRONG: {wrong}");
@@ -137,6 +139,5 @@ fn write(out: &Path, report: &Report) -> anyhow::Result<()> {
         let file = out.join(name);
         std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
     }
-    print!("{}", report.markdown());
     Ok(())
 }

@@ -36,16 +36,18 @@ pub struct Settings {
     pub scratch: PathBuf,
 }
 
-/// Runs everything; `missing` says what could not take part.
+/// Runs everything; `missing` says what could not take part. `keep` gets the report so far after
+/// each tree, so that an interrupted session is not lost.
 ///
 /// # Errors
 ///
-/// When a tree cannot be read or a command not be started. A command that fails is shown in the
-/// report instead.
+/// When a tree cannot be read, a command not be started, or `keep` fails. A command that fails is
+/// shown in the report instead.
 pub fn compare(
     settings: &Settings,
     tools: &[Installed],
     missing: Vec<String>,
+    keep: impl Fn(&Report) -> anyhow::Result<()>,
 ) -> anyhow::Result<Report> {
     let mut report = Report {
         machine: Machine::here(),
@@ -70,6 +72,7 @@ pub fn compare(
             tree.comparisons.push(comparison);
         }
         report.trees.push(tree);
+        keep(&report)?;
     }
     Ok(report)
 }
