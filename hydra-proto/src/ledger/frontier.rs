@@ -337,16 +337,18 @@ impl<P: Place> Frontier<P> {
         self.shed.is_some() && self.held > 1
     }
 
-    /// Cuts a commit: everything that changed since the last one, and what is given away. `None` while
-    /// something is in hand, or when the ids are used up.
+    /// Whether [`Frontier::cut`] can cut now: nothing is in hand, and there are ids for what was found.
+    #[must_use]
+    pub fn can_cut(&self) -> bool {
+        let unrecorded = self.batches.iter().skip(self.recorded);
+        let count: u64 = unrecorded.map(|batch| batch.len() as u64).sum();
+        self.hand.is_none() && self.has_ids(count)
+    }
+
+    /// Cuts a commit: everything that changed since the last one, and what is given away. `None`, and
+    /// `result` lost, where [`Frontier::can_cut`] says no: ask it before the result is taken.
     pub fn cut(&mut self, result: Option<Delta>) -> Option<Cut> {
-        let unrecorded: u64 = self
-            .batches
-            .iter()
-            .skip(self.recorded)
-            .map(|b| b.len() as u64)
-            .sum();
-        if self.hand.is_some() || !self.has_ids(unrecorded) {
+        if !self.can_cut() {
             return None;
         }
         let new = self.record();

@@ -86,6 +86,11 @@ impl Table {
         &self.aside
     }
 
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        let open = self.entries.values().map(|entry| &entry.item);
+        open.chain(self.aside.values().map(|aside| &aside.item))
+    }
+
     pub(super) fn owned(&self, child: ChildId) -> u64 {
         self.owned.get(&child).copied().unwrap_or(0)
     }
