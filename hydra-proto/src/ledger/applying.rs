@@ -40,6 +40,7 @@ impl Parent {
         });
         self.index(child);
         self.actions.push_back(Action::Send { conn, message });
+        self.lease_more(child);
         Ok(())
     }
 
@@ -62,8 +63,6 @@ impl Parent {
         self.table.check(child, &commit, &session.leased)?;
         session.applied = commit.seq;
         session.loaded(commit.load);
-        let highest = commit.new.iter().map(|parcel| parcel.ids().end).max();
-        session.highest = session.highest.max(highest.unwrap_or(0));
         if commit.answers.is_some() && commit.answers == session.shed {
             session.shed = None;
         }
@@ -132,22 +131,22 @@ impl Parent {
         }
     }
 
-    /// Hands down another range of ids before the child's lease is used up.
+    /// Hands down another range of ids before the child has used up what it has.
     fn lease_more(&mut self, child: ChildId) {
-        let Some(session) = self.sessions.get_mut(&child) else {
+        let low = self.sessions.get(&child).is_some_and(|session| {
+            session.leasing.is_none() && session.load.ids < self.config.lease_ids / 2
+        });
+        if !low {
             return;
-        };
-        let Some(last) = session.leased.last() else {
-            return;
-        };
-        let low = last.end.saturating_sub(session.highest) < last.len() / 4;
-        if low && let Some(ids) = self.config.ids.take(self.config.lease_ids) {
-            session.leased.push(ids);
-            if session.leased.len() > 2 {
-                session.leased.remove(0);
-            }
-            self.grant(child, &[], ids, false);
         }
+        let Some(ids) = self.take_lease() else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(&child) {
+            session.leased.push(ids);
+            session.leasing = Some(session.granted + 1);
+        }
+        self.grant(child, &[], ids, false);
     }
 
     /// Hands items to a child, and ids if there are any.

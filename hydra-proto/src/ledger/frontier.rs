@@ -299,6 +299,7 @@ impl<P: Place> Frontier<P> {
             held: self.held + u64::from(self.splittable),
             hungry: self.held == 0 && !self.splittable,
             busy: u32::from(self.hand.is_some()),
+            ids: self.ids.iter().map(IdRange::len).sum(),
         }
     }
 

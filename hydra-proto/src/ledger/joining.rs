@@ -45,7 +45,7 @@ impl Parent {
             return self.refuse(conn, Refusal::JobOver);
         }
         self.fence_predecessor(now, hello.nonce);
-        let Some(ids) = self.config.ids.take(self.config.lease_ids) else {
+        let Some(ids) = self.take_lease() else {
             return self.refuse(conn, Refusal::Protocol("no ids are left".to_owned()));
         };
         let child = ChildId(self.next_child);

@@ -137,6 +137,8 @@ pub struct Parent {
     pub(super) balance: Balance,
     pub(super) actions: VecDeque<Action>,
     pub(super) next_shed: u64,
+    /// Ids for when those of the configuration are used up.
+    spare_ids: VecDeque<IdRange>,
     pub(super) next_child: u32,
     pub(super) next_epoch: u64,
     /// How long children may act, as far as this parent itself may.
@@ -157,6 +159,7 @@ impl Parent {
             balance: Balance::default(),
             actions: VecDeque::new(),
             next_shed: 1,
+            spare_ids: VecDeque::new(),
             next_child: 0,
             next_epoch: 1,
             lease_until: None,
@@ -218,6 +221,29 @@ impl Parent {
     /// Takes ids for items that come from this parent itself, such as the job's roots.
     pub fn take_ids(&mut self, count: u64) -> Option<IdRange> {
         self.config.ids.take(count)
+    }
+
+    /// Lets this parent use more ids.
+    pub(super) fn add_ids(&mut self, ids: IdRange) {
+        if !ids.is_empty() {
+            self.spare_ids.push_back(ids);
+        }
+    }
+
+    /// How many ids there are to hand down.
+    pub(super) fn ids_left(&self) -> u64 {
+        let spare = self.spare_ids.iter().map(IdRange::len);
+        spare.fold(self.config.ids.len(), u64::saturating_add)
+    }
+
+    /// Ids for one child.
+    pub(super) fn take_lease(&mut self) -> Option<IdRange> {
+        loop {
+            if let Some(ids) = self.config.ids.take(self.config.lease_ids) {
+                return Some(ids);
+            }
+            self.config.ids = self.spare_ids.pop_front()?;
+        }
     }
 
     /// Adds items from outside. `recorded` says whether this parent's own parent knows them.

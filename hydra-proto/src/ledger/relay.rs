@@ -13,13 +13,15 @@ use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ConnId, IdRange, ItemId, join_ids};
+use crate::ids::{ConnId, ItemId, join_ids};
 use crate::item::{Item, Parcel};
 use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
 
-/// Ids that a worker's session gets at a time.
-const WORKER_IDS: u64 = 1 << 24;
+/// The fewest and the most ids that a session of a worker gets at a time.
+const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
+/// How many leases of workers a client's own lease is good for.
+const WORKER_LEASES: u64 = 1 << 16;
 /// The most items that one answer to a shed gives.
 const GIVE_ITEMS_MAX: u64 = 16_384;
 
@@ -166,7 +168,9 @@ impl Relay {
     /// When [`Relay::tick`] or [`Relay::wants_cut`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let cut = (self.uplink.is_open() && self.has_news()).then_some(self.next_commit);
+        // Without a window the answer to an earlier commit is the next thing that happens.
+        let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
+        let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
         [self.uplink.poll_timeout(), workers, cut]
             .into_iter()
@@ -188,9 +192,17 @@ impl Relay {
                 return Some(action);
             }
         }
-        let action = self.parent.as_mut()?.poll_action()?;
-        self.note(&action);
-        Some(RelayAction::Worker(action))
+        let parent = self.parent.as_mut()?;
+        while let Some(action) = parent.poll_action() {
+            // What its client serves, a worker serves.
+            if let Action::Sees { child, roots } = action {
+                parent.serve(child, vec![true; roots.len()]);
+                continue;
+            }
+            self.note(&action);
+            return Some(RelayAction::Worker(action));
+        }
+        None
     }
 
     fn uplink_event(&mut self, now: Time, event: UplinkEvent) -> Option<RelayAction> {
@@ -204,7 +216,7 @@ impl Relay {
             }
             UplinkEvent::Granted(grant) => {
                 if let Some(parent) = &mut self.parent {
-                    parent.lease(grant.ids);
+                    parent.add_ids(grant.ids);
                     parent.add(grant.items, true);
                 }
                 self.told_hungry = false;
@@ -231,7 +243,7 @@ impl Relay {
             job: welcome.epoch.job,
             spec: welcome.job.clone(),
             ids: welcome.ids,
-            lease_ids: WORKER_IDS,
+            lease_ids: (welcome.ids.len() / WORKER_LEASES).clamp(WORKER_IDS.0, WORKER_IDS.1),
             resumable: false,
             forward_logs: false,
             release: self.config.uplink.release.clone(),
@@ -301,6 +313,7 @@ impl Relay {
         Load {
             held,
             busy,
+            ids: parent.ids_left(),
             hungry: parent.counts().pool == 0 && held < 2 * workers && parent.has_hungry(),
         }
     }
@@ -400,13 +413,6 @@ impl Relay {
 }
 
 impl Parent {
-    /// Lets this parent use more ids.
-    pub(super) fn lease(&mut self, ids: IdRange) {
-        if ids.len() > self.config.ids.len() {
-            self.config.ids = ids;
-        }
-    }
-
     fn open_count(&self) -> u64 {
         let counts = self.table.counts();
         counts.pool + counts.owned

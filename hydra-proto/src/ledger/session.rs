@@ -42,10 +42,10 @@ pub(super) struct Session {
     /// The last grant that was made.
     pub(super) granted: u64,
     pub(super) unseen: VecDeque<Sent>,
-    /// Ids that the child may use, the newest range last.
+    /// Ids that the child may use. Ranges are as large as they are few; a client's workers use them in any order.
     pub(super) leased: Vec<IdRange>,
-    /// One past the highest id that it has used.
-    pub(super) highest: u64,
+    /// The grant that brings it more ids, until it has arrived.
+    pub(super) leasing: Option<u64>,
     /// Which roots it may be granted; none before it has said what it sees.
     pub(super) serves: Option<Vec<bool>>,
     pub(super) load: Load,
@@ -81,7 +81,7 @@ impl Session {
             granted: 0,
             unseen: VecDeque::new(),
             leased: Vec::new(),
-            highest: 0,
+            leasing: None,
             serves: None,
             load: Load::default(),
             hungry: true,
@@ -120,6 +120,9 @@ impl Session {
             .is_some_and(|sent| sent.seq <= last_grant)
         {
             self.unseen.pop_front();
+        }
+        if self.leasing.is_some_and(|seq| seq <= last_grant) {
+            self.leasing = None;
         }
     }
 
