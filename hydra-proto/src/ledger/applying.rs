@@ -26,6 +26,7 @@ impl Parent {
             return Err(ProtocolError::Unexpected("a beat of another session"));
         }
         session.loaded(beat.load);
+        session.gave_in_vain = false;
         session.seen(beat.last_grant);
         let lease = match self.lease_until {
             Some(until) => lease.min(until.saturating_sub(now)),
@@ -171,6 +172,8 @@ impl Parent {
             session.careful = careful;
             session.hungry = false;
         }
+        let came_back = |id: &ItemId| self.table.get(*id).is_some_and(|e| e.giver == Some(child));
+        session.gave_in_vain |= items.iter().any(came_back);
         for &id in items {
             self.table.transfer(id, Owner::Child(child));
         }

@@ -5,7 +5,7 @@ use super::session::Link;
 use super::suspects::Verdict;
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, ItemId};
-use crate::message::{Down, Refusal};
+use crate::message::Refusal;
 
 impl Parent {
     /// A connection is gone.
@@ -31,6 +31,10 @@ impl Parent {
         if let Some(&child) = self.conns.get(&conn) {
             if let Some(id) = in_hand.filter(|&id| self.table.is_owned_by(id, child)) {
                 self.accuse(id, reason);
+            }
+            // A dead process acts no more: its lease need not be waited for.
+            if let Some(session) = self.sessions.get_mut(&child) {
+                session.acts_until = now;
             }
             self.fence(now, child, reason);
         }
@@ -89,25 +93,26 @@ impl Parent {
 
     /// Gives a session up: nothing from it counts any more, and what it owned is granted again.
     pub fn fence(&mut self, now: Time, child: ChildId, reason: &str) {
+        self.give_up_session(now, child, Refusal::Fenced, reason);
+    }
+
+    fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {
         let Some(session) = self.sessions.get_mut(&child) else {
             return;
         };
         if matches!(session.link, Link::Fenced { .. }) {
             return;
         }
-        if let Some(conn) = session.conn() {
-            self.conns.remove(&conn);
-            self.actions.push_back(Action::Send {
-                conn,
-                message: Down::Refused(Refusal::Fenced),
-            });
-            self.actions.push_back(Action::Close { conn });
-        }
+        let conn = session.conn();
         let release = match self.config.spec.acts {
             true => session.acts_until.max(now),
             false => now,
         };
         session.link = Link::Fenced { release };
+        if let Some(conn) = conn {
+            self.conns.remove(&conn);
+            self.refuse(conn, refusal);
+        }
         self.index(child);
         let reason = reason.to_owned();
         self.actions.push_back(Action::Lost { child, reason });
@@ -124,14 +129,8 @@ impl Parent {
     }
 
     /// Ends a session whose child broke the protocol.
-    pub(super) fn end(&mut self, now: Time, conn: ConnId, error: &ProtocolError) {
-        self.actions.push_back(Action::Send {
-            conn,
-            message: Down::Refused(Refusal::Protocol(error.to_string())),
-        });
-        self.actions.push_back(Action::Close { conn });
-        if let Some(child) = self.conns.remove(&conn) {
-            self.fence(now, child, &error.to_string());
-        }
+    pub(super) fn end(&mut self, now: Time, child: ChildId, error: &ProtocolError) {
+        let reason = error.to_string();
+        self.give_up_session(now, child, Refusal::Protocol(reason.clone()), &reason);
     }
 }

@@ -262,9 +262,11 @@ impl<P: Place> Frontier<P> {
     }
 
     fn push_pending(&mut self, work: Pending<P>) {
-        let (origin, careful) = self
+        let (origin, suspected) = self
             .hand
             .map_or((ItemId(0), false), |key| (key.origin, key.careful));
+        // Pieces of a suspect are suspects; directories found in it are not.
+        let careful = suspected && matches!(work, Pending::One(_));
         let batch = Batch {
             first: None,
             origin,

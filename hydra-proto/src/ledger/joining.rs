@@ -10,15 +10,26 @@ use crate::message::{
 };
 
 impl Parent {
-    pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) -> Result<(), ProtocolError> {
+    /// Says why, and hangs up.
+    pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
         let message = Down::Refused(refusal);
         self.actions.push_back(Action::Send { conn, message });
-        self.actions.push_back(Action::Close { conn });
-        Ok(())
+        self.hang_up(conn);
     }
 
-    /// A beat on a connection without a session: from a session that was given up, or from nobody.
-    pub(super) fn stray(&mut self, conn: ConnId, epoch: Epoch) -> Result<(), ProtocolError> {
+    pub(super) fn hang_up(&mut self, conn: ConnId) {
+        self.actions.push_back(Action::Close { conn });
+    }
+
+    /// A beat or a commit on a connection without a session: from a session that was given up, or from
+    /// nobody. Or from one that goes on, over another connection than this: that one needs no answer.
+    pub(super) fn stray(&mut self, conn: ConnId, epoch: Epoch) {
+        let goes_on = |session: &Session| {
+            session.epoch == epoch && !matches!(session.link, Link::Fenced { .. })
+        };
+        if self.sessions.values().any(goes_on) {
+            return self.hang_up(conn);
+        }
         match epoch.job == self.config.job && epoch.number < self.next_epoch {
             true => self.refuse(conn, Refusal::Fenced),
             false => self.refuse(conn, Refusal::Unknown),
@@ -32,12 +43,7 @@ impl Parent {
         }
     }
 
-    pub(super) fn hello(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        hello: &Hello,
-    ) -> Result<(), ProtocolError> {
+    pub(super) fn hello(&mut self, now: Time, conn: ConnId, hello: &Hello) {
         if hello.header.protocol != PROTOCOL_VERSION {
             return self.refuse(conn, Refusal::Version(self.header()));
         }
@@ -75,7 +81,7 @@ impl Parent {
         });
         let message = Down::Welcome(welcome);
         self.actions.push_back(Action::Send { conn, message });
-        Ok(())
+        self.say_paused(conn);
     }
 
     /// A process that says Hello again has forgotten the session it had.
@@ -92,12 +98,7 @@ impl Parent {
         }
     }
 
-    pub(super) fn resume(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        resume: &Resume,
-    ) -> Result<(), ProtocolError> {
+    pub(super) fn resume(&mut self, now: Time, conn: ConnId, resume: &Resume) {
         if resume.header.protocol != PROTOCOL_VERSION {
             return self.refuse(conn, Refusal::Version(self.header()));
         }
@@ -117,8 +118,7 @@ impl Parent {
             return self.refuse(conn, Refusal::Unknown);
         }
         if resume.attempt <= session.attempt || resume.last_grant > session.granted {
-            self.actions.push_back(Action::Close { conn });
-            return Ok(());
+            return self.hang_up(conn);
         }
         session.attempt = resume.attempt;
         let child = session.child;
@@ -136,7 +136,14 @@ impl Parent {
         let message = Down::Resumed { last_commit };
         self.actions.push_back(Action::Send { conn, message });
         self.send_again(child, conn);
-        Ok(())
+        self.say_paused(conn);
+    }
+
+    fn say_paused(&mut self, conn: ConnId) {
+        if self.paused {
+            let message = Down::Pause(true);
+            self.actions.push_back(Action::Send { conn, message });
+        }
     }
 
     /// Sends the grants that were lost with the old connection.
@@ -164,6 +171,13 @@ impl Parent {
     pub(super) fn ready(&mut self, child: ChildId, ready: Ready) -> Result<(), ProtocolError> {
         if ready.roots.len() != self.config.spec.roots.len() {
             return Err(ProtocolError::Unexpected("Ready for other roots"));
+        }
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
+        // A child that resumes says it again, because the first may have been lost with the link.
+        if std::mem::replace(&mut session.ready, true) {
+            return Ok(());
         }
         let roots = ready.roots;
         self.actions.push_back(Action::Sees { child, roots });

@@ -144,6 +144,7 @@ pub struct Parent {
     /// How long children may act, as far as this parent itself may.
     pub(super) lease_until: Option<Time>,
     pub(super) stopped: bool,
+    pub(super) paused: bool,
 }
 
 impl Parent {
@@ -164,6 +165,7 @@ impl Parent {
             next_epoch: 1,
             lease_until: None,
             stopped: false,
+            paused: false,
         }
     }
 
@@ -255,8 +257,8 @@ impl Parent {
     }
 
     /// Limits how long children may act: what this parent's own parent has allowed.
-    pub fn limit_lease(&mut self, until: Option<Time>) {
-        self.lease_until = until;
+    pub fn limit_lease(&mut self, until: Time) {
+        self.lease_until = Some(until);
     }
 
     /// Says which roots a child may be granted.
@@ -268,7 +270,7 @@ impl Parent {
         self.rebalance();
     }
 
-    /// Sets aside the pool items that no connected child may be granted.
+    /// Sets aside the pool items that no child may be granted.
     pub fn set_aside_unserved(&mut self, reason: &dyn Fn(&Item) -> String) {
         let unserved: Vec<ItemId> = self
             .table
@@ -283,20 +285,19 @@ impl Parent {
         }
     }
 
-    /// Whether some connected child may be granted this item.
+    /// Whether some child may be granted this item: one that is connected, or may still come back.
     fn is_servable(&self, id: ItemId) -> bool {
         let Some(entry) = self.table.get(id) else {
             return false;
         };
-        let root = entry.item.root().0 as usize;
+        let root = entry.item.root();
         let serves = |session: &Session| {
-            let roots = session.serves.as_ref();
-            session.conn().is_some() && roots.is_some_and(|roots| roots.get(root) == Some(&true))
+            !matches!(session.link, Link::Fenced { .. }) && session.serves_root(root)
         };
         self.sessions.values().any(serves)
     }
 
-    /// Whether the only open items are ones that no connected child may be granted.
+    /// Whether the only open items are ones that no child may be granted.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         let counts = self.table.counts();
@@ -314,8 +315,9 @@ impl Parent {
         }
     }
 
-    /// Asks all children to stop taking new directories, or to go on.
+    /// Asks all children to stop taking new directories, or to go on. Those that come later are asked too.
     pub fn pause(&mut self, pause: bool) {
+        self.paused = pause;
         for conn in self.conns.keys().copied() {
             self.actions.push_back(Action::Send {
                 conn,
@@ -330,30 +332,41 @@ impl Parent {
         if let Some(session) = bound.and_then(|child| self.sessions.get_mut(&child)) {
             session.heard(now);
         }
-        let outcome = match (bound, message) {
-            (None, Up::Hello(hello)) => self.hello(now, conn, &hello),
-            (None, Up::Resume(resume)) => self.resume(now, conn, &resume),
-            (None, Up::Beat(beat)) => self.stray(conn, beat.epoch),
-            (None, _) => Err(ProtocolError::Unexpected("work before Hello")),
-            (Some(_), Up::Hello(_) | Up::Resume(_)) => Err(ProtocolError::Unexpected(
-                "a second Hello on one connection",
-            )),
-            (Some(child), Up::Ready(ready)) => self.ready(child, ready),
-            (Some(child), Up::Commit(commit)) => self.commit(child, *commit),
-            (Some(child), Up::Beat(beat)) => self.beat(now, child, &beat),
-            (Some(child), Up::Log(lines)) => {
-                self.actions.push_back(Action::Log { child, lines });
-                Ok(())
+        match bound {
+            None => self.stranger(now, conn, message),
+            Some(child) => {
+                if let Err(error) = self.child_says(now, child, message) {
+                    self.end(now, child, &error);
+                }
             }
-            (Some(child), Up::Leave(reason)) => {
-                self.fence(now, child, &reason);
-                Ok(())
-            }
-        };
-        if let Err(error) = outcome {
-            self.end(now, conn, &error);
         }
         self.rebalance();
+    }
+
+    /// A message on a connection that has no session, or none any more.
+    fn stranger(&mut self, now: Time, conn: ConnId, message: Up) {
+        match message {
+            Up::Hello(hello) => self.hello(now, conn, &hello),
+            Up::Resume(resume) => self.resume(now, conn, &resume),
+            Up::Beat(beat) => self.stray(conn, beat.epoch),
+            Up::Commit(commit) => self.stray(conn, commit.epoch),
+            Up::Ready(_) | Up::Log(_) | Up::Leave(_) => self.hang_up(conn),
+        }
+    }
+
+    fn child_says(&mut self, now: Time, child: ChildId, message: Up) -> Result<(), ProtocolError> {
+        match message {
+            Up::Hello(_) | Up::Resume(_) => {
+                let what = "a second Hello on one connection";
+                return Err(ProtocolError::Unexpected(what));
+            }
+            Up::Ready(ready) => return self.ready(child, ready),
+            Up::Commit(commit) => return self.commit(child, *commit),
+            Up::Beat(beat) => return self.beat(now, child, &beat),
+            Up::Log(lines) => self.actions.push_back(Action::Log { child, lines }),
+            Up::Leave(reason) => self.fence(now, child, &reason),
+        }
+        Ok(())
     }
 
     pub(super) fn is_stopped(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::balance::Standing;
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId};
 use crate::message::{Hello, Load};
 use std::collections::VecDeque;
 
@@ -46,11 +46,15 @@ pub(super) struct Session {
     pub(super) leased: Vec<IdRange>,
     /// The grant that brings it more ids, until it has arrived.
     pub(super) leasing: Option<u64>,
+    /// It has said what it sees of the roots.
+    pub(super) ready: bool,
     /// Which roots it may be granted; none before it has said what it sees.
     pub(super) serves: Option<Vec<bool>>,
     pub(super) load: Load,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
+    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat.
+    pub(super) gave_in_vain: bool,
     /// Until when its workers may act, counted generously.
     pub(super) acts_until: Time,
     /// It works on suspects: grant it nothing else.
@@ -82,10 +86,12 @@ impl Session {
             unseen: VecDeque::new(),
             leased: Vec::new(),
             leasing: None,
+            ready: false,
             serves: None,
             load: Load::default(),
             hungry: true,
             shed: None,
+            gave_in_vain: false,
             acts_until: Time::ZERO,
             careful: false,
             standing: Standing::default(),
@@ -103,6 +109,12 @@ impl Session {
     /// Whether it may be granted something now.
     pub(super) fn is_served(&self) -> bool {
         self.conn().is_some() && self.serves.is_some()
+    }
+
+    /// Whether it may be granted what lies under this root.
+    pub(super) fn serves_root(&self, root: RootId) -> bool {
+        let serves = self.serves.as_ref();
+        serves.is_some_and(|serves| serves.get(root.0 as usize) == Some(&true))
     }
 
     /// Notes that the child lives.
