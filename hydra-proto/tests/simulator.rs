@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Seeds that run unless told otherwise.
 const SEEDS: u64 = 2000;
 /// Seeds within which a deliberate fault has to be found.
-const SABOTAGE_SEEDS: u64 = 400;
+const SABOTAGE_SEEDS: u64 = 1500;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -314,8 +314,12 @@ impl World {
             }
             RelayAction::DropServer(conn) => self.server_gone(at, conn),
             RelayAction::ServerLost | RelayAction::ServerBack => {}
-            RelayAction::Worker(Action::Send { conn, message }) => {
+            RelayAction::Worker(Action::Send { conn, mut message }) => {
                 self.judge(&message);
+                if let (Down::Beat(beat), Some(Sabotage::LongLease)) = (&mut message, self.sabotage)
+                {
+                    beat.lease *= 10;
+                }
                 self.send_down(conn, message);
             }
             RelayAction::Worker(Action::Close { conn }) => {

@@ -23,6 +23,8 @@ pub(crate) enum Fault {
     Duplicate,
     /// Everything on the connection takes longer.
     Slow(Duration),
+    /// What goes up is held back for a while, and then comes all at once.
+    Hold(Duration),
     Pause(Duration),
 }
 
@@ -49,11 +51,11 @@ pub(crate) enum Sabotage {
 
 /// The faults of one seed, in the order of time.
 pub(crate) fn plan(rng: &mut Rng, span: Duration) -> Vec<(Time, Fault)> {
-    let weights: Vec<u64> = (0..11)
+    let weights: Vec<u64> = (0..12)
         .map(|_| if rng.chance(45) { rng.range(1, 6) } else { 0 })
         .collect();
     let sum: u64 = weights.iter().sum();
-    let count = if sum == 0 { 0 } else { rng.skewed(24) };
+    let count = if sum == 0 { 0 } else { rng.below(20) };
     let mut plan: Vec<(Time, Fault)> = (0..count)
         .map(|_| {
             let mut drawn = rng.below(sum);
@@ -73,7 +75,15 @@ pub(crate) fn plan(rng: &mut Rng, span: Duration) -> Vec<(Time, Fault)> {
 }
 
 fn draw(rng: &mut Rng, kind: usize) -> Fault {
-    let mut ms = |least: u64, most: u64| Duration::from_millis(least + rng.skewed(most - least));
+    let long = rng.chance(35);
+    let mut ms = |least: u64, most: u64| {
+        let more = if long {
+            rng.below(most - least)
+        } else {
+            rng.skewed(most - least)
+        };
+        Duration::from_millis(least + more)
+    };
     match kind {
         0 => Fault::KillWorker,
         1 => Fault::StopWorker(ms(5, 3000)),
@@ -84,7 +94,9 @@ fn draw(rng: &mut Rng, kind: usize) -> Fault {
         6 => Fault::CutDown,
         7 => Fault::Partition(ms(20, 4000)),
         8 => Fault::Duplicate,
-        9 => Fault::Slow(ms(1, 700)),
-        _ => Fault::Pause(ms(10, 1000)),
+        // A round trip has to stay below the lease, or nobody may ever act.
+        9 => Fault::Slow(ms(1, 180)),
+        10 => Fault::Pause(ms(10, 1000)),
+        _ => Fault::Hold(ms(10, 4000)),
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Pipe {
     /// Counts cuts: what was on its way before one is lost.
     pub generation: u32,
     /// When the last message arrives: later ones come after it.
-    clear_at: Time,
+    pub(crate) clear_at: Time,
     /// Messages on their way.
     pub flying: u32,
     /// Added to every delay.

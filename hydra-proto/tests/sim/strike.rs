@@ -42,6 +42,10 @@ impl World {
     fn open_server_link(&mut self, at: usize) {
         let latency = self.latency;
         let conn = self.open_link(Node::Client(at), Node::Server, latency);
+        if self.stats.faults > 0 && self.now < self.last_fault && self.rng.chance(15) {
+            let span = Duration::from_micros(self.rng.skewed(1_500_000));
+            self.hold(conn, span);
+        }
         self.say(|| format!("client {at} connects on {conn:?}"));
         let now = self.now;
         self.clients[at].server = Some(conn);
@@ -241,10 +245,19 @@ impl World {
                 self.last_fault = self.last_fault.max(until);
                 let known = &mut self.clients[client].partitioned_until;
                 *known = until.max(*known);
-                self.cut(client, true, true);
+                // The network loses what is on its way, or keeps it for later.
+                match self.clients[client].server {
+                    Some(conn) if self.rng.chance(50) => self.hold(conn, span),
+                    _ => self.cut(client, true, true),
+                }
             }
             Fault::Duplicate => self.duplicate(client),
             Fault::Slow(span) => self.slow(client, span),
+            Fault::Hold(span) => {
+                if let Some(conn) = self.clients[client].server {
+                    self.hold(conn, span);
+                }
+            }
             Fault::Pause(span) => {
                 self.server.pause(true);
                 self.pump_server();
@@ -340,6 +353,13 @@ impl World {
         self.open_server_link(at);
         let pause = Duration::from_micros(self.rng.skewed(1_000_000));
         self.after(pause, Event::ChildEnd(old));
+    }
+
+    fn hold(&mut self, conn: ConnId, span: Duration) {
+        let until = self.now + span;
+        self.last_fault = self.last_fault.max(until);
+        let pipe = &mut self.link_mut(conn).up;
+        pipe.clear_at = pipe.clear_at.max(until);
     }
 
     fn slow(&mut self, at: usize, span: Duration) {

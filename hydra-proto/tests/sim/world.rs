@@ -145,7 +145,8 @@ impl World {
         } else {
             1 << 40
         };
-        let step_cost = Duration::from_micros(rng.range(100, 6000));
+        let span = Duration::from_millis(rng.range(100, 4000));
+        let step_cost = span * 3 / tree.len;
         let latency = Duration::from_micros(1 << rng.range(5, 15));
         let server = Parent::new(ParentConfig {
             job: JobId(seed),
@@ -187,7 +188,7 @@ impl World {
             forgotten: BTreeSet::new(),
             highest: HashMap::new(),
             changed: true,
-            check_percent: if trace { 100 } else { rng.range(2, 30) },
+            check_percent: rng.range(2, 30),
             encode: rng.chance(12),
             trace,
             spins: (Time::ZERO, 0),
@@ -228,7 +229,7 @@ impl World {
             };
             self.at(Duration::from_micros(at), Event::Start(client));
         }
-        let span = Duration::from_millis(self.rng.range(200, 4000));
+        let span = self.step_cost * self.tree.len / 3;
         let plan = plan(&mut self.rng, span);
         for &(at, fault) in &plan {
             self.at(at, Event::Strike(fault));
@@ -304,7 +305,7 @@ impl World {
         if !self.server.counts().balanced() {
             self.fail("the server's counts are out of balance");
         }
-        if self.rng.chance(self.check_percent) {
+        if self.rng.chance(self.check_percent) || self.trace {
             let outcome = self.oracle.cover(self.server.items());
             if let Err(what) = outcome {
                 self.fail(what);
