@@ -256,6 +256,28 @@ fn a_mount_point_is_detected_or_crossed() {
     }
 }
 
+#[test]
+fn a_link_from_within_a_mount_does_not_lead_out_of_it() {
+    let Ok(tree) = TempDir::new_in("/dev/shm") else {
+        return;
+    };
+    let dev = |path: &Path| fs::metadata(path).unwrap().dev();
+    if dev(Path::new("/dev")) == dev(tree.path()) {
+        return;
+    }
+    fs::create_dir(tree.path().join("d")).unwrap();
+    let dir = tree.path().strip_prefix("/").unwrap().join("d");
+    let check = |text: &[u8], expected: Target| {
+        let found = targets(Path::new("/"), dir.to_str().unwrap(), text);
+        assert_eq!(found, [expected; 3], "{}", text.escape_ascii());
+    };
+    check(b"..", Target::Directory);
+    check(b"../gone", Target::Dangling);
+    check(b"../d/link/..", Target::Dangling);
+    check(b"../../../null", Target::Elsewhere);
+    check(b"../../../../usr", Target::Elsewhere);
+}
+
 /// Makes a chain of `depth` directories, each called `name`, and returns the last.
 fn chain(top: &Path, name: &CStr, depth: usize) -> OwnedFd {
     let mut fd = open(top);
