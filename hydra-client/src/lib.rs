@@ -29,8 +29,8 @@ mod run;
 mod worker;
 
 pub use config::{
-    Allow, Config, DecodeSlot, LogSink, LookAtRoot, MakeReducer, Mode, OnListening, PathMap, Timings,
-    WorkerCommand,
+    Allow, Config, DecodeSlot, LogSink, LookAtRoot, MakeReducer, Mode, OnListening, PathMap,
+    Timings, WorkerCommand,
 };
 pub use error::ClientError;
 pub use logs::print_log_line;

@@ -81,7 +81,7 @@ impl Worker {
         tokio::spawn(async move {
             let mut writer = writer;
             let frame = hydra_proto::codec::encode(&start).unwrap_or_default();
-            if writer.queue(&frame).await.is_ok() {
+            if writer.send(&frame).await.is_ok() {
                 // If it fails, the worker is gone, or silent: both are noticed where it is read.
                 let _ = send_all(writer, messages).await;
             }
