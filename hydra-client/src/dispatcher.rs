@@ -102,6 +102,8 @@ pub(crate) struct Dispatcher {
     stage: Stage,
     nonce: u64,
     next_conn: u64,
+    /// Something was sent that the server has to hear before this client ends.
+    has_said_why: bool,
     /// When the dispatcher meant to wake at the latest.
     awaited: Option<Time>,
     /// The process was held up: until then nobody's silence counts.
@@ -132,6 +134,7 @@ impl Dispatcher {
             stage: Stage::Serving,
             nonce,
             next_conn: 1,
+            has_said_why: false,
             awaited: None,
             rest_until: None,
             config,
@@ -153,7 +156,8 @@ impl Dispatcher {
             self.handle(now, event);
             self.act(now);
             if let Some(result) = self.advance(now) {
-                if let Some(link) = self.link.take() {
+                // Last words have to arrive; after a job's ordinary end there are none.
+                if let Some(link) = self.link.take().filter(|_| self.has_said_why) {
                     link.close().await;
                 }
                 return result;
@@ -410,7 +414,8 @@ impl Dispatcher {
         let Some(job) = &mut self.job else {
             return;
         };
-        if !(may && job.results.is_full()) && !self.relay.wants_cut(now) {
+        let due = self.relay.wants_cut(now) || (may && job.results.is_full());
+        if !due {
             return;
         }
         match job.results.take() {
@@ -431,6 +436,7 @@ impl Dispatcher {
 
     /// Sends past the ledger, whatever state the session is in.
     fn say(&mut self, message: Up) {
+        self.has_said_why = true;
         if let Some(link) = &self.link {
             // A link that does not take it is as good as closed.
             let _ = link.send(message);
@@ -603,6 +609,7 @@ impl Dispatcher {
         };
         // Closing tells the server that this client has let go of the job.
         self.link = None;
+        self.has_said_why = false;
         self.doors.want(fruitless);
         None
     }

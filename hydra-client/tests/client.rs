@@ -14,7 +14,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use support::server::Server;
+use support::server::{Peer, Server};
 use support::{Lines, PATIENCE, SLOW, Tree, config, exists, is_alive, job, root};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -31,12 +31,12 @@ fn fake_worker() {
 type Ended = JoinHandle<Result<(), ClientError>>;
 
 /// An embedded client, and the server's end of its connection.
-fn embed(config: Config) -> (Ended, Connection) {
+fn embed(config: Config) -> (Ended, Peer) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let timeouts = Timeouts::default();
     let theirs = Connection::plain(theirs, &timeouts);
     let client = tokio::spawn(serve_embedded(theirs, config, pending()));
-    (client, Connection::plain(ours, &timeouts))
+    (client, Peer::new(Connection::plain(ours, &timeouts)))
 }
 
 /// A listening client.
@@ -76,10 +76,9 @@ impl Listening {
         }
     }
 
-    async fn dial(&self) -> Connection {
-        dial(&self.address, &self.key, &Timeouts::default())
-            .await
-            .unwrap()
+    async fn dial(&self) -> Peer {
+        let dialled = dial(&self.address, &self.key, &Timeouts::default()).await;
+        Peer::new(dialled.unwrap())
     }
 
     async fn stop(mut self) -> Result<(), ClientError> {
@@ -212,6 +211,31 @@ async fn a_program_that_is_not_there_ends_the_job_with_its_name() {
 }
 
 #[tokio::test]
+async fn a_server_that_acknowledges_nothing_stops_the_walk_and_loses_nothing() {
+    let (config, lines) = config(3, "");
+    let (client, mut connection) = embed(config);
+    let mut spec = job(SLOW);
+    spec.timing.commit_window = 2;
+    let mut server = Server::new(1, spec);
+    server.held = Some(Vec::new());
+    server
+        .talk(&mut connection, |server| server.commits >= 2)
+        .await;
+    let beats = server.beats + 5;
+    server
+        .talk(&mut connection, |server| server.beats >= beats)
+        .await;
+    assert_eq!(server.commits, 2);
+    assert!(!server.parent.is_done());
+    server.release(&mut connection).await;
+    server.finish(&mut connection).await;
+    assert_whole(&server, SLOW);
+    assert_eq!(server.lost_workers, 0);
+    assert!(client.await.unwrap().is_ok());
+    assert_all_gone(lines, 3).await;
+}
+
+#[tokio::test]
 async fn a_session_goes_on_after_its_link_was_cut() {
     let (config, lines) = config(2, "");
     let client = Listening::start(config).await;
@@ -337,12 +361,12 @@ async fn a_connecting_client_finds_its_server() {
     config.mode = Mode::Connect(HostPort { port, ..any });
     let client = tokio::spawn(run(config, pending()));
     let mut server = Server::new(1, job(SLOW));
-    let (mut connection, _) = listener.accept().await;
+    let mut connection = Peer::new(listener.accept().await.0);
     server
         .talk(&mut connection, |server| server.walk.entries > 100)
         .await;
     drop(connection);
-    let (mut connection, _) = listener.accept().await;
+    let mut connection = Peer::new(listener.accept().await.0);
     server.finish(&mut connection).await;
     assert_whole(&server, SLOW);
     assert_eq!(server.back, 1);

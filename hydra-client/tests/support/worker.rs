@@ -55,6 +55,8 @@ pub(crate) fn run(mood: &str) -> ! {
     let mut log = Log::open(&start);
     log.say("started");
     if mood == "parent" {
+        // Left behind on purpose: the client has to see to it.
+        #[expect(clippy::zombie_processes)]
         let child = std::process::Command::new("sleep")
             .arg("1000")
             .spawn()
@@ -227,7 +229,7 @@ impl Worker {
             .write_all_at(&ItemId(0).0.to_le_bytes(), ITEM_AT)
             .unwrap();
         self.walked += 1;
-        if self.walked % STRIDE == 0 {
+        if self.walked.is_multiple_of(STRIDE) {
             self.log.say(&format!("walked {}", self.walked));
         }
         true
@@ -237,7 +239,7 @@ impl Worker {
         let Some(frontier) = &mut self.frontier else {
             return;
         };
-        let due = frontier.is_dry() || frontier.could_give() || self.walked % STRIDE == 0;
+        let due = frontier.is_dry() || frontier.could_give() || self.walked.is_multiple_of(STRIDE);
         if frontier.has_news() && due && self.uplink.has_window() {
             let delta = std::mem::take(&mut self.delta);
             if let Some(cut) = frontier.cut(Some(delta)) {
