@@ -193,10 +193,23 @@ async fn workers_that_end_at_once_end_the_job_with_a_reason() {
     let mut server = Server::new(1, job(SLOW));
     server.talk(&mut connection, |_| false).await;
     let said = server.lost.first().expect("the client did not leave");
-    assert!(said.contains("workers do not start here"), "{said}");
+    assert!(said.contains("workers do not work here"), "{said}");
     assert!(said.contains("exited with status 7"), "{said}");
     let error = client.await.unwrap().unwrap_err();
     assert!(matches!(error, ClientError::GaveUp(_)), "{error}");
+}
+
+#[tokio::test]
+async fn workers_that_refuse_the_job_end_it_and_are_not_started_for_ever() {
+    let (config, lines) = config(2, "unwilling");
+    let (client, mut connection) = embed(config);
+    let mut server = Server::new(1, job(SLOW));
+    server.talk(&mut connection, |_| false).await;
+    let said = server.lost.first().expect("the client did not leave");
+    assert!(said.contains("no such plugin"), "{said}");
+    drop(connection);
+    assert!(client.await.unwrap().is_err());
+    assert_all_gone(lines, 5).await;
 }
 
 #[tokio::test]

@@ -86,6 +86,7 @@ pub(crate) fn run(mood: &str) -> ! {
         walked: 0,
         paused: false,
         poison: mood == "poison",
+        unwilling: mood == "unwilling",
         since: Instant::now(),
     };
     worker.run()
@@ -122,6 +123,7 @@ struct Worker {
     walked: u64,
     paused: bool,
     poison: bool,
+    unwilling: bool,
     since: Instant,
 }
 
@@ -175,6 +177,9 @@ impl Worker {
                     welcome.job.roots[0].local.escape_ascii()
                 ));
                 self.tree = Tree::decode(&welcome.job.options);
+                if self.unwilling {
+                    self.uplink.send(Up::Leave("no such plugin".to_owned()));
+                }
                 self.frontier = Some(Frontier::new(welcome.ids));
             }
             UplinkEvent::Granted(grant) => self.frontier.as_mut().unwrap().accept(grant),
