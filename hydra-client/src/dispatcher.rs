@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 mod beginning;
 mod ending;
@@ -390,6 +390,7 @@ impl Dispatcher {
     }
 
     fn perform(&mut self, now: Time, action: RelayAction) {
+        trace!(?action);
         match action {
             RelayAction::Begin(welcome) => self.begin(*welcome),
             RelayAction::End(refusal) => self.session_over(now, refusal),

@@ -2,7 +2,7 @@
 //!
 //! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
 
-use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId};
+use crate::ids::{Epoch, IdRange, ItemId, JobId};
 use crate::item::Parcel;
 use crate::job::JobSpec;
 use crate::walk::WalkSummary;
@@ -177,6 +177,8 @@ pub struct RootFacts {
     pub inode: u64,
     /// Whether it is a directory.
     pub directory: bool,
+    /// Whether it lies on the file system of the host's own `/`: what a missing mount looks like.
+    pub on_system_disk: bool,
 }
 
 /// One atomic step of a child: `done` items are replaced by the `new` ones and by `result`, then `give`
@@ -299,13 +301,4 @@ pub struct LogLine {
     pub target: String,
     /// What it says, fields included. Hostile: escape before printing.
     pub text: String,
-}
-
-/// Names the root that a client will not be granted, and why; goes into the report and the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootTrouble {
-    /// The root.
-    pub root: RootId,
-    /// What is wrong with it.
-    pub reason: String,
 }

@@ -5,10 +5,11 @@ use crate::worker::Exit;
 use hydra_proto::ids::{ChildId, ConnId};
 use hydra_proto::ledger::{Action, Time};
 use hydra_proto::message::{Commit, Delta, Down, Up};
-use tracing::{debug, warn};
+use tracing::{debug, trace, warn};
 
 impl Dispatcher {
     pub(super) fn worker_said(&mut self, now: Time, conn: ConnId, message: Up) {
+        trace!(?conn, ?message);
         match message {
             Up::Commit(commit) if self.job.is_some() => self.put_by.push_back((conn, commit)),
             Up::Leave(reason) => {

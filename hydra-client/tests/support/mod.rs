@@ -88,6 +88,7 @@ pub(crate) fn seen() -> RootView {
         fs_id: String::new(),
         inode: 1,
         directory: true,
+        on_system_disk: false,
     })
 }
 

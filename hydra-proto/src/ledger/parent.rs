@@ -74,6 +74,8 @@ pub enum Action {
     Back {
         /// Its child.
         child: ChildId,
+        /// The connection.
+        conn: ConnId,
     },
     /// A child has said what it sees of the roots: answer with [`Parent::serve`].
     Sees {
@@ -116,6 +118,8 @@ pub struct ChildView {
     pub child: ChildId,
     /// Its name.
     pub name: String,
+    /// How many workers it has.
+    pub workers: u32,
     /// Whether its connection is open.
     pub connected: bool,
     /// Items that it owns on record.
@@ -197,6 +201,7 @@ impl Parent {
         live.map(|session| ChildView {
             child: session.child,
             name: session.name.clone(),
+            workers: u32::try_from(session.weight).unwrap_or(u32::MAX),
             connected: session.conn().is_some(),
             owned: self.table.owned(session.child),
             load: session.load,
@@ -563,7 +568,7 @@ impl Parent {
         let last_commit = session.applied;
         self.conns.insert(conn, child);
         self.index(child);
-        self.actions.push_back(Action::Back { child });
+        self.actions.push_back(Action::Back { child, conn });
         let message = Down::Resumed { last_commit };
         self.actions.push_back(Action::Send { conn, message });
         self.send_again(child, conn);
