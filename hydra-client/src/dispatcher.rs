@@ -396,7 +396,7 @@ impl Dispatcher {
             RelayAction::End(refusal) => self.session_over(now, refusal),
             RelayAction::DropServer(_) => self.drop_link(now),
             RelayAction::ServerLost => self.server_lost(),
-            RelayAction::ServerBack => self.server_back(),
+            RelayAction::ServerBack => info!("the connection to the server is back"),
             RelayAction::Worker(action) => self.perform_for_worker(now, action),
         }
     }
@@ -405,14 +405,6 @@ impl Dispatcher {
         warn!("the connection to the server is lost; waiting for it to come back");
         self.link = None;
         self.doors.want(false);
-    }
-
-    fn server_back(&mut self) {
-        info!("the connection to the server is back");
-        // It may have been lost together with the first answer.
-        if let Some(views) = self.job.as_ref().and_then(|job| job.views.clone()) {
-            self.relay.ready(views);
-        }
     }
 }
 

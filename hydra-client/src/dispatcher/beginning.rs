@@ -19,8 +19,6 @@ pub(super) struct Job {
     /// What workers are told: the roots where this host has them.
     pub(super) spec: JobSpec,
     pub(super) results: Results,
-    /// What this host sees of the roots, once it has looked.
-    pub(super) views: Option<Vec<RootView>>,
     pub(super) forward_logs: bool,
     epoch: Epoch,
 }
@@ -46,14 +44,14 @@ impl Dispatcher {
         self.job = Some(Job {
             spec,
             results: Results::new(reducer),
-            views: None,
             forward_logs,
             epoch,
         });
         match refusal {
             Some(reason) => {
                 warn!(reason, "the job is refused");
-                self.tell_views(vec![RootView::Refused(reason); roots.len()]);
+                self.relay
+                    .ready(vec![RootView::Refused(reason); roots.len()]);
             }
             None => {
                 let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
@@ -90,13 +88,6 @@ impl Dispatcher {
         if views.iter().any(|view| matches!(view, RootView::Seen(_))) {
             self.crew.hire(now);
         }
-        self.tell_views(views);
-    }
-
-    fn tell_views(&mut self, views: Vec<RootView>) {
-        self.relay.ready(views.clone());
-        if let Some(job) = &mut self.job {
-            job.views = Some(views);
-        }
+        self.relay.ready(views);
     }
 }

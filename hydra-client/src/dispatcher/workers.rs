@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, PUT_BY_MAX};
 use crate::worker::Exit;
-use hydra_proto::ids::{ChildId, ConnId};
+use hydra_proto::ids::ConnId;
 use hydra_proto::ledger::{Action, Time};
 use hydra_proto::message::{Commit, Delta, Down, Up};
 use tracing::{debug, trace, warn};
@@ -63,7 +63,7 @@ impl Dispatcher {
         match action {
             Action::Send { conn, message } => self.send_to_worker(now, conn, message),
             Action::Close { conn } => self.dismiss(now, conn),
-            Action::Joined { child, conn, .. } => self.worker_joined(child, conn),
+            Action::Joined { conn, .. } => self.crew.born(conn),
             Action::Applied { result, .. } => self.work_done(now, result),
             Action::Lost { child, reason } => {
                 debug!(
@@ -84,13 +84,6 @@ impl Dispatcher {
         if !self.crew.send(conn, message) {
             self.dismiss(now, conn);
         }
-    }
-
-    pub(super) fn worker_joined(&mut self, child: ChildId, conn: ConnId) {
-        self.crew.born(conn);
-        // What this client does not serve it is not granted.
-        let roots = self.job.as_ref().map_or(0, |job| job.spec.roots.len());
-        self.relay.serve(child, vec![true; roots]);
     }
 
     pub(super) fn work_done(&mut self, now: Time, result: Option<Box<Delta>>) {
