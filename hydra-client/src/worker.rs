@@ -92,6 +92,7 @@ impl Worker {
             conn,
             child,
             pid,
+            reaped: false,
             slot: File::from(slot),
             config: Arc::clone(config),
         };
@@ -138,6 +139,7 @@ struct Process {
     conn: ConnId,
     child: Child,
     pid: u32,
+    reaped: bool,
     slot: File,
     config: Arc<Config>,
 }
@@ -146,7 +148,9 @@ impl Process {
     /// Kills what is left of it, and reaps it.
     async fn end(mut self) -> Exit {
         kill_group(self.pid);
-        let reason = match self.child.wait().await {
+        let status = self.child.wait().await;
+        self.reaped = true;
+        let reason = match status {
             Ok(status) => describe(status),
             Err(error) => format!("lost: {error}"),
         };
@@ -161,6 +165,15 @@ impl Process {
         let mut bytes = vec![0; self.config.slot_bytes];
         let read = self.slot.read_at(&mut bytes, 0).ok()?;
         (self.config.decode_slot)(bytes.get(..read)?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The runtime was shut down: nobody attends it any more.
+        if !self.reaped {
+            kill_group(self.pid);
+        }
     }
 }
 

@@ -103,6 +103,15 @@ async fn assert_all_gone(lines: Lines, at_least: usize) {
     assert!(left.is_empty(), "processes are left: {left:?}");
 }
 
+/// Waits for the end of a process that is not this one's own child.
+async fn assert_dies(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while is_alive(pid) {
+        assert!(Instant::now() < deadline, "process {pid} lives on");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 fn assert_whole(server: &Server, tree: Tree) {
     assert_eq!(server.walk.entries, tree.entries());
     assert_eq!(server.walk.directories, tree.directories());
@@ -141,14 +150,32 @@ async fn a_killed_worker_is_replaced_and_its_work_done_again() {
     assert_eq!(server.lost_workers, 1);
     assert!(client.await.unwrap().is_ok());
     assert_all_gone(lines, 3).await;
-    let deadline = Instant::now() + PATIENCE;
-    while is_alive(grandchild) {
-        assert!(
-            Instant::now() < deadline,
-            "what the worker started lives on"
-        );
-        sleep(Duration::from_millis(5)).await;
-    }
+    assert_dies(grandchild).await;
+}
+
+#[test]
+fn a_runtime_that_is_dropped_leaves_no_process() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let dropped = runtime();
+    let (config, mut lines) = config(1, "parent");
+    let (pid, grandchild) = dropped.block_on(async {
+        let (_client, mut connection) = embed(config);
+        let mut server = Server::new(1, job(SLOW));
+        let line = tokio::select! {
+            line = lines.wait("child") => line,
+            _ = server.talk(&mut connection, |_| false) => panic!("the client left"),
+        };
+        signal(line.pid, Signal::SIGSTOP);
+        (line.pid, line.text["child ".len()..].parse().unwrap())
+    });
+    drop(dropped);
+    runtime().block_on(async {
+        assert_dies(pid).await;
+        assert_dies(grandchild).await;
+    });
 }
 
 #[tokio::test]

@@ -100,7 +100,8 @@ fn read_frames(mut stream: UnixStream) -> Receiver<Vec<u8>> {
         loop {
             let read = stream.read(&mut buffer).unwrap_or(0);
             if read == 0 {
-                exit(0);
+                // What this worker has started must not outlive it, even if the client died.
+                let _ = nix::sys::signal::killpg(nix::unistd::getpgrp(), nix::sys::signal::SIGKILL);
             }
             let mut input = &buffer[..read];
             while let Some(frame) = decoder.decode(&mut input).unwrap() {
