@@ -8,7 +8,7 @@ use hydra_proto::ids::{ConnId, ItemId, RootId};
 use hydra_proto::item::NameList;
 use hydra_proto::ledger::{Frontier, Place, Time, Uplink, UplinkConfig, UplinkEvent, Work};
 use hydra_proto::logs::{LOG_PROOF_BYTES, LogBuffer, LogProof, WorkerStart};
-use hydra_proto::message::{Delta, Down, LogLine, Up};
+use hydra_proto::message::{Delta, Down, LogLine, Ready, RootView, Up};
 use hydra_proto::walk::FileType;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -173,6 +173,10 @@ impl Worker {
     fn event(&mut self, event: UplinkEvent) {
         match event {
             UplinkEvent::Started(welcome) => {
+                // It sees what its client sees: only the number of answers counts.
+                let roots = vec![RootView::Refused(String::new()); welcome.job.roots.len()];
+                let epoch = Some(welcome.epoch);
+                self.uplink.send(Up::Ready(Ready { epoch, roots }));
                 self.log.say(&format!(
                     "root {}",
                     welcome.job.roots[0].local.escape_ascii()
