@@ -50,6 +50,9 @@ pub struct Cluster {
     /// Every commit as it came, when asked for.
     pub keep: bool,
     pub kept: Vec<Commit>,
+    /// Whether workers may be lost.
+    pub tolerant: bool,
+    pub lost: Vec<String>,
     spec: JobSpec,
 }
 
@@ -116,6 +119,8 @@ impl Cluster {
             gives: 0,
             keep: false,
             kept: Vec::new(),
+            tolerant: false,
+            lost: Vec::new(),
             spec,
         }
     }
@@ -281,7 +286,10 @@ impl Cluster {
                         self.rows.extend(lines.map(<[u8]>::to_vec));
                     }
                 }
-                Action::Lost { reason, .. } if reason != "killed" => panic!("lost: {reason}"),
+                Action::Lost { reason, .. } if reason != "killed" => {
+                    assert!(self.tolerant, "lost: {reason}");
+                    self.lost.push(reason);
+                }
                 _ => {}
             }
         }
@@ -302,6 +310,11 @@ impl Cluster {
             hungry,
         };
         self.send(conn, &Down::Shed(shed));
+    }
+
+    pub fn pause(&mut self, pause: bool) {
+        self.parent.pause(pause);
+        self.actions();
     }
 
     pub fn workers(&self) -> Vec<ConnId> {
