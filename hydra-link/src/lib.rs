@@ -11,6 +11,7 @@
 use std::time::Duration;
 
 pub mod address;
+pub mod clock;
 mod connection;
 mod dial;
 mod listen;

@@ -2,7 +2,7 @@
 //!
 //! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
 
-use crate::ids::{Epoch, IdRange, ItemId, RootId};
+use crate::ids::{Epoch, IdRange, ItemId, JobId};
 use crate::item::Parcel;
 use crate::job::JobSpec;
 use crate::walk::WalkSummary;
@@ -38,6 +38,8 @@ pub enum Up {
     Log(Vec<LogLine>),
     /// The child cannot go on with this job, and why.
     Leave(String),
+    /// Instead of a Hello: the child serves another server. It closes the connection.
+    Busy(Busy),
 }
 
 /// What a parent says.
@@ -82,6 +84,18 @@ pub struct Hello {
     pub nonce: u64,
 }
 
+/// Whom a child serves that cannot serve another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// The child's version.
+    pub header: HelloHeader,
+    /// The server that it serves, as people know it.
+    pub server: String,
+    /// That server's job, once it is known. A server that finds its own job here has redialled before the
+    /// child noticed that the link was lost, and tries again.
+    pub job: Option<JobId>,
+}
+
 /// Goes on with a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
@@ -117,8 +131,6 @@ pub struct Welcome {
 pub enum Refusal {
     /// Another protocol version. Carries the parent's header.
     Version(HelloHeader),
-    /// The child is busy with another server: said by a child to a second server, by its name.
-    Busy(String),
     /// The session was given up: start anew with a Hello.
     Fenced,
     /// The parent knows no such session.
@@ -165,6 +177,8 @@ pub struct RootFacts {
     pub inode: u64,
     /// Whether it is a directory.
     pub directory: bool,
+    /// Whether it lies on the file system of the host's own `/`: what a missing mount looks like.
+    pub on_system_disk: bool,
 }
 
 /// One atomic step of a child: `done` items are replaced by the `new` ones and by `result`, then `give`
@@ -224,6 +238,8 @@ pub struct Load {
     pub hungry: bool,
     /// Workers that have something to do.
     pub busy: u32,
+    /// Ids that it has left for new items: more come before they run out.
+    pub ids: u64,
 }
 
 /// Moves items to a child.
@@ -287,13 +303,4 @@ pub struct LogLine {
     pub target: String,
     /// What it says, fields included. Hostile: escape before printing.
     pub text: String,
-}
-
-/// Names the root that a client will not be granted, and why; goes into the report and the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootTrouble {
-    /// The root.
-    pub root: RootId,
-    /// What is wrong with it.
-    pub reason: String,
 }

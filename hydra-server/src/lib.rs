@@ -1,1 +1,28 @@
-//! The Hydra server: coordinates clients and makes the report.
+//! The Hydra server: coordinates clients, walks nothing, and adds up what they find.
+//!
+//! ```text
+//!   dialler  ─┐                        ┌─► Parent (the ledger: who owns what)
+//!   listener ─┼─► events ─► Coordinator┼─► RootBook (who may be granted which root)
+//!   readers  ─┘      ▲                 └─► Tally (walk counts, the plugin's sum, rows)
+//!                    │                        │
+//!                 timers                      ▼
+//!                                          Outcome
+//! ```
+//!
+//! [`run()`] is one job from the first connection to the last. It knows nothing of command lines or reports.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod connection;
+mod coordinator;
+mod dialler;
+mod gathering;
+mod outcome;
+mod roots;
+mod run;
+mod tally;
+
+pub use config::{Config, LogSink, ProgressSink};
+pub use outcome::{ClientRun, Ending, Outcome, Progress, ServerError, SetAside};
+pub use run::run;

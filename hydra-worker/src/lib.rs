@@ -3,7 +3,7 @@
 mod clock;
 pub mod dirs;
 pub mod entry;
-mod errno;
+pub mod errno;
 mod lease;
 pub mod node;
 mod place;

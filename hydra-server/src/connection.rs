@@ -1,0 +1,118 @@
+//! One connection to a client: a task that reads, a task that writes, and the events they make.
+
+use hydra_link::{Connection, FrameReader, FrameWriter};
+use hydra_proto::codec;
+use hydra_proto::ids::ConnId;
+use hydra_proto::message::{Down, Up};
+use tokio::sync::mpsc;
+
+/// Messages that may wait to be sent to one client. A client that does not take them loses its connection,
+/// and resumes.
+const OUTBOX_MAX: usize = 4096;
+/// Events that may wait for the coordinator; then readers wait, and with them the clients.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// Where a connection came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The client inside this process.
+    Embedded,
+    /// The client of this number was dialled.
+    Dialled(usize),
+    /// It dialled us.
+    Accepted,
+}
+
+/// What the outside world does.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A client has proven who it is.
+    Connected(Origin, Connection),
+    /// A client cannot be reached; `last` when it will not be tried again.
+    Unreachable {
+        client: usize,
+        reason: String,
+        last: bool,
+    },
+    /// A message.
+    Message(ConnId, Box<Up>),
+    /// A connection is gone, and why, if that is worth telling.
+    Closed(ConnId, Option<String>),
+}
+
+/// The coordinator's end of a connection. Dropping it closes the connection when all is sent.
+#[derive(Debug)]
+pub(crate) struct Outbox(mpsc::Sender<Down>);
+
+impl Outbox {
+    /// Sends a message, if there is room.
+    pub(crate) fn send(&self, message: Down) -> bool {
+        self.0.try_send(message).is_ok()
+    }
+}
+
+/// Starts the two tasks of a connection.
+pub(crate) fn start(conn: ConnId, connection: Connection, events: mpsc::Sender<Event>) -> Outbox {
+    let (reader, writer) = connection.split();
+    let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+    let sending = tokio::spawn(send_all(writer, messages));
+    tokio::spawn(async move {
+        let mut sending = sending;
+        // Whichever half ends first, the connection is over; what remains to be said is said.
+        let reason = tokio::select! {
+            reason = receive_all(conn, reader, &events) => {
+                sending.abort();
+                reason
+            }
+            sent = &mut sending => sent.ok().flatten(),
+        };
+        // The coordinator is gone when this fails, and with it whoever wanted to know.
+        let _ = events.send(Event::Closed(conn, reason)).await;
+    });
+    Outbox(outbox)
+}
+
+async fn receive_all(
+    conn: ConnId,
+    mut reader: FrameReader,
+    events: &mpsc::Sender<Event>,
+) -> Option<String> {
+    loop {
+        let frame = match reader.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return None,
+            Err(error) => return Some(error.to_string()),
+        };
+        let message: Up = match codec::decode(&frame) {
+            Ok(message) => message,
+            Err(error) => return Some(error.to_string()),
+        };
+        if events
+            .send(Event::Message(conn, Box::new(message)))
+            .await
+            .is_err()
+        {
+            return None;
+        }
+    }
+}
+
+async fn send_all(mut writer: FrameWriter, mut messages: mpsc::Receiver<Down>) -> Option<String> {
+    while let Some(message) = messages.recv().await {
+        let mut next = Some(message);
+        while let Some(message) = next {
+            let sent = match codec::encode(&message) {
+                Ok(bytes) => writer.queue(&bytes).await,
+                Err(error) => return Some(error.to_string()),
+            };
+            if let Err(error) = sent {
+                return Some(error.to_string());
+            }
+            next = messages.try_recv().ok();
+        }
+        if let Err(error) = writer.flush().await {
+            return Some(error.to_string());
+        }
+    }
+    writer.close().await.err().map(|error| error.to_string())
+}

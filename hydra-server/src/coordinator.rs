@@ -1,0 +1,617 @@
+//! The coordinator: turns what happens outside into events of the ledger, and does what the ledger says.
+
+use crate::config::{Config, LogSink, ProgressSink};
+use crate::connection::{self, Event, Origin, Outbox};
+use crate::gathering::{Gathering, Readiness};
+use crate::outcome::{Ending, Outcome, Progress, ServerError, SetAside};
+use crate::roots::{RootBook, Trouble};
+use crate::tally::Tally;
+use hydra_link::address::HostPort;
+use hydra_link::{Connection, Timeouts};
+use hydra_proto::ids::{ChildId, ConnId, IdRange, ItemId, JobId, RootId};
+use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::job::JobSpec;
+use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
+use hydra_proto::message::{Busy, Down, PROTOCOL_VERSION, Up};
+use hydra_proto::walk::WalkError;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Ids that each session gets: enough for any job, and 2^22 sessions of them.
+const CLIENT_IDS: u64 = 1 << 40;
+/// How long clients may take to let go of a job that is over.
+const LETTING_GO: Duration = Duration::from_secs(5);
+
+/// Where a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Clients come and say what they see.
+    Gathering,
+    /// Work is granted.
+    Walking,
+    /// Clients let go of the job, until this time at the latest.
+    Ending(Time),
+    /// All is said.
+    Over,
+}
+
+struct Conn {
+    outbox: Outbox,
+    origin: Origin,
+    child: Option<ChildId>,
+}
+
+pub(crate) struct Coordinator {
+    job_id: JobId,
+    job: JobSpec,
+    parent: Parent,
+    tally: Tally,
+    book: RootBook,
+    gathering: Gathering,
+    phase: Phase,
+    ending: Option<Ending>,
+    hopeless: bool,
+    clients: Vec<HostPort>,
+    /// Tell the diallers when to dial again; gone when the job is over.
+    wishes: Vec<watch::Sender<u64>>,
+    has_embedded: bool,
+    listens: bool,
+    wait: bool,
+    timeouts: Timeouts,
+    client_timeout: Duration,
+    conns: BTreeMap<ConnId, Conn>,
+    next_conn: u64,
+    events: mpsc::Sender<Event>,
+    began: Time,
+    ended: Time,
+    /// Since when no client has been there that could go on.
+    lonely: Option<Time>,
+    progress: Option<ProgressSink>,
+    logs: Option<LogSink>,
+}
+
+impl Coordinator {
+    pub(crate) fn new(
+        config: Config,
+        has_embedded: bool,
+        now: Time,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let listens = config.listen.is_some();
+        let patience = match listens {
+            true => config.client_timeout,
+            // A dialler gives up by itself; what is left then is to say what is seen of the roots.
+            false => config.timeouts.connect + config.timeouts.handshake,
+        };
+        let job_id = JobId(rand::random());
+        let parent = Parent::new(ParentConfig {
+            job: job_id,
+            spec: config.job.clone(),
+            ids: IdRange {
+                start: 1,
+                end: 1 << 62,
+            },
+            lease_ids: CLIENT_IDS,
+            resumable: true,
+            forward_logs: config.logs.is_some(),
+            release: config.release,
+            secrets: Box::new(rand::random),
+        });
+        let wanted = if listens { config.min_clients } else { 0 };
+        let expected = config.clients.len() + usize::from(has_embedded);
+        let dialled = config.clients.iter();
+        let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
+        Self {
+            book: RootBook::new(config.job.roots.len(), config.job.walk.trust_roots),
+            job_id,
+            job: config.job,
+            parent,
+            tally: Tally::new(config.reducer, config.rows),
+            gathering: Gathering::new(expected, wanted, now + patience),
+            phase: Phase::Gathering,
+            ending: None,
+            hopeless: false,
+            clients: config.clients,
+            wishes,
+            has_embedded,
+            listens,
+            wait: config.wait,
+            timeouts: config.timeouts,
+            client_timeout: config.client_timeout,
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            events,
+            began: now,
+            ended: now,
+            lonely: None,
+            progress: config.progress,
+            logs: config.logs,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// The addresses to dial, and what tells when to dial them again.
+    pub(crate) fn diallers(&self) -> Vec<(HostPort, watch::Receiver<u64>)> {
+        let receivers = self.wishes.iter().map(watch::Sender::subscribe);
+        self.clients.iter().cloned().zip(receivers).collect()
+    }
+
+    /// When [`Coordinator::tick`] has something to do next.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        let own = match self.phase {
+            Phase::Gathering => Some(self.gathering.deadline),
+            Phase::Walking => self.lonely.map(|since| since + self.client_timeout),
+            Phase::Ending(deadline) => Some(deadline),
+            Phase::Over => None,
+        };
+        own.into_iter().chain(self.parent.poll_timeout()).min()
+    }
+
+    /// Something has happened.
+    ///
+    /// # Errors
+    /// When the job cannot go on.
+    pub(crate) fn handle(&mut self, now: Time, event: Event) -> Result<(), ServerError> {
+        match event {
+            Event::Connected(origin, connection) => self.connected(origin, connection),
+            Event::Unreachable {
+                client,
+                reason,
+                last,
+            } => self.unreachable(client, reason, last),
+            Event::Message(conn, message) => self.message(now, conn, *message),
+            Event::Closed(conn, reason) => self.closed(now, conn, reason),
+        }
+        self.proceed(now)
+    }
+
+    /// Looks at the timers.
+    ///
+    /// # Errors
+    /// As [`Coordinator::handle`].
+    pub(crate) fn tick(&mut self, now: Time) -> Result<(), ServerError> {
+        self.parent.tick(now);
+        self.proceed(now)
+    }
+
+    /// The user wants the job to stop.
+    ///
+    /// # Errors
+    /// As [`Coordinator::handle`].
+    pub(crate) fn interrupt(&mut self, now: Time) -> Result<(), ServerError> {
+        self.end(now, Ending::Interrupted);
+        self.proceed(now)
+    }
+
+    /// Tells how far the job is.
+    pub(crate) fn tell(&mut self, now: Time) {
+        let Some(tell) = &mut self.progress else {
+            return;
+        };
+        let mut progress = Progress {
+            entries: self.tally.walk.entries,
+            frontier: self.parent.counts().pool,
+            elapsed: now.saturating_sub(self.began),
+            ..Progress::default()
+        };
+        for child in self.parent.children() {
+            progress.frontier += child.load.held;
+            progress.busy += child.load.busy;
+            progress.workers += child.workers;
+            progress.clients += usize::from(child.connected);
+        }
+        tell(&progress);
+    }
+
+    fn connected(&mut self, origin: Origin, connection: Connection) {
+        if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            return;
+        }
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let outbox = connection::start(conn, connection, self.events.clone());
+        let child = None;
+        self.conns.insert(
+            conn,
+            Conn {
+                outbox,
+                origin,
+                child,
+            },
+        );
+    }
+
+    fn unreachable(&mut self, client: usize, reason: String, last: bool) {
+        tracing::debug!(client = self.client_name(client), %reason, last, "not reached");
+        self.gathering.failed(client, reason);
+    }
+
+    fn client_name(&self, client: usize) -> String {
+        self.clients
+            .get(client)
+            .map_or("local".to_owned(), ToString::to_string)
+    }
+
+    fn message(&mut self, now: Time, conn: ConnId, message: Up) {
+        tracing::trace!(?conn, ?message);
+        let Some(state) = self.conns.get(&conn) else {
+            return;
+        };
+        match &message {
+            Up::Busy(busy) => {
+                let busy = busy.clone();
+                return self.turned_away(conn, &busy);
+            }
+            Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
+                let reason = version_mismatch(hello.header.protocol, &hello.header.release);
+                self.warn(conn, &reason);
+                if let Origin::Dialled(client) = state.origin {
+                    self.gathering.failed(client, reason);
+                }
+            }
+            _ => {}
+        }
+        self.parent.handle(now, conn, message);
+    }
+
+    /// A client does not want this connection: it is busy, with another server or still with this one.
+    fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
+        let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
+        let Some(state) = self.conns.remove(&conn) else {
+            return;
+        };
+        let Origin::Dialled(client) = state.origin else {
+            return;
+        };
+        match self.wait || busy.job == Some(self.job_id) {
+            true => {
+                tracing::info!(client = self.client_name(client), %reason, "waiting for it");
+                self.gathering.wait_for_ever();
+                self.dial_again(client);
+            }
+            false => {
+                self.gathering
+                    .failed(client, format!("{reason}; --wait waits for it"));
+            }
+        }
+    }
+
+    fn warn(&self, conn: ConnId, reason: &str) {
+        let origin = self.conns.get(&conn).map(|state| state.origin);
+        let name = match origin {
+            Some(Origin::Dialled(client)) => self.client_name(client),
+            _ => "a client".to_owned(),
+        };
+        tracing::warn!("{name}: {reason}");
+    }
+
+    fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
+        let state = self.conns.remove(&conn);
+        self.parent.closed(now, conn);
+        let Some(state) = state else {
+            return;
+        };
+        if let Origin::Dialled(client) = state.origin {
+            let why = reason
+                .clone()
+                .unwrap_or_else(|| "it closed the connection".to_owned());
+            self.gathering.failed(client, why);
+            self.dial_again(client);
+        }
+        if let (Some(reason), Some(child)) = (reason, state.child) {
+            tracing::debug!(client = self.tally.name(child), %reason, "connection lost");
+        }
+    }
+
+    fn dial_again(&mut self, client: usize) {
+        if let Some(wish) = self.wishes.get(client) {
+            wish.send_modify(|wish| *wish += 1);
+        }
+    }
+
+    /// Does what the ledger says, and sees whether the job has come further.
+    fn proceed(&mut self, now: Time) -> Result<(), ServerError> {
+        while let Some(action) = self.parent.poll_action() {
+            self.act(now, action)?;
+        }
+        match self.phase {
+            Phase::Gathering => self.gather(now),
+            Phase::Walking => self.watch(now),
+            Phase::Ending(deadline) if self.conns.is_empty() || now >= deadline => {
+                self.phase = Phase::Over;
+            }
+            Phase::Ending(_) | Phase::Over => {}
+        }
+        while let Some(action) = self.parent.poll_action() {
+            self.act(now, action)?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, now: Time, action: Action) -> Result<(), ServerError> {
+        tracing::trace!(?action);
+        match action {
+            Action::Send { conn, message } => self.send(now, conn, message),
+            Action::Close { conn } => self.close(now, conn),
+            Action::Joined {
+                child,
+                conn,
+                name,
+                workers,
+            } => self.joined(child, conn, &name, workers),
+            Action::Back { child, conn } => self.back(child, conn),
+            Action::Sees { child, roots } => self.sees(child, roots),
+            Action::Applied { child, result, .. } => {
+                return self.tally.add(child, result.map(|delta| *delta));
+            }
+            Action::Lost { child, reason } => self.lost(child, &reason),
+            Action::Log { child, lines } => self.log(child, &lines),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, now: Time, conn: ConnId, message: Down) {
+        let Some(state) = self.conns.get(&conn) else {
+            return;
+        };
+        if let Some(run) = state.child.and_then(|child| self.tally.run(child)) {
+            match &message {
+                Down::Grant(_) => run.grants += 1,
+                Down::Shed(_) => run.sheds += 1,
+                _ => {}
+            }
+        }
+        if !state.outbox.send(message) {
+            let reason = "it takes no messages".to_owned();
+            self.closed(now, conn, Some(reason));
+        }
+    }
+
+    /// Lets a connection end when everything was sent.
+    fn close(&mut self, now: Time, conn: ConnId) {
+        self.closed(now, conn, None);
+    }
+
+    fn joined(&mut self, child: ChildId, conn: ConnId, name: &str, workers: u32) {
+        let origin = self.conns.get(&conn).map(|state| state.origin);
+        let name = match origin {
+            Some(Origin::Dialled(client)) => self.client_name(client),
+            Some(Origin::Embedded) => "local".to_owned(),
+            Some(Origin::Accepted) | None => name.to_owned(),
+        };
+        tracing::debug!(client = name, workers, "joined");
+        self.tally.joined(child, &name, workers);
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.child = Some(child);
+        }
+    }
+
+    fn back(&mut self, child: ChildId, conn: ConnId) {
+        tracing::info!(client = self.tally.name(child), "its connection is back");
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.child = Some(child);
+        }
+    }
+
+    fn sees(&mut self, child: ChildId, roots: Vec<hydra_proto::message::RootView>) {
+        self.book.sees(child, roots);
+        let origin = self.conns.values().find(|state| state.child == Some(child));
+        match origin.map(|state| state.origin) {
+            Some(Origin::Dialled(client)) => self.gathering.arrived(client),
+            Some(Origin::Embedded) => self.gathering.arrived(self.clients.len()),
+            Some(Origin::Accepted) => self.gathering.came(),
+            None => {}
+        }
+        if self.phase == Phase::Walking {
+            self.open_roots();
+            self.serve(child);
+        }
+    }
+
+    fn lost(&mut self, child: ChildId, reason: &str) {
+        self.book.lost(child);
+        if matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            let client = self.tally.name(child);
+            tracing::warn!("client {client} is given up: {reason}; its work goes to others");
+        }
+    }
+
+    fn log(&mut self, child: ChildId, lines: &[hydra_proto::message::LogLine]) {
+        if let Some(sink) = &mut self.logs {
+            let name = self.tally.name(child);
+            lines.iter().for_each(|line| sink(name, line));
+        }
+    }
+
+    fn gather(&mut self, now: Time) {
+        match self.gathering.readiness(now) {
+            Readiness::Wait => {}
+            Readiness::Begin => self.begin(now),
+            Readiness::Hopeless => {
+                self.hopeless = true;
+                self.end(now, Ending::Incomplete("no client can be used".to_owned()));
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Time) {
+        for (client, reason) in self.gathering.missing() {
+            tracing::warn!(
+                "going on without client {}: {reason}",
+                self.client_name(client)
+            );
+        }
+        self.phase = Phase::Walking;
+        self.began = now;
+        self.open_roots();
+        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
+        for child in children {
+            if self.book.has(child) {
+                self.serve(child);
+            }
+        }
+        self.watch(now);
+    }
+
+    /// Puts roots into the pool that can be walked now.
+    fn open_roots(&mut self) {
+        for root in self.book.settle() {
+            let Some(ids) = self.parent.take_ids(1) else {
+                continue;
+            };
+            let first = ItemId(ids.start);
+            let names = NameList::from_iter([b"".as_slice()]);
+            let dir = Vec::new();
+            let item = Parcel::Dirs(Dirs {
+                first,
+                root,
+                dir,
+                names,
+            });
+            self.parent.add(vec![item], false);
+        }
+    }
+
+    fn serve(&mut self, child: ChildId) {
+        let (serves, warnings) = self.book.serves(child);
+        for (root, reason) in warnings {
+            let client = self.tally.name(child);
+            let root = self.shown(root).escape_ascii().to_string();
+            tracing::warn!("client {client} is not granted root {root}: {reason}");
+        }
+        self.parent.serve(child, serves);
+    }
+
+    fn shown(&self, root: RootId) -> Vec<u8> {
+        self.job
+            .root(root)
+            .map(|root| root.shown.clone())
+            .unwrap_or_default()
+    }
+
+    /// Is the job over, or can nobody go on with it?
+    fn watch(&mut self, now: Time) {
+        if self.parent.is_done() {
+            return self.end(now, Ending::Done);
+        }
+        let alone = !self.parent.children().any(|child| child.connected);
+        let stuck = self.parent.is_stuck();
+        if !alone && !stuck {
+            self.lonely = None;
+            return;
+        }
+        let since = *self.lonely.get_or_insert(now);
+        let more = self.listens || alone || !self.gathering.missing().is_empty();
+        let patience = match more && !self.has_embedded {
+            true => self.client_timeout,
+            false => Duration::ZERO,
+        };
+        if now < since + patience {
+            return;
+        }
+        match alone {
+            true => self.end(now, Ending::Incomplete("no client is left".to_owned())),
+            false => {
+                self.parent
+                    .set_aside_unserved(&|_| "no client serves this root".to_owned());
+                self.lonely = None;
+                self.watch(now);
+            }
+        }
+    }
+
+    fn end(&mut self, now: Time, ending: Ending) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ended = now;
+        if matches!(ending, Ending::Incomplete(_)) {
+            self.abandon(now);
+        }
+        self.ending = Some(ending);
+        self.wishes.clear();
+        self.parent.stop();
+        self.phase = match self.conns.is_empty() {
+            true => Phase::Over,
+            false => Phase::Ending(now + LETTING_GO),
+        };
+    }
+
+    /// Sets aside all that is left, so that it is named.
+    fn abandon(&mut self, now: Time) {
+        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
+        for child in children {
+            self.parent.fence(now, child, "the job ends");
+        }
+        self.parent
+            .set_aside_unserved(&|_| "no client was left to walk it".to_owned());
+    }
+
+    /// What came out of it.
+    ///
+    /// # Errors
+    /// When nobody could walk anything, or the last rows could not be written.
+    pub(crate) fn finish(mut self) -> Result<Outcome, ServerError> {
+        if self.hopeless {
+            let missing = self.gathering.missing().into_iter();
+            let reasons =
+                missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));
+            return Err(ServerError::NoClient(reasons.collect()));
+        }
+        self.tally.finish()?;
+        let mut set_aside: Vec<SetAside> = self
+            .parent
+            .aside()
+            .values()
+            .map(|aside| self.set_aside(&aside.item, &aside.reason))
+            .collect();
+        for (root, trouble) in self.book.unwalked() {
+            let path = self.shown(root);
+            match trouble {
+                Some(Trouble::Missing { kind, message }) => self.tally.walk.fail(WalkError {
+                    path,
+                    operation: "open".to_owned(),
+                    kind,
+                    message,
+                }),
+                Some(Trouble::Refused(reason)) => set_aside.push(SetAside { path, reason }),
+                None => {}
+            }
+        }
+        set_aside.sort();
+        Ok(Outcome {
+            ending: self.ending.unwrap_or(Ending::Done),
+            roots_walked: self.book.walked(),
+            clients: self.tally.runs(),
+            walk: self.tally.walk,
+            reducer: self.tally.reducer,
+            set_aside,
+            elapsed: self.ended.saturating_sub(self.began),
+        })
+    }
+
+    fn set_aside(&self, item: &Item, reason: &str) -> SetAside {
+        let root = self.job.root(item.root());
+        SetAside {
+            path: root.map(|root| root.show(&item.path())).unwrap_or_default(),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+fn version_mismatch(protocol: u32, release: &str) -> String {
+    let age = match protocol < PROTOCOL_VERSION {
+        true => "older",
+        false => "newer",
+    };
+    let release = release.escape_debug();
+    format!("its release {release} is {age} than this server's: install the same release on both")
+}

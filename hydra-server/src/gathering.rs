@@ -1,0 +1,124 @@
+//! When does the work begin? When everybody who is expected is there, or the time to connect is over.
+
+use hydra_proto::ledger::Time;
+
+/// Who is expected, and who is there.
+#[derive(Debug)]
+pub(crate) struct Gathering {
+    /// Clients that were dialled, and the embedded one; `None` when it has not turned out yet.
+    expected: Vec<Option<Result<(), String>>>,
+    /// How many clients that dial are waited for.
+    wanted: usize,
+    /// How many of them have come.
+    came: usize,
+    /// When to begin without the others.
+    pub(crate) deadline: Time,
+}
+
+/// Whether the work can begin.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Somebody may still come.
+    Wait,
+    /// Everybody is here, or late.
+    Begin,
+    /// Nobody will come.
+    Hopeless,
+}
+
+impl Gathering {
+    pub(crate) fn new(expected: usize, wanted: usize, deadline: Time) -> Self {
+        Self {
+            expected: vec![None; expected],
+            wanted,
+            came: 0,
+            deadline,
+        }
+    }
+
+    /// An expected client has said what it sees of the roots.
+    pub(crate) fn arrived(&mut self, client: usize) {
+        if let Some(state) = self.expected.get_mut(client) {
+            *state = Some(Ok(()));
+        }
+    }
+
+    /// An expected client will not come, or has not come yet for this reason.
+    pub(crate) fn failed(&mut self, client: usize, reason: String) {
+        if let Some(state) = self.expected.get_mut(client)
+            && *state != Some(Ok(()))
+        {
+            *state = Some(Err(reason));
+        }
+    }
+
+    /// Somebody is worth waiting for, however long it takes.
+    pub(crate) fn wait_for_ever(&mut self) {
+        self.deadline = Time::MAX;
+    }
+
+    /// A client that dialled has said what it sees of the roots.
+    pub(crate) fn came(&mut self) {
+        self.came += 1;
+    }
+
+    pub(crate) fn readiness(&self, now: Time) -> Readiness {
+        let here = self.expected.contains(&Some(Ok(()))) || self.came > 0;
+        let settled = self.expected.iter().all(Option::is_some) && self.came >= self.wanted;
+        match (settled || now >= self.deadline, here) {
+            (false, _) => Readiness::Wait,
+            (true, true) => Readiness::Begin,
+            (true, false) if now < self.deadline && self.wanted > 0 => Readiness::Wait,
+            (true, false) => Readiness::Hopeless,
+        }
+    }
+
+    /// The clients that are not here, by number, and why.
+    pub(crate) fn missing(&self) -> Vec<(usize, String)> {
+        let reason = |state: &Option<Result<(), String>>| match state {
+            Some(Ok(())) => None,
+            Some(Err(reason)) => Some(reason.clone()),
+            None => Some("it did not connect in time".to_owned()),
+        };
+        let clients = self.expected.iter().enumerate();
+        clients
+            .filter_map(|(client, state)| Some((client, reason(state)?)))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: Time = Duration::from_secs(1);
+    const LATE: Time = Duration::from_secs(10);
+
+    #[test]
+    fn the_work_begins_when_all_are_there() {
+        let mut gathering = Gathering::new(2, 1, LATE);
+        gathering.arrived(0);
+        gathering.came();
+        assert_eq!(gathering.readiness(NOW), Readiness::Wait);
+        gathering.arrived(1);
+        assert_eq!(gathering.readiness(NOW), Readiness::Begin);
+    }
+
+    #[test]
+    fn those_that_are_late_are_named() {
+        let mut gathering = Gathering::new(2, 0, LATE);
+        gathering.arrived(1);
+        assert_eq!(gathering.readiness(NOW), Readiness::Wait);
+        assert_eq!(gathering.readiness(LATE), Readiness::Begin);
+        assert_eq!(gathering.missing().len(), 1);
+        assert_eq!(gathering.missing()[0].0, 0);
+    }
+
+    #[test]
+    fn without_anybody_there_is_no_work() {
+        let mut gathering = Gathering::new(1, 0, LATE);
+        gathering.failed(0, "nothing listens there".to_owned());
+        assert_eq!(gathering.readiness(NOW), Readiness::Hopeless);
+    }
+}

@@ -1,0 +1,117 @@
+//! What comes out of a job.
+
+use hydra_link::ListenError;
+use hydra_proto::reduce::{Reduce, ReduceError};
+use hydra_proto::walk::WalkSummary;
+use std::io;
+use std::time::Duration;
+
+/// Why a job could not be done at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// No client could be reached.
+    #[error("no client can be used: {}", .0.join("; "))]
+    NoClient(Vec<String>),
+    /// The port for clients could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Clients need a key, and there is none.
+    #[error("a server that uses the network needs a key: run `hydra-server keygen`")]
+    NoKey,
+    /// What clients found could not be added up.
+    #[error("the result of client {client} could not be added up")]
+    Reduce {
+        /// Whose result.
+        client: String,
+        /// Why.
+        #[source]
+        source: ReduceError,
+    },
+    /// Output rows could not be written.
+    #[error("output rows could not be written")]
+    Rows(#[source] io::Error),
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything was walked, but for what is set aside.
+    Done,
+    /// Work is left, for this reason.
+    Incomplete(String),
+    /// The user stopped it.
+    Interrupted,
+}
+
+/// What a job has found.
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// Counts and errors of the walk.
+    pub walk: WalkSummary,
+    /// The plugin's sum.
+    pub reducer: Box<dyn Reduce>,
+    /// What could not be finished, by path.
+    pub set_aside: Vec<SetAside>,
+    /// How many of the roots were walked.
+    pub roots_walked: usize,
+    /// Clients that took part, by name.
+    pub clients: Vec<ClientRun>,
+    /// From the first grant to the last commit.
+    pub elapsed: Duration,
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outcome")
+            .field("ending", &self.ending)
+            .field("walk", &self.walk)
+            .field("set_aside", &self.set_aside)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Something that could not be finished.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetAside {
+    /// The directory or entry, as results show it.
+    pub path: Vec<u8>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What one client did, over all its sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientRun {
+    /// As it was dialled, or as it named itself.
+    pub name: String,
+    /// Workers that it has.
+    pub workers: u32,
+    /// Entries that it counted.
+    pub entries: u64,
+    /// Commits that it made.
+    pub commits: u64,
+    /// Grants that it got.
+    pub grants: u64,
+    /// Times that it was asked for work.
+    pub sheds: u64,
+    /// Workers of its that died.
+    pub lost_workers: u64,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Entries counted.
+    pub entries: u64,
+    /// Directories that wait, as far as is known.
+    pub frontier: u64,
+    /// Workers that have something to do.
+    pub busy: u32,
+    /// All workers.
+    pub workers: u32,
+    /// Clients that are connected.
+    pub clients: usize,
+    /// Since the work began.
+    pub elapsed: Duration,
+}

@@ -1,0 +1,230 @@
+//! Which client may be granted which root: only those that see the same tree there.
+//!
+//! Where clients see different things, most of them are right. Where there is no majority, the one whose root
+//! is not on its system's own file system is: an unmounted `/data` is an empty directory of the system disk.
+
+use hydra_proto::ids::{ChildId, RootId};
+use hydra_proto::message::{RootFacts, RootView};
+use std::collections::BTreeMap;
+
+/// What is known of one root.
+#[derive(Debug, Default)]
+struct Root {
+    /// What the tree looks like, once that is settled.
+    facts: Option<RootFacts>,
+    /// Why it is not walked, as far as clients have said.
+    trouble: Option<Trouble>,
+}
+
+/// Why a root is not walked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Clients that look for it do not find it.
+    Missing { kind: String, message: String },
+    /// Clients see it and do not serve it.
+    Refused(String),
+}
+
+/// What clients see of the job's roots.
+#[derive(Debug)]
+pub(crate) struct RootBook {
+    roots: Vec<Root>,
+    views: BTreeMap<ChildId, Vec<RootView>>,
+    trust: bool,
+}
+
+impl RootBook {
+    pub(crate) fn new(count: usize, trust: bool) -> Self {
+        Self {
+            roots: (0..count).map(|_| Root::default()).collect(),
+            views: BTreeMap::new(),
+            trust,
+        }
+    }
+
+    /// Notes what a client sees.
+    pub(crate) fn sees(&mut self, child: ChildId, views: Vec<RootView>) {
+        for (root, view) in self.roots.iter_mut().zip(&views) {
+            match view {
+                RootView::Seen(_) => {}
+                RootView::Missing { kind, message } => {
+                    let (kind, message) = (kind.clone(), message.clone());
+                    root.trouble
+                        .get_or_insert(Trouble::Missing { kind, message });
+                }
+                RootView::Refused(why) => root.trouble = Some(Trouble::Refused(why.clone())),
+            }
+        }
+        self.views.insert(child, views);
+    }
+
+    /// Forgets a client whose session is over.
+    pub(crate) fn lost(&mut self, child: ChildId) {
+        self.views.remove(&child);
+    }
+
+    /// Whether a client has said what it sees.
+    pub(crate) fn has(&self, child: ChildId) -> bool {
+        self.views.contains_key(&child)
+    }
+
+    /// Settles what the roots look like, where that is open still. Returns those that can be walked from
+    /// now on.
+    pub(crate) fn settle(&mut self) -> Vec<RootId> {
+        let mut settled = Vec::new();
+        for index in 0..self.roots.len() {
+            let chosen = self.elect(index);
+            if let Some(root) = self
+                .roots
+                .get_mut(index)
+                .filter(|root| root.facts.is_none())
+                && chosen.is_some()
+            {
+                root.facts = chosen;
+                settled.push(RootId(index as u32));
+            }
+        }
+        settled
+    }
+
+    fn elect(&self, index: usize) -> Option<RootFacts> {
+        let mut votes: Vec<(&RootFacts, usize)> = Vec::new();
+        for view in self.views.values().filter_map(|views| views.get(index)) {
+            if let RootView::Seen(facts) = view {
+                match votes.iter_mut().find(|(other, _)| *other == facts) {
+                    Some((_, count)) => *count += 1,
+                    None => votes.push((facts, 1)),
+                }
+            }
+        }
+        // The first of equals wins, so that the outcome does not depend on anything else.
+        let best = votes
+            .iter()
+            .rev()
+            .max_by_key(|(facts, count)| (*count, !facts.on_system_disk));
+        best.map(|(facts, _)| (*facts).clone())
+    }
+
+    /// Which roots a client may be granted, and a warning for each that it sees otherwise than the others.
+    pub(crate) fn serves(&self, child: ChildId) -> (Vec<bool>, Vec<(RootId, String)>) {
+        let views = self
+            .views
+            .get(&child)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let mut warnings = Vec::new();
+        let serves = |(index, view): (usize, &RootView)| match view {
+            RootView::Seen(facts) => {
+                let chosen = self.roots.get(index).and_then(|root| root.facts.as_ref());
+                let same = self.trust || chosen.is_none_or(|chosen| chosen == facts);
+                if !same {
+                    warnings.push((RootId(index as u32), describe(facts, chosen)));
+                }
+                same
+            }
+            RootView::Missing { message, .. } => {
+                warnings.push((RootId(index as u32), message.clone()));
+                false
+            }
+            RootView::Refused(why) => {
+                warnings.push((RootId(index as u32), why.clone()));
+                false
+            }
+        };
+        let serves = views.iter().enumerate().map(serves).collect();
+        (serves, warnings)
+    }
+
+    /// The roots that nobody could walk, and why.
+    pub(crate) fn unwalked(&self) -> Vec<(RootId, Option<Trouble>)> {
+        let roots = self.roots.iter().enumerate();
+        let unwalked = roots.filter(|(_, root)| root.facts.is_none());
+        unwalked
+            .map(|(index, root)| (RootId(index as u32), root.trouble.clone()))
+            .collect()
+    }
+
+    /// How many roots could be walked.
+    pub(crate) fn walked(&self) -> usize {
+        self.roots
+            .iter()
+            .filter(|root| root.facts.is_some())
+            .count()
+    }
+}
+
+fn describe(facts: &RootFacts, chosen: Option<&RootFacts>) -> String {
+    let words =
+        |facts: &RootFacts| format!("{} {} inode {}", facts.fs_type, facts.fs_id, facts.inode);
+    let others = chosen.map(words).unwrap_or_default();
+    format!(
+        "it sees {} there, the others see {others}: is it mounted?",
+        words(facts)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(fs_type: &str, inode: u64, on_system_disk: bool) -> RootView {
+        RootView::Seen(RootFacts {
+            fs_type: fs_type.to_owned(),
+            fs_id: String::new(),
+            inode,
+            directory: true,
+            on_system_disk,
+        })
+    }
+
+    #[test]
+    fn the_one_client_without_the_mount_is_left_out() {
+        let mut book = RootBook::new(1, false);
+        book.sees(ChildId(0), vec![seen("ext4", 2, true)]);
+        book.sees(ChildId(1), vec![seen("nfs", 9, false)]);
+        assert_eq!(book.settle(), [RootId(0)]);
+        assert_eq!(book.serves(ChildId(0)).0, [false]);
+        assert_eq!(book.serves(ChildId(0)).1.len(), 1);
+        assert_eq!(book.serves(ChildId(1)).0, [true]);
+    }
+
+    #[test]
+    fn the_majority_is_right() {
+        let mut book = RootBook::new(1, false);
+        for (child, inode) in [(0, 5), (1, 7), (2, 7)] {
+            book.sees(ChildId(child), vec![seen("nfs", inode, false)]);
+        }
+        book.settle();
+        let served: Vec<bool> = (0..3)
+            .map(|child| book.serves(ChildId(child)).0[0])
+            .collect();
+        assert_eq!(served, [false, true, true]);
+    }
+
+    #[test]
+    fn trusted_roots_are_served_by_all() {
+        let mut book = RootBook::new(1, true);
+        book.sees(ChildId(0), vec![seen("nfs", 5, false)]);
+        book.sees(ChildId(1), vec![seen("ext4", 7, true)]);
+        book.settle();
+        assert!(book.serves(ChildId(0)).0[0] && book.serves(ChildId(1)).0[0]);
+    }
+
+    #[test]
+    fn a_root_that_one_client_misses_is_walked_by_the_other() {
+        let mut book = RootBook::new(1, false);
+        let missing = RootView::Missing {
+            kind: "ENOENT".to_owned(),
+            message: "no such file or directory".to_owned(),
+        };
+        book.sees(ChildId(0), vec![missing]);
+        assert!(book.settle().is_empty());
+        assert!(matches!(
+            book.unwalked()[0].1,
+            Some(Trouble::Missing { .. })
+        ));
+        book.sees(ChildId(1), vec![seen("nfs", 5, false)]);
+        assert_eq!(book.settle(), [RootId(0)]);
+        assert!(book.unwalked().is_empty());
+    }
+}

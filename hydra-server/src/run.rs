@@ -1,0 +1,107 @@
+//! One job, from the first connection to the last: the loop around the coordinator.
+
+use crate::config::Config;
+use crate::connection::{EVENTS_MAX, Event, Origin};
+use crate::coordinator::{Coordinator, Phase};
+use crate::dialler;
+use crate::outcome::{Outcome, ServerError};
+use hydra_link::{Listener, clock};
+use hydra_proto::ledger::Time;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(500);
+/// Events handled before the ledger's answers are sent.
+const EVENTS_AT_ONCE: usize = 64;
+
+/// Does a job. When `interrupt` is ready the job stops, and what is committed is the outcome.
+///
+/// # Errors
+/// When nothing could be walked at all, or results could not be kept.
+pub async fn run(
+    mut config: Config,
+    interrupt: impl Future<Output = ()>,
+) -> Result<Outcome, ServerError> {
+    let (events, mut incoming) = mpsc::channel(EVENTS_MAX);
+    let mut listener = listen(&config).await?;
+    let key = config.key.clone();
+    if !config.clients.is_empty() && key.is_none() {
+        return Err(ServerError::NoKey);
+    }
+    let has_embedded = config.embedded.is_some();
+    if let Some(connection) = config.embedded.take() {
+        // There is room: nothing was sent yet.
+        let _ = events.try_send(Event::Connected(Origin::Embedded, connection));
+    }
+    let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), events.clone());
+    if let Some(key) = key {
+        for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
+            let (key, timeouts) = (key.clone(), coordinator.timeouts());
+            let events = events.clone();
+            tokio::spawn(dialler::keep_dialling(
+                client, address, key, timeouts, wishes, events,
+            ));
+        }
+    }
+    let mut progress = tokio::time::interval(PROGRESS);
+    tokio::pin!(interrupt);
+    let mut interrupted = false;
+    while coordinator.phase() != Phase::Over {
+        let deadline = coordinator.poll_timeout().map(until);
+        tokio::select! {
+            event = incoming.recv() => {
+                let mut next = event;
+                for _ in 0..EVENTS_AT_ONCE {
+                    let Some(event) = next else { break };
+                    coordinator.handle(clock::now(), event)?;
+                    next = incoming.try_recv().ok();
+                }
+                if let Some(event) = next {
+                    coordinator.handle(clock::now(), event)?;
+                }
+            }
+            (connection, _) = accept(&mut listener) => {
+                coordinator.handle(clock::now(), Event::Connected(Origin::Accepted, connection))?;
+            }
+            () = sleep(deadline) => coordinator.tick(clock::now())?,
+            _ = progress.tick() => coordinator.tell(clock::now()),
+            () = &mut interrupt, if !interrupted => {
+                interrupted = true;
+                coordinator.interrupt(clock::now())?;
+            }
+        }
+    }
+    coordinator.finish()
+}
+
+async fn listen(config: &Config) -> Result<Option<Listener>, ServerError> {
+    let Some(address) = &config.listen else {
+        return Ok(None);
+    };
+    let key = config.key.clone().ok_or(ServerError::NoKey)?;
+    let listener = Listener::bind(address, key, config.timeouts).await?;
+    if let Ok(address) = listener.local_address() {
+        tracing::info!(%address, "listening for clients");
+    }
+    Ok(Some(listener))
+}
+
+async fn accept(listener: &mut Option<Listener>) -> (hydra_link::Connection, std::net::SocketAddr) {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn until(deadline: Time) -> Duration {
+    deadline.saturating_sub(clock::now())
+}
+
+async fn sleep(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => tokio::time::sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}

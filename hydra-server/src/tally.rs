@@ -1,0 +1,86 @@
+//! Adding up what was committed: the walk's counts, the plugin's sum, rows, and who did what.
+
+use crate::outcome::{ClientRun, ServerError};
+use hydra_proto::ids::ChildId;
+use hydra_proto::message::Delta;
+use hydra_proto::reduce::{Reduce, Summary};
+use hydra_proto::walk::WalkSummary;
+use std::collections::BTreeMap;
+use std::io::Write;
+
+pub(crate) struct Tally {
+    pub(crate) walk: WalkSummary,
+    pub(crate) reducer: Box<dyn Reduce>,
+    rows: Option<Box<dyn Write + Send>>,
+    runs: BTreeMap<String, ClientRun>,
+    names: BTreeMap<ChildId, String>,
+}
+
+impl Tally {
+    pub(crate) fn new(reducer: Box<dyn Reduce>, rows: Option<Box<dyn Write + Send>>) -> Self {
+        Self {
+            walk: WalkSummary::default(),
+            reducer,
+            rows,
+            runs: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    /// A session of the client with this name was opened.
+    pub(crate) fn joined(&mut self, child: ChildId, name: &str, workers: u32) {
+        self.names.insert(child, name.to_owned());
+        let run = self.runs.entry(name.to_owned()).or_default();
+        run.name = name.to_owned();
+        run.workers = workers;
+    }
+
+    pub(crate) fn name(&self, child: ChildId) -> &str {
+        self.names.get(&child).map_or("a client", String::as_str)
+    }
+
+    pub(crate) fn run(&mut self, child: ChildId) -> Option<&mut ClientRun> {
+        self.runs.get_mut(self.names.get(&child)?)
+    }
+
+    /// Adds the result of a commit.
+    ///
+    /// # Errors
+    /// When it cannot be kept. The commit must then not be acknowledged.
+    pub(crate) fn add(&mut self, child: ChildId, delta: Option<Delta>) -> Result<(), ServerError> {
+        let (entries, lost) = delta
+            .as_ref()
+            .map_or((0, 0), |d| (d.walk.entries, d.lost_workers));
+        if let Some(run) = self.run(child) {
+            run.commits += 1;
+            run.entries += entries;
+            run.lost_workers += u64::from(lost);
+        }
+        let Some(delta) = delta else {
+            return Ok(());
+        };
+        if let Some(rows) = self.rows.as_mut().filter(|_| !delta.rows.is_empty()) {
+            rows.write_all(&delta.rows).map_err(ServerError::Rows)?;
+        }
+        let client = self.name(child).to_owned();
+        let merged = self.reducer.merge(&delta.plugin);
+        merged.map_err(|source| ServerError::Reduce { client, source })?;
+        self.walk.merge(delta.walk);
+        Ok(())
+    }
+
+    /// All rows are written.
+    ///
+    /// # Errors
+    /// When they cannot be.
+    pub(crate) fn finish(&mut self) -> Result<(), ServerError> {
+        match &mut self.rows {
+            Some(rows) => rows.flush().map_err(ServerError::Rows),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn runs(&self) -> Vec<ClientRun> {
+        self.runs.values().cloned().collect()
+    }
+}
