@@ -278,13 +278,14 @@ impl Cluster {
                     assert_eq!(roots.len(), self.spec.roots.len());
                     self.parent.serve(child, vec![true; roots.len()]);
                 }
-                Action::Applied { result, .. } => {
-                    if let Some(delta) = result {
-                        self.walk.merge(delta.walk);
-                        let lines = delta.rows.split(|&byte| byte == b'\n');
-                        let lines = lines.filter(|line| !line.is_empty());
-                        self.rows.extend(lines.map(<[u8]>::to_vec));
-                    }
+                Action::Applied {
+                    result: Some(delta),
+                    ..
+                } => {
+                    self.walk.merge(delta.walk);
+                    let lines = delta.rows.split(|&byte| byte == b'\n');
+                    let lines = lines.filter(|line| !line.is_empty());
+                    self.rows.extend(lines.map(<[u8]>::to_vec));
                 }
                 Action::Lost { reason, .. } if reason != "killed" => {
                     assert!(self.tolerant, "lost: {reason}");
@@ -449,14 +450,13 @@ pub fn tree(root: &Path, dirs: usize, depth: usize, files: usize) {
 pub fn flat(root: &Path, count: usize) {
     for index in 0..count {
         let name = root.join(format!("file-{index}"));
-        match index {
-            0 => drop(std::fs::write(&name, b"").unwrap()),
-            // Links cost less than files.
-            _ if index % 60_000 != 0 => {
-                let first = index / 60_000 * 60_000;
-                std::fs::hard_link(root.join(format!("file-{first}")), &name).unwrap();
+        // Links cost less than files.
+        match index % 60_000 {
+            0 => std::fs::write(&name, b"").unwrap(),
+            past => {
+                let first = root.join(format!("file-{}", index - past));
+                std::fs::hard_link(first, &name).unwrap();
             }
-            _ => drop(std::fs::write(&name, b"").unwrap()),
         }
     }
 }
