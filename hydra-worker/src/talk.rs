@@ -121,6 +121,7 @@ impl Talker {
         if readable {
             self.receive()?;
         }
+        self.tick();
         let welcome = self.events()?;
         self.timers();
         self.flush()?;
@@ -202,12 +203,17 @@ impl Talker {
         Ok(started)
     }
 
+    /// Before the events: a silent parent is one.
+    fn tick(&self) {
+        let mut ledger = self.shared.lock();
+        let load = ledger.frontier.load();
+        ledger.uplink.tick(clock::now(), load);
+    }
+
     fn timers(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut ledger = shared.lock();
         let now = clock::now();
-        let load = ledger.frontier.load();
-        ledger.uplink.tick(now, load);
         if commit_timer(&ledger).is_some_and(|due| now >= due) {
             ledger.commit_due = true;
         }

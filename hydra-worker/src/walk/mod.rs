@@ -3,6 +3,7 @@
 //! ```text
 //!   turn.rs   between two pieces: hand over what was found, cut commits, take the next piece
 //!   list.rs   a directory, or the rest of one: read, show, stop in between where it must be
+//!   open.rs   roots and directories: whether they are entered
 //!   names.rs  entries that somebody has read before
 //!   entry.rs  one entry
 //! ```
@@ -16,6 +17,7 @@ mod entry;
 mod here;
 mod list;
 mod names;
+mod open;
 mod parked;
 mod rules;
 mod split;

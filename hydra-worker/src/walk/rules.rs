@@ -128,7 +128,7 @@ mod tests {
     fn nested_roots_are_found_in_their_parents() {
         let root = RootSpec {
             stops: [&b"a/b"[..], b"c", b"ab/x"]
-                .map(|stop| serde_bytes::ByteBuf::from(stop))
+                .map(serde_bytes::ByteBuf::from)
                 .to_vec(),
             ..RootSpec::default()
         };

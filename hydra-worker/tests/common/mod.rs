@@ -50,6 +50,9 @@ pub struct Cluster {
     /// Every commit as it came, when asked for.
     pub keep: bool,
     pub kept: Vec<Commit>,
+    /// Whether workers may be lost.
+    pub tolerant: bool,
+    pub lost: Vec<String>,
     spec: JobSpec,
 }
 
@@ -116,6 +119,8 @@ impl Cluster {
             gives: 0,
             keep: false,
             kept: Vec::new(),
+            tolerant: false,
+            lost: Vec::new(),
             spec,
         }
     }
@@ -273,15 +278,19 @@ impl Cluster {
                     assert_eq!(roots.len(), self.spec.roots.len());
                     self.parent.serve(child, vec![true; roots.len()]);
                 }
-                Action::Applied { result, .. } => {
-                    if let Some(delta) = result {
-                        self.walk.merge(delta.walk);
-                        let lines = delta.rows.split(|&byte| byte == b'\n');
-                        let lines = lines.filter(|line| !line.is_empty());
-                        self.rows.extend(lines.map(<[u8]>::to_vec));
-                    }
+                Action::Applied {
+                    result: Some(delta),
+                    ..
+                } => {
+                    self.walk.merge(delta.walk);
+                    let lines = delta.rows.split(|&byte| byte == b'\n');
+                    let lines = lines.filter(|line| !line.is_empty());
+                    self.rows.extend(lines.map(<[u8]>::to_vec));
                 }
-                Action::Lost { reason, .. } if reason != "killed" => panic!("lost: {reason}"),
+                Action::Lost { reason, .. } if reason != "killed" => {
+                    assert!(self.tolerant, "lost: {reason}");
+                    self.lost.push(reason);
+                }
                 _ => {}
             }
         }
@@ -302,6 +311,11 @@ impl Cluster {
             hungry,
         };
         self.send(conn, &Down::Shed(shed));
+    }
+
+    pub fn pause(&mut self, pause: bool) {
+        self.parent.pause(pause);
+        self.actions();
     }
 
     pub fn workers(&self) -> Vec<ConnId> {
@@ -436,14 +450,13 @@ pub fn tree(root: &Path, dirs: usize, depth: usize, files: usize) {
 pub fn flat(root: &Path, count: usize) {
     for index in 0..count {
         let name = root.join(format!("file-{index}"));
-        match index {
-            0 => drop(std::fs::write(&name, b"").unwrap()),
-            // Links cost less than files.
-            _ if index % 60_000 != 0 => {
-                let first = index / 60_000 * 60_000;
-                std::fs::hard_link(root.join(format!("file-{first}")), &name).unwrap();
+        // Links cost less than files.
+        match index % 60_000 {
+            0 => std::fs::write(&name, b"").unwrap(),
+            past => {
+                let first = root.join(format!("file-{}", index - past));
+                std::fs::hard_link(first, &name).unwrap();
             }
-            _ => drop(std::fs::write(&name, b"").unwrap()),
         }
     }
 }
