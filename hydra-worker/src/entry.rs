@@ -1,5 +1,6 @@
 //! What a plugin is shown: directories and their entries, borrowed from the walk.
 
+use crate::node::DirNode;
 use hydra_proto::ids::RootId;
 use hydra_proto::job::RootSpec;
 use hydra_proto::walk::FileType;
@@ -14,6 +15,12 @@ pub trait PathOf {
 impl PathOf for [u8] {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
+    }
+}
+
+impl PathOf for DirNode {
+    fn write_path(&self, out: &mut Vec<u8>) {
+        self.append_path(out);
     }
 }
 
