@@ -15,9 +15,13 @@ mod test_plugin;
 pub mod worker;
 
 pub use cli::Hydra;
+pub use hydra_proto::ids::RootId;
+pub use hydra_proto::job::RootSpec;
 pub use hydra_proto::reduce::ReduceError;
+pub use hydra_proto::walk::WalkSummary;
 pub use hydra_worker::{
-    Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit, Wants,
+    Again, Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit,
+    Wants,
 };
-pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, Total};
+pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, ShownPath, SummaryOf, Total};
 pub use report::escape;

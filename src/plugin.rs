@@ -1,6 +1,7 @@
 //! What a plugin is, as a whole: its options, the half that runs in workers, and the half that makes the
 //! report.
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hydra_proto::reduce::ReduceError;
 use hydra_worker::{Summary, Visit};
 use serde::{Serialize, de::DeserializeOwned};
@@ -100,4 +101,41 @@ pub struct ByteTotals {
     pub unique_allocated_bytes: u64,
     /// Non-directories with more than one link.
     pub hard_linked: u64,
+}
+
+/// A path in rows and in JSON: `path`, lossy where it is not UTF-8, and then `path_b64`, exact. To stand among
+/// the other fields of a row it is flattened:
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Row {
+///     #[serde(flatten)]
+///     path: hydra::ShownPath,
+///     size: u64,
+/// }
+/// let row = |path: &[u8]| serde_json::to_string(&Row { path: path.into(), size: 7 }).unwrap();
+/// assert_eq!(row(b"/a"), r#"{"path":"/a","size":7}"#);
+/// assert_eq!(row(b"/\xff"), r#"{"path":"/�","path_b64":"L/8=","size":7}"#);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ShownPath {
+    path: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+}
+
+impl From<&[u8]> for ShownPath {
+    fn from(path: &[u8]) -> Self {
+        let inexact = std::str::from_utf8(path).is_err();
+        Self {
+            path: String::from_utf8_lossy(path).into_owned(),
+            path_b64: inexact.then(|| BASE64_STANDARD.encode(path)),
+        }
+    }
+}
+
+impl From<Vec<u8>> for ShownPath {
+    fn from(path: Vec<u8>) -> Self {
+        path.as_slice().into()
+    }
 }
