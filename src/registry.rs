@@ -321,7 +321,7 @@ impl<P: Plugin> AnyPlugin for Erased<P> {
     }
 
     fn work(&self, session: WorkerSession) -> Result<(), WorkerError> {
-        let options = Self::decode(&session.job.options)?;
+        let options = Self::decode(&session.job().options)?;
         worker::run_visitor(session, Self::visitor(&options)?)
     }
 }

@@ -4,7 +4,7 @@ use crate::sys::Errno;
 use hydra_proto::walk::WalkError;
 
 /// The kind of error that a number stands for: its name, `EACCES` for example.
-pub(crate) fn name(code: i32) -> String {
+pub fn name(code: i32) -> String {
     match nix::errno::Errno::from_raw(code) {
         nix::errno::Errno::UnknownErrno => format!("E{code}"),
         known => format!("{known:?}"),
@@ -12,7 +12,7 @@ pub(crate) fn name(code: i32) -> String {
 }
 
 /// What a number means, as a lower-case fragment.
-pub(crate) fn message(code: i32) -> String {
+pub fn message(code: i32) -> String {
     match nix::errno::Errno::from_raw(code) {
         nix::errno::Errno::UnknownErrno => format!("unknown error {code}"),
         known => known.desc().to_lowercase(),

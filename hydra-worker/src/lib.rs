@@ -4,7 +4,7 @@ pub mod act;
 mod clock;
 pub mod dirs;
 pub mod entry;
-mod errno;
+pub mod errno;
 mod lease;
 pub mod node;
 mod place;

@@ -166,6 +166,7 @@ impl Shared {
             fs_id: String::new(),
             inode: 0,
             directory: true,
+            on_system_disk: false,
         });
         let ready = Ready {
             epoch: ledger.uplink.epoch(),

@@ -198,9 +198,7 @@ impl Talker {
         if let Some(until) = ledger.uplink.acts_until() {
             shared.lease.renew(until);
         }
-        if ledger.idle {
-            shared.notify();
-        }
+        shared.notify();
         Ok(started)
     }
 

@@ -1,29 +1,29 @@
 //! A server's job done by clients: joins the configuration, the keys and the plugin with `hydra-server`.
 
-use super::run::{Rows, not_built, report_context};
+use super::host;
+use super::run::{Rows, report_context};
 use super::server_config::{Clients, ServerConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
 use crate::progress::{Progress, Screen, Snapshot};
-use crate::registry::lend;
+use crate::registry::{Registry, lend};
 use crate::report::{Outcome, Run, escape};
 use anyhow::Context as _;
-use hydra_link::Timeouts;
+use hydra_link::{Connection, Timeouts};
 use hydra_proto::handshake::Key;
 use hydra_proto::message::LogLine;
 use std::sync::Arc;
+use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
 /// Has clients do the job.
 pub(super) fn walk(
     config: &ServerConfig,
     clients: &Clients,
+    registry: &Registry,
     screen: &Screen,
     rows: Option<Rows>,
 ) -> anyhow::Result<Outcome> {
-    if clients.embedded_workers.is_some() {
-        return Err(not_built("walking on this host"));
-    }
     let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
     let server = hydra_server::Config {
         job: config.job.clone(),
@@ -37,7 +37,10 @@ pub(super) fn walk(
             ..Timeouts::default()
         },
         wait: clients.wait,
-        key: Some(key(clients)?),
+        key: match clients.hosts.is_empty() && clients.listen.is_none() {
+            true => None,
+            false => Some(key(clients)?),
+        },
         embedded: None,
         reducer,
         rows,
@@ -49,7 +52,10 @@ pub(super) fn walk(
         .enable_all()
         .build();
     let runtime = runtime.context("the server cannot start")?;
-    let outcome = runtime.block_on(async { hydra_server::run(server, interrupt()).await })?;
+    let outcome = runtime.block_on(serve(server, config, clients, registry));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    let outcome = outcome?;
     let report = lent.report(&report_context(config, &outcome.walk));
     Ok(Outcome {
         plugin: config.job.plugin.clone(),
@@ -70,6 +76,29 @@ pub(super) fn walk(
             warnings: Vec::new(),
         },
     })
+}
+
+/// Runs the server, and beside it the client of this host, if it has one.
+async fn serve(
+    mut server: hydra_server::Config,
+    config: &ServerConfig,
+    clients: &Clients,
+    registry: &Registry,
+) -> anyhow::Result<hydra_server::Outcome> {
+    let Some(workers) = clients.embedded_workers else {
+        return Ok(hydra_server::run(server, interrupt()).await?);
+    };
+    let (ours, theirs) = UnixStream::pair().context("the embedded client cannot be connected")?;
+    server.embedded = Some(Connection::plain(ours, &server.timeouts));
+    let connection = Connection::plain(theirs, &server.timeouts);
+    let client = host::embedded(workers, registry, &config.log);
+    let walking = hydra_client::serve_embedded(connection, client, std::future::pending());
+    let serving = hydra_server::run(server, interrupt());
+    let (walked, outcome) = tokio::join!(walking, serving);
+    if let Err(error) = walked {
+        tracing::debug!("the embedded client: {error}");
+    }
+    Ok(outcome?)
 }
 
 fn key(clients: &Clients) -> anyhow::Result<Arc<Key>> {

@@ -9,6 +9,7 @@ mod client_config;
 mod clients;
 mod environment;
 mod error;
+mod host;
 mod logging;
 mod operand;
 mod parse;
@@ -112,7 +113,7 @@ impl Hydra {
             registry: &self.registry,
         };
         match program.parse(args, &environment) {
-            Ok(Request::Serve(config)) => run::server(name, *config),
+            Ok(Request::Serve(config)) => run::server(name, &self.registry, *config),
             Ok(Request::Client(config)) => run::client(name, &self.registry, config),
             Ok(Request::Keygen(config)) => run::keygen(name, config),
             Err(UsageError::Clap(error)) => {

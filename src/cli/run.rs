@@ -2,6 +2,7 @@
 
 use super::client_config::ClientConfig;
 use super::clients;
+use super::host;
 use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
@@ -12,7 +13,7 @@ use crate::progress::{Progress, Screen, Snapshot, terminal_width};
 use crate::registry::Registry;
 use crate::report::{self, ClientRun, Ending, Outcome, Run, escape};
 use crate::serial::{SerialError, Watch};
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use hydra_server::ServerError;
@@ -23,7 +24,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Does a server's job.
-pub(super) fn server(name: &str, config: ServerConfig) -> Exit {
+pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
     let screen = Screen::default();
     logging::start(&config.log, &screen);
     let rows = match open_rows(config.output.rows.as_ref()) {
@@ -35,7 +36,7 @@ pub(super) fn server(name: &str, config: ServerConfig) -> Exit {
     };
     let outcome = match &config.mode {
         Mode::Serial => serial(&config, &screen, rows),
-        Mode::Clients(clients) => clients::walk(&config, clients, &screen, rows),
+        Mode::Clients(clients) => clients::walk(&config, clients, registry, &screen, rows),
     };
     screen.clear();
     match outcome {
@@ -62,11 +63,16 @@ fn status_of(error: &anyhow::Error) -> Exit {
     }
 }
 
-/// Serves jobs as a client.
-pub(super) fn client(name: &str, _registry: &Registry, config: ClientConfig) -> Exit {
+/// Serves jobs as a client, until it is told to stop.
+pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> Exit {
     logging::start(&config.log, &Screen::default());
-    complain(name, &not_built("the client"));
-    Exit::Nothing
+    match host::serve(registry, config) {
+        Ok(()) => Exit::Complete,
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            Exit::Nothing
+        }
+    }
 }
 
 /// Makes keys, and says where they are and what to do with them.
@@ -105,11 +111,6 @@ pub(super) fn worker(registry: &Registry) -> Exit {
 /// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
 pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{name}: {error}");
-}
-
-/// The one place for what is still to come.
-pub(super) fn not_built(what: &str) -> anyhow::Error {
-    anyhow!("internal error: {what} is not built yet; try --serial")
 }
 
 fn serial(

@@ -306,6 +306,7 @@ impl Parent {
             (None, Up::Hello(hello)) => self.hello(now, conn, &hello),
             (None, Up::Resume(resume)) => self.resume(now, conn, &resume),
             (None, Up::Beat(beat)) => self.stray(conn, beat.epoch),
+            (_, Up::Busy(_)) => Err(ProtocolError::Unexpected("a busy child has no session")),
             (None, _) => Err(ProtocolError::Unexpected("work before Hello")),
             (Some(_), Up::Hello(_) | Up::Resume(_)) => Err(ProtocolError::Unexpected(
                 "a second Hello on one connection",

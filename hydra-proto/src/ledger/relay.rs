@@ -13,7 +13,7 @@ use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ConnId, IdRange, ItemId, join_ids};
+use crate::ids::{ChildId, ConnId, IdRange, ItemId, join_ids};
 use crate::item::{Item, Parcel};
 use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
@@ -139,6 +139,13 @@ impl Relay {
         self.uplink.send(Up::Leave(reason));
     }
 
+    /// Says which roots a worker may be granted; none before.
+    pub fn serve(&mut self, worker: ChildId, roots: Vec<bool>) {
+        if let Some(parent) = &mut self.parent {
+            parent.serve(worker, roots);
+        }
+    }
+
     /// A worker's message has come.
     pub fn worker_message(&mut self, now: Time, conn: ConnId, message: Up) {
         if let Some(parent) = &mut self.parent {
@@ -166,7 +173,8 @@ impl Relay {
     /// When [`Relay::tick`] or [`Relay::wants_cut`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let cut = (self.uplink.is_open() && self.has_news()).then_some(self.next_commit);
+        let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
+        let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
         [self.uplink.poll_timeout(), workers, cut]
             .into_iter()

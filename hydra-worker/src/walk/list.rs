@@ -366,16 +366,14 @@ impl<V: Visit> Walker<V> {
         if self.subdirs.len() >= names_max || self.subdirs.size() >= SUBDIRS_BYTES_MAX {
             return Some(Pause::Between);
         }
-        if self.is_pressed() {
-            return Some(Pause::Share);
-        }
-        if !self.shared.wants(Attention::Soon) {
+        let pressed = self.is_pressed();
+        if !pressed && !self.shared.wants(Attention::Soon) {
             return None;
         }
         let ledger = self.shared.lock();
         match ledger.frontier.asked() {
             Some(shed) if ledger.frontier.held() <= u64::from(shed.hungry) => Some(Pause::Share),
-            _ if ledger.commit_due => Some(Pause::Between),
+            _ if ledger.commit_due || pressed => Some(Pause::Between),
             _ => None,
         }
     }

@@ -9,11 +9,14 @@ use hydra_proto::codec;
 use hydra_proto::ledger::{Key, Work};
 use hydra_proto::message::Delta;
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 /// When what is not on record would take about as much memory and wire as this, a commit is due.
 const UNRECORDED_BYTES_MAX: usize = 4 << 20;
 /// Cutting commits may take one part in as many of the time.
 const CUT_SHARE: u32 = 100;
+/// Yet nothing stays uncommitted for longer, whatever it costs.
+const INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// What the walker remembers from one turn to the next.
 #[derive(Default)]
@@ -166,7 +169,8 @@ impl<V: Visit> Walker<V> {
         ledger.commit_due = false;
         ledger.last_commit = clock::now();
         let spent = ledger.last_commit.saturating_sub(begun);
-        ledger.interval = self.job.timing.commit_interval.max(spent * CUT_SHARE);
+        let affordable = (spent * CUT_SHARE).min(INTERVAL_MAX);
+        ledger.interval = self.job.timing.commit_interval.max(affordable);
         shared.wake();
         Ok((ledger, true))
     }

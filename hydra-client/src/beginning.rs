@@ -1,0 +1,102 @@
+//! The beginning of a job: may this client do it, where are the roots, what does it see there.
+//!
+//! A job that this client must not or cannot do is answered by refusing all its roots, with the reason; so the
+//! server can name it, and has no reason to call again.
+
+use crate::dispatcher::Dispatcher;
+use crate::results::Results;
+use crate::roots::{self, Looked};
+use hydra_proto::ids::Epoch;
+use hydra_proto::job::JobSpec;
+use hydra_proto::ledger::Time;
+use hydra_proto::message::{RootView, Welcome};
+use hydra_proto::reduce::{Merger, Reduce};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+/// The job in hand.
+pub(crate) struct Job {
+    /// What workers are told: the roots where this host has them.
+    pub(crate) spec: JobSpec,
+    pub(crate) results: Results,
+    /// What this host sees of the roots, once it has looked.
+    pub(crate) views: Option<Vec<RootView>>,
+    pub(crate) forward_logs: bool,
+    epoch: Epoch,
+}
+
+impl Dispatcher {
+    /// A job begins: looks at its roots, beside everything else.
+    pub(crate) fn begin(&mut self, welcome: Welcome) {
+        let Welcome {
+            epoch,
+            job: spec,
+            forward_logs,
+            ..
+        } = welcome;
+        info!(plugin = spec.plugin, %epoch, "a job begins");
+        let (reducer, refusal) = match self.reducer(&spec) {
+            Ok(reducer) => (reducer, None),
+            Err(reason) => (
+                Box::new(Merger::<()>::default()) as Box<dyn Reduce>,
+                Some(reason),
+            ),
+        };
+        let roots = spec.roots.clone();
+        self.job = Some(Job {
+            spec,
+            results: Results::new(reducer),
+            views: None,
+            forward_logs,
+            epoch,
+        });
+        match refusal {
+            Some(reason) => {
+                warn!(reason, "the job is refused");
+                self.tell_views(vec![RootView::Refused(reason); roots.len()]);
+            }
+            None => {
+                let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
+                tokio::spawn(async move {
+                    let found = roots::look(&config, &roots).await;
+                    // The dispatcher may have ended meanwhile.
+                    let _ = looked.send((epoch, found)).await;
+                });
+            }
+        }
+    }
+
+    /// What adds up the job's results, if this client does such jobs.
+    fn reducer(&self, spec: &JobSpec) -> Result<Box<dyn Reduce>, String> {
+        if spec.acts && !self.config.allow_plugins.allows(&spec.plugin) {
+            return Err(format!(
+                "{} changes things, and this client was not started with --allow {}",
+                spec.plugin, spec.plugin
+            ));
+        }
+        (self.config.make_reducer)(spec)
+    }
+
+    /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
+    pub(crate) fn roots_looked(&mut self, now: Time, epoch: Epoch, looked: Vec<Looked>) {
+        let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
+            return;
+        };
+        let mut views = Vec::with_capacity(looked.len());
+        for (root, Looked { view, local }) in job.spec.roots.iter_mut().zip(looked) {
+            root.local = local;
+            views.push(view);
+        }
+        if views.iter().any(|view| matches!(view, RootView::Seen(_))) {
+            self.crew.hire(now);
+        }
+        self.tell_views(views);
+    }
+
+    fn tell_views(&mut self, views: Vec<RootView>) {
+        self.relay.ready(views.clone());
+        if let Some(job) = &mut self.job {
+            job.views = Some(views);
+        }
+    }
+}
