@@ -125,16 +125,17 @@ impl Plugin for ProjectAudit {
         _context: &ReportContext,
     ) -> Result<PluginReport, ReduceError> {
         let mut report = PluginReport::default();
+        report.text = "       files      bytes  changed    project\n".to_owned();
         let mut json = Vec::new();
         for ((project, older), (files, bytes)) in &total.0 {
             let older_than = older.checked_sub(1).and_then(|at| options.age.get(at));
             // Writing to a string cannot fail; names of files are hostile to terminals.
             let _ = writeln!(
                 report.text,
-                "{:>12} files {:>10}  {:<9} {}",
+                "{:>12} {:>10}  {:<10} {}",
                 format::count(*files),
                 format::bytes(*bytes),
-                older_than.map_or("new".to_owned(), |age| format!("over {age}")),
+                older_than.map_or("lately".to_owned(), |age| format!("> {age} ago")),
                 format::terminal(project),
             );
             let project = ShownPath::from(project.as_slice());

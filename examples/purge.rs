@@ -213,19 +213,22 @@ impl Plugin for Purge {
         total: Purged,
         _context: &ReportContext,
     ) -> Result<PluginReport, ReduceError> {
-        let mut text = String::new();
+        let mut text = match total.0.is_empty() {
+            true => "No file is that old.\n".to_owned(),
+            false => "       files      bytes  outcome\n".to_owned(),
+        };
         let mut outcomes = serde_json::Map::new();
         for (outcome, (files, bytes)) in &total.0 {
             let name = serde_json::json!(outcome);
             let name = name.as_str().unwrap_or_default();
             let (shown, size) = (format::count(*files), format::bytes(*bytes));
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{shown:>12} files {size:>10}  {name}");
+            let _ = writeln!(text, "{shown:>12} {size:>10}  {name}");
             let sums = serde_json::json!({"files": files, "bytes": bytes});
             outcomes.insert(name.to_owned(), sums);
         }
         if !options.delete {
-            text.push_str("Nothing was deleted; --delete does it.\n");
+            text.push_str("Nothing was deleted: that takes --delete.\n");
         }
         Ok(PluginReport {
             json: serde_json::json!({"delete": options.delete, "outcomes": outcomes}),
