@@ -6,8 +6,8 @@
 //!            └────── it died, or was dismissed ◄────────────┘      dismissed ones linger until reaped
 //! ```
 //!
-//! A post whose workers die young waits longer each time. Several deaths in a row before any Hello mean that
-//! workers cannot run here at all. Nothing here waits; which worker does what is the ledger's.
+//! A post whose workers die young waits longer each time. Several deaths in a row before their Hello, with no work
+//! done meanwhile, mean that workers cannot run here at all. Nothing here waits; which worker does what is the ledger's.
 
 use crate::config::Config;
 use crate::logs::LogDesk;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-/// Deaths in a row, before any Hello, after which the job is given up.
+/// Deaths in a row, before Hello or with a refusal, after which the job is given up.
 const UNBORN_MAX: u32 = 5;
 /// A worker that lived shorter than this died young.
 const YOUNG: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub(crate) struct Crew {
     stopping: bool,
     next_conn: u64,
     nonce: u64,
-    /// Deaths before Hello since the last Hello.
+    /// Deaths before Hello, and refusals, since some worker has done some work.
     unborn: u32,
     /// How the last of them died.
     last_words: String,
@@ -179,8 +179,12 @@ impl Crew {
     pub(crate) fn born(&mut self, conn: ConnId) {
         if let Some(running) = self.running(conn) {
             running.born = true;
-            self.unborn = 0;
         }
+    }
+
+    /// A worker has done some work: workers can work here.
+    pub(crate) fn works(&mut self) {
+        self.unborn = 0;
     }
 
     /// Kills a worker; its post is filled again. False if it is gone already.
@@ -232,7 +236,7 @@ impl Crew {
         if self.unborn >= UNBORN_MAX {
             let last = &self.last_words;
             return Err(format!(
-                "workers do not start here: {UNBORN_MAX} in a row ended before their Hello; the last: {last}"
+                "workers do not work here: {UNBORN_MAX} in a row ended before they began; the last: {last}"
             ));
         }
         if lingering > LINGERING_PER_POST * self.posts.len() && !self.posts.is_empty() {

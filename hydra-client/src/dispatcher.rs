@@ -12,12 +12,15 @@
 //!            └── within the grace ────┘       Stopping: workers end, or are killed ──► run ends
 //! ```
 //!
+//! How a job begins, what is done with workers and how things end is in the modules beside this one.
+//!
 //! # Memory
 //! Every queue is bounded. When the server is slow its commit window closes; then the commits of workers are
 //! put by instead of handled ([`Dispatcher::is_full`]), so they are not acknowledged, the workers' own windows
 //! close, and they stop. Put by are at most a window of commits for each worker. Beats go on meanwhile.
 
-use crate::beginning::Job;
+use self::beginning::Job;
+use self::ending::Next;
 use crate::clock;
 use crate::config::Config;
 use crate::crew::Crew;
@@ -25,20 +28,22 @@ use crate::doors::{Arrival, Doors};
 use crate::error::ClientError;
 use crate::link::{Link, LinkEvent};
 use crate::roots::Looked;
-use crate::worker::{Exit, WorkerEvent};
+use crate::worker::WorkerEvent;
 use hydra_link::Connection;
-use hydra_proto::ids::{ChildId, ConnId, Epoch};
-use hydra_proto::ledger::{Action, Relay, RelayAction, RelayConfig, Time, UplinkConfig};
-use hydra_proto::message::{
-    Busy, Commit, Delta, Down, HelloHeader, LogLine, PROTOCOL_VERSION, Refusal, Up,
-};
+use hydra_proto::ids::{ConnId, Epoch};
+use hydra_proto::ledger::{Relay, RelayAction, RelayConfig, Time, UplinkConfig};
+use hydra_proto::message::{Busy, Commit, HelloHeader, LogLine, PROTOCOL_VERSION, Up};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, error, info, warn, trace};
+use tracing::{debug, info, trace, warn};
+
+mod beginning;
+mod ending;
+mod workers;
 
 /// Events that may wait for the dispatcher; who brings more waits.
 const EVENTS_MAX: usize = 64;
@@ -64,16 +69,6 @@ enum Event {
     Timer,
 }
 
-/// What the client does when its workers are gone.
-#[derive(Debug)]
-enum Next {
-    /// The job is over.
-    Done,
-    /// The session is over, the job perhaps not.
-    Again,
-    End(Result<(), ClientError>),
-}
-
 enum Stage {
     Serving,
     Stopping {
@@ -87,11 +82,11 @@ enum Stage {
 type Inbox<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 pub(crate) struct Dispatcher {
-    pub(crate) config: Arc<Config>,
-    pub(crate) relay: Relay,
-    pub(crate) crew: Crew,
-    pub(crate) job: Option<Job>,
-    pub(crate) looked: Inbox<(Epoch, Vec<Looked>)>,
+    config: Arc<Config>,
+    relay: Relay,
+    crew: Crew,
+    job: Option<Job>,
+    looked: Inbox<(Epoch, Vec<Looked>)>,
     doors: Doors,
     link: Option<Link>,
     links: Inbox<LinkEvent>,
@@ -102,6 +97,8 @@ pub(crate) struct Dispatcher {
     stage: Stage,
     nonce: u64,
     next_conn: u64,
+    /// Something was sent that the server has to hear before this client ends.
+    has_said_why: bool,
     /// When the dispatcher meant to wake at the latest.
     awaited: Option<Time>,
     /// The process was held up: until then nobody's silence counts.
@@ -132,6 +129,7 @@ impl Dispatcher {
             stage: Stage::Serving,
             nonce,
             next_conn: 1,
+            has_said_why: false,
             awaited: None,
             rest_until: None,
             config,
@@ -153,7 +151,8 @@ impl Dispatcher {
             self.handle(now, event);
             self.act(now);
             if let Some(result) = self.advance(now) {
-                if let Some(link) = self.link.take() {
+                // Last words have to arrive; after a job's ordinary end there are none.
+                if let Some(link) = self.link.take().filter(|_| self.has_said_why) {
                     link.close().await;
                 }
                 return result;
@@ -208,6 +207,7 @@ impl Dispatcher {
                 self.relay.server_message(now, conn, message);
             }
             Event::Link(LinkEvent::Closed(conn, reason)) => self.link_closed(now, conn, &reason),
+            Event::Link(LinkEvent::Unsendable(reason)) => self.give_up(now, reason),
             Event::Worker(WorkerEvent::Message(conn, message)) => {
                 self.worker_said(now, conn, message);
             }
@@ -217,12 +217,6 @@ impl Dispatcher {
             Event::Timer => {}
         }
         self.tick(now);
-    }
-
-    fn shut_down(&mut self, now: Time) {
-        self.say(Up::Leave("the client is being stopped".to_owned()));
-        self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
-        self.stop(now, Next::End(Ok(())));
     }
 
     fn arrived(&mut self, now: Time, arrival: Arrival) {
@@ -260,57 +254,6 @@ impl Dispatcher {
             self.link = None;
         }
         self.relay.server_closed(now, conn);
-    }
-
-    fn worker_said(&mut self, now: Time, conn: ConnId, message: Up) {
-        trace!(?conn, ?message);
-        match message {
-            Up::Commit(commit) if self.job.is_some() => self.put_by.push_back((conn, commit)),
-            Up::Leave(reason) => {
-                warn!(reason, "a worker cannot do this job");
-                self.crew.note_refusal(&reason);
-                self.relay.worker_message(now, conn, Up::Leave(reason));
-            }
-            other => self.relay.worker_message(now, conn, other),
-        }
-        if self.put_by.len() > PUT_BY_MAX {
-            self.dismiss(now, conn);
-        }
-    }
-
-    fn worker_exited(&mut self, now: Time, exit: &Exit) {
-        if self.crew.exited(now, exit.conn, &exit.reason) {
-            // What it committed before its end counts, as far as there is room; the rest is done again.
-            while !self.is_full()
-                && let Some(commit) = self.take_put_by(exit.conn)
-            {
-                self.apply(now, exit.conn, commit);
-            }
-            self.put_by.retain(|(from, _)| *from != exit.conn);
-            let (conn, in_hand) = (exit.conn, exit.in_hand);
-            self.relay.worker_died(now, conn, in_hand, &exit.reason);
-            self.count_lost_worker();
-        }
-    }
-
-    fn take_put_by(&mut self, conn: ConnId) -> Option<Box<Commit>> {
-        let index = self.put_by.iter().position(|(from, _)| *from == conn)?;
-        let (_, commit) = self.put_by.remove(index)?;
-        Some(commit)
-    }
-
-    fn count_lost_worker(&mut self) {
-        if let Some(job) = &mut self.job {
-            job.results.lost_worker();
-        }
-    }
-
-    fn dismiss(&mut self, now: Time, conn: ConnId) {
-        self.put_by.retain(|(from, _)| *from != conn);
-        if self.crew.dismiss(now, conn) {
-            self.relay.worker_died(now, conn, None, "it was given up");
-            self.count_lost_worker();
-        }
     }
 
     fn keep_line(&mut self, line: LogLine) {
@@ -411,7 +354,8 @@ impl Dispatcher {
         let Some(job) = &mut self.job else {
             return;
         };
-        if !(may && job.results.is_full()) && !self.relay.wants_cut(now) {
+        let due = self.relay.wants_cut(now) || (may && job.results.is_full());
+        if !due {
             return;
         }
         match job.results.take() {
@@ -432,6 +376,7 @@ impl Dispatcher {
 
     /// Sends past the ledger, whatever state the session is in.
     fn say(&mut self, message: Up) {
+        self.has_said_why = true;
         if let Some(link) = &self.link {
             // A link that does not take it is as good as closed.
             let _ = link.send(message);
@@ -468,145 +413,6 @@ impl Dispatcher {
         if let Some(views) = self.job.as_ref().and_then(|job| job.views.clone()) {
             self.relay.ready(views);
         }
-    }
-
-    fn perform_for_worker(&mut self, now: Time, action: Action) {
-        match action {
-            Action::Send { conn, message } => self.send_to_worker(now, conn, message),
-            Action::Close { conn } => self.dismiss(now, conn),
-            Action::Joined { child, conn, .. } => self.worker_joined(child, conn),
-            Action::Applied { result, .. } => self.add_result(now, result),
-            Action::Lost { child, reason } => {
-                debug!(
-                    child = child.0,
-                    reason, "a worker's work goes back to the pool"
-                );
-            }
-            Action::Log { lines, .. } => lines.into_iter().for_each(|line| self.keep_line(line)),
-            // Workers do not come back, and see what their client sees.
-            Action::Back { .. } | Action::Sees { .. } => {}
-        }
-    }
-
-    fn send_to_worker(&mut self, now: Time, conn: ConnId, mut message: Down) {
-        if let (Down::Welcome(welcome), Some(job)) = (&mut message, &self.job) {
-            welcome.job = job.spec.clone();
-        }
-        if !self.crew.send(conn, message) {
-            self.dismiss(now, conn);
-        }
-    }
-
-    fn worker_joined(&mut self, child: ChildId, conn: ConnId) {
-        self.crew.born(conn);
-        // What this client does not serve it is not granted.
-        let roots = self.job.as_ref().map_or(0, |job| job.spec.roots.len());
-        self.relay.serve(child, vec![true; roots]);
-    }
-
-    fn add_result(&mut self, now: Time, result: Option<Box<Delta>>) {
-        if let (Some(delta), Some(job)) = (result, &mut self.job)
-            && let Err(error) = job.results.add(*delta)
-        {
-            self.give_up(now, error.to_string());
-        }
-    }
-
-    /// Leaves the job: nothing that is not committed counts, and the server grants it to others.
-    fn give_up(&mut self, now: Time, reason: String) {
-        error!(reason, "giving the job up");
-        self.say(Up::Leave(reason.clone()));
-        self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
-        let next = match self.doors.is_listening() && !self.config.once {
-            true => Next::Again,
-            false => Next::End(Err(ClientError::GaveUp(reason))),
-        };
-        self.stop(now, next);
-    }
-
-    fn session_over(&mut self, now: Time, refusal: Option<Refusal>) {
-        let had_job = self.job.is_some();
-        if let Some(refusal) = &refusal {
-            warn!(?refusal, "the server ended the session");
-        }
-        let final_only = |error| match self.doors.is_listening() {
-            true => Next::Again,
-            false => Next::End(Err(error)),
-        };
-        let next = match refusal {
-            None if had_job => Next::Done,
-            None if self.doors.is_given() => Next::End(Err(ClientError::Lost)),
-            Some(Refusal::Version(header)) => final_only(ClientError::Version(header)),
-            Some(Refusal::Protocol(reason)) => final_only(ClientError::Refused(reason)),
-            Some(Refusal::JobOver) if had_job => Next::Done,
-            None | Some(Refusal::Fenced | Refusal::Unknown | Refusal::JobOver) => Next::Again,
-        };
-        self.stop(now, next);
-    }
-
-    /// Ends the job here: workers are told to stop, and are killed if they do not.
-    fn stop(&mut self, now: Time, next: Next) {
-        self.job = None;
-        self.put_by.clear();
-        self.unsent_lines.clear();
-        self.crew.stop();
-        let next = match (std::mem::replace(&mut self.stage, Stage::Serving), next) {
-            // The first reason to end for good stands.
-            (
-                Stage::Stopping {
-                    next: first @ Next::End(_),
-                    ..
-                },
-                _,
-            ) => first,
-            (_, next) => next,
-        };
-        self.stage = Stage::Stopping {
-            next,
-            deadline: now + self.config.timings.worker_stop,
-            killed: false,
-        };
-    }
-
-    /// Goes on from a job that is being stopped: `Some` when this client ends.
-    fn advance(&mut self, now: Time) -> Option<Result<(), ClientError>> {
-        let Stage::Stopping {
-            deadline, killed, ..
-        } = &mut self.stage
-        else {
-            return None;
-        };
-        if !self.crew.is_gone() {
-            if now < *deadline {
-                return None;
-            }
-            if !*killed {
-                *killed = true;
-                *deadline = now + self.config.timings.worker_stop;
-                self.crew.kill();
-                return None;
-            }
-            self.crew.abandon();
-        }
-        self.go_on()
-    }
-
-    fn go_on(&mut self) -> Option<Result<(), ClientError>> {
-        let stage = std::mem::replace(&mut self.stage, Stage::Serving);
-        let Stage::Stopping { next, .. } = stage else {
-            return None;
-        };
-        let fruitless = match next {
-            Next::End(result) => return Some(result),
-            Next::Done if self.config.once || self.doors.is_given() => return Some(Ok(())),
-            Next::Again if self.doors.is_given() => return Some(Err(ClientError::Lost)),
-            Next::Done => false,
-            Next::Again => true,
-        };
-        // Closing tells the server that this client has let go of the job.
-        self.link = None;
-        self.doors.want(fruitless);
-        None
     }
 }
 

@@ -1,7 +1,7 @@
 //! One connection to a server: the task that reads and writes it. What the messages mean is decided elsewhere.
 
 use hydra_link::{Connection, FrameReader, FrameWriter, LinkError};
-use hydra_proto::codec;
+use hydra_proto::codec::{self, CodecError};
 use hydra_proto::ids::ConnId;
 use hydra_proto::message::{Down, Up};
 use serde::{Serialize, de::DeserializeOwned};
@@ -23,6 +23,8 @@ pub(crate) enum LinkEvent {
     Message(ConnId, Down),
     /// Its end, and why.
     Closed(ConnId, String),
+    /// A message of ours cannot be written, and would not fit into another connection either.
+    Unsendable(String),
 }
 
 /// A connection to a server, as the dispatcher holds it. Closed when dropped, after what was sent.
@@ -88,7 +90,11 @@ async fn attend(
                 let _ = timeout(LINGER, reading).await;
                 return;
             }
-            Err(error) => error.to_string(),
+            Err(SendError::Message(error)) => {
+                let _ = events.send(LinkEvent::Unsendable(error.to_string())).await;
+                return;
+            }
+            Err(SendError::Link(error)) => error.to_string(),
         },
     };
     // The dispatcher may have ended meanwhile.
@@ -99,7 +105,7 @@ async fn attend(
 pub(crate) async fn send_all<T: Serialize>(
     mut writer: FrameWriter,
     mut messages: mpsc::Receiver<T>,
-) -> Result<(), LinkError> {
+) -> Result<(), SendError> {
     while let Some(first) = messages.recv().await {
         queue(&mut writer, &first).await?;
         while let Ok(next) = messages.try_recv() {
@@ -107,13 +113,23 @@ pub(crate) async fn send_all<T: Serialize>(
         }
         writer.flush().await?;
     }
-    writer.close().await
+    Ok(writer.close().await?)
 }
 
-async fn queue<T: Serialize>(writer: &mut FrameWriter, message: &T) -> Result<(), LinkError> {
-    let too_large = |error: codec::CodecError| LinkError::Io(std::io::Error::other(error));
-    let frame = codec::encode(message).map_err(too_large)?;
-    writer.queue(&frame).await
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// It is too large.
+    #[error(transparent)]
+    Message(#[from] CodecError),
+    /// The connection is of no more use.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+}
+
+async fn queue<T: Serialize>(writer: &mut FrameWriter, message: &T) -> Result<(), SendError> {
+    let frame = codec::encode(message)?;
+    Ok(writer.queue(&frame).await?)
 }
 
 /// Reads messages and passes them on, no faster than they are taken. Returns why it ended.

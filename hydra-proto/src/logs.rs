@@ -188,7 +188,10 @@ impl LogBuffer {
 
 /// Cuts at a boundary between characters.
 fn cut(text: &mut String, most: usize) {
-    text.truncate(text.floor_char_boundary(most));
+    let end = (0..=most.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at));
+    text.truncate(end.unwrap_or(0));
 }
 
 #[cfg(test)]

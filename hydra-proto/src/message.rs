@@ -238,6 +238,8 @@ pub struct Load {
     pub hungry: bool,
     /// Workers that have something to do.
     pub busy: u32,
+    /// Ids that it has left for new items: more come before they run out.
+    pub ids: u64,
 }
 
 /// Moves items to a child.

@@ -16,6 +16,8 @@
 //! Entries that only the cache still knows (nothing is left to do below them) are dropped first, then those used
 //! longest ago. Making room is done in bulk, so that a use costs one look-up by address.
 
+use std::cmp::Reverse;
+use std::collections::hash_map;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -159,8 +161,20 @@ impl DirCache {
 
     /// Closes what only the cache still knows. For an idle moment: an open directory keeps its mount busy.
     pub fn sweep(&mut self) {
-        self.entries
-            .retain(|_, entry| Arc::strong_count(&entry.node) > 1);
+        // The deepest first: an entry that goes may be all that kept one above it.
+        let mut order: Vec<(Reverse<u32>, usize)> = self
+            .entries
+            .iter()
+            .map(|(&key, entry)| (Reverse(entry.node.depth()), key))
+            .collect();
+        order.sort_unstable();
+        for (_, key) in order {
+            if let hash_map::Entry::Occupied(entry) = self.entries.entry(key)
+                && Arc::strong_count(&entry.get().node) == 1
+            {
+                entry.remove();
+            }
+        }
     }
 
     /// Closes everything.
@@ -318,10 +332,12 @@ impl Root {
     }
 }
 
-/// How many of `nodes` one call opens.
+/// How many of `nodes` one call opens: half of them, so that ever more are kept towards the end, where a walk that
+/// climbs up needs them soonest; but neither more than a stretch nor more than fit into a path.
 fn stretch_len(nodes: &[&Arc<DirNode>]) -> usize {
     let mut bytes = 0;
-    let fitting = nodes.iter().take(STRETCH).take_while(|node| {
+    let fitting = nodes.iter().take(STRETCH.min(nodes.len() / 2));
+    let fitting = fitting.take_while(|node| {
         bytes += node.name().len() + 1;
         bytes <= PATH_MAX
     });

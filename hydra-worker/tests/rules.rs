@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use hydra_proto::job::{JobSpec, RootSpec, WalkOptions};
 use hydra_proto::walk::WalkSummary;
-use hydra_worker::{Dir, Entry, Identity, Sink, Visit, Wants};
+use hydra_worker::{Dir, Entry, Facts, Identity, Sink, Visit, Wants};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -306,31 +306,51 @@ fn mount_points_are_counted_and_entered_by_the_rules() {
     assert!(walked(dir.path(), options).entries > 100);
 }
 
+/// Makes the walking thread an ordinary user's when it is shown the root.
+struct Unprivileged(Paths);
+
+impl Visit for Unprivileged {
+    type Summary = ();
+
+    fn wants(&self) -> Wants {
+        self.0.wants
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<()>) {
+        if entry.is_root() && rustix::process::geteuid().is_root() {
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_uid(nobody).unwrap();
+        }
+        self.0.entry(entry, out);
+    }
+}
+
 #[test]
 fn a_directory_that_cannot_be_read_is_an_error_and_counted() {
     let dir = sample();
-    let closed = dir.path().join("a");
-    let run = || walk(job(dir.path()), Paths::default());
-    let mode = |mode| {
+    let mode = |path: &Path, mode| {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
-        std::fs::set_permissions(&closed, mode).unwrap();
+        std::fs::set_permissions(path, mode).unwrap();
     };
-    mode(0o000);
-    let readable = std::fs::read_dir(&closed).is_ok();
-    let cluster = run();
-    mode(0o755);
-    if readable {
-        eprintln!("skipped: nothing is closed to this user");
-        return;
-    }
-    assert_eq!(cluster.walk.errors["EACCES"], 1);
-    let error = cluster.walk.first_errors.first().unwrap();
-    assert_eq!(error.path, closed.as_os_str().as_bytes());
+    let (closed, listed) = (dir.path().join("a"), dir.path().join("build/x"));
+    mode(dir.path(), 0o755);
+    mode(&closed, 0o000);
+    mode(&listed, 0o744);
+    let mut visit = with_stat();
+    visit.wants.facts = Facts::ALL;
+    let cluster = walk(job(dir.path()), Unprivileged(visit));
+    mode(&closed, 0o755);
+    mode(&listed, 0o755);
+    assert_eq!(cluster.walk.errors["EACCES"], 2, "{:?}", cluster.walk);
+    let errors: Vec<_> = cluster.walk.first_errors.iter().collect();
+    assert_eq!(errors[0].path, closed.as_os_str().as_bytes());
     assert_eq!(
-        (error.operation.as_str(), error.message.as_str()),
+        (errors[0].operation.as_str(), errors[0].message.as_str()),
         ("open", "permission denied")
     );
-    assert_eq!(cluster.walk.directories, 5);
+    assert!(errors[1].path.ends_with(b"/build/x/tmp"));
+    assert_eq!(errors[1].operation, "stat");
+    assert_eq!((cluster.walk.directories, cluster.walk.files), (5, 1));
 }
 
 #[test]

@@ -3,18 +3,8 @@
 mod common;
 
 use common::*;
-use hydra_worker::{Facts, Identity, Wants};
+use hydra_worker::Identity;
 use std::os::unix::ffi::OsStrExt;
-
-fn with_stat() -> Paths {
-    Paths {
-        wants: Wants {
-            facts: Facts::ALL,
-            ..Wants::default()
-        },
-        ..Paths::default()
-    }
-}
 
 #[test]
 fn one_worker_finds_what_walkdir_finds() {

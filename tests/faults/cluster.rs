@@ -23,7 +23,7 @@ const GONE_MAX: Duration = Duration::from_secs(10);
 
 /// What is done to a process that is at work.
 #[derive(Clone, Copy, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The worker is killed.
     KillWorker,
     /// The worker is stopped, and continued so many ticks later.
@@ -36,7 +36,7 @@ pub enum Fault {
 
 impl Fault {
     /// One that `clients` clients can bear.
-    pub fn random(rng: &mut SmallRng, clients: usize) -> Self {
+    pub(crate) fn random(rng: &mut SmallRng, clients: usize) -> Self {
         let later = rng.random_range(1..400);
         match rng.random_range(0..if clients == 0 { 2 } else { 4 }) {
             0 => Self::KillWorker,
@@ -48,7 +48,7 @@ impl Fault {
 }
 
 /// What all runs share: the tree, the keys, and the report of an undisturbed run.
-pub struct Lab {
+pub(crate) struct Lab {
     dir: TempDir,
     exe: PathBuf,
     reference: Value,
@@ -56,7 +56,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    pub fn new(directories: usize) -> io::Result<Self> {
+    pub(crate) fn new(directories: usize) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         tree::build(&dir.path().join("tree"), directories)?;
         let mut lab = Self {
@@ -98,16 +98,16 @@ impl Lab {
     }
 
     /// Ticks of an undisturbed run.
-    pub fn ticks(&self) -> u64 {
+    pub(crate) fn ticks(&self) -> u64 {
         self.directories as u64 / STRIDE
     }
 
-    pub fn reference(&self) -> &Value {
+    pub(crate) fn reference(&self) -> &Value {
         &self.reference
     }
 
     /// Keeps both reports, and says where.
-    pub fn difference(&self, seed: u64, report: &Value) -> String {
+    pub(crate) fn difference(&self, seed: u64, report: &Value) -> String {
         let dir = std::env::temp_dir();
         let (ours, theirs) = (
             dir.join(format!("hydra-fault-{seed}.json")),
@@ -152,6 +152,7 @@ impl Lab {
             ("--dead-after", "600ms"),
             ("--grace", "1500ms"),
             ("--commit-interval", "20ms"),
+            ("--lease", "1s"),
         ] {
             command.args([option, value]);
         }
@@ -181,7 +182,7 @@ enum Recovery {
     Restart(u16),
 }
 
-pub struct Cluster<'a> {
+pub(crate) struct Cluster<'a> {
     lab: &'a Lab,
     log: PathBuf,
     out: PathBuf,
@@ -194,7 +195,7 @@ pub struct Cluster<'a> {
 }
 
 impl<'a> Cluster<'a> {
-    pub fn start(lab: &'a Lab, seed: u64, clients: usize) -> Result<Self, String> {
+    pub(crate) fn start(lab: &'a Lab, seed: u64, clients: usize) -> Result<Self, String> {
         Self::try_start(lab, seed, clients)
             .map_err(|error| format!("could not be started: {error}"))
     }
@@ -247,7 +248,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Waits until some worker tells that it is at work; none when the server has ended.
-    pub fn next_tick(&mut self) -> Result<Option<Pid>, String> {
+    pub(crate) fn next_tick(&mut self) -> Result<Option<Pid>, String> {
         loop {
             let mut pid = [0; 4];
             match self.ticks.recv(&mut pid) {
@@ -277,7 +278,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Does what is due at this tick.
-    pub fn recover(&mut self, tick: u64) -> Result<(), String> {
+    pub(crate) fn recover(&mut self, tick: u64) -> Result<(), String> {
         let due: Vec<usize> = (0..self.recoveries.len())
             .filter(|&i| self.recoveries[i].0 <= tick)
             .collect();
@@ -308,7 +309,7 @@ impl<'a> Cluster<'a> {
     }
 
     /// Does something to the worker that has just told that it is at work, or to its client.
-    pub fn inflict(&mut self, fault: Fault, worker: Pid, tick: u64) -> Result<(), String> {
+    pub(crate) fn inflict(&mut self, fault: Fault, worker: Pid, tick: u64) -> Result<(), String> {
         let client = parent_of(worker);
         let struck = match fault {
             Fault::KillWorker => kill_process(worker, Signal::KILL).is_ok(),
@@ -341,12 +342,12 @@ impl<'a> Cluster<'a> {
         killed
     }
 
-    pub fn hits(&self) -> u64 {
+    pub(crate) fn hits(&self) -> u64 {
         self.hits
     }
 
     /// The report of the job, once every process of it is gone.
-    pub fn finish(mut self) -> Result<Value, String> {
+    pub(crate) fn finish(mut self) -> Result<Value, String> {
         self.recover(u64::MAX)?;
         let status = self.server.wait().map_err(|error| error.to_string())?;
         for (_, client) in &mut self.clients {

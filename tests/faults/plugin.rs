@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// Directories between two ticks.
-pub const STRIDE: u64 = 10;
+pub(crate) const STRIDE: u64 = 10;
 
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
-pub struct TickOptions {
+pub(crate) struct TickOptions {
     #[command(flatten)]
     audit: AuditOptions,
     /// Where the harness listens for ticks
@@ -20,9 +20,9 @@ pub struct TickOptions {
     ticks: Option<PathBuf>,
 }
 
-pub struct TickAudit;
+pub(crate) struct TickAudit;
 
-pub struct TickVisit {
+pub(crate) struct TickVisit {
     audit: AuditVisit,
     ticks: Option<UnixDatagram>,
     entered: u64,

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// Builds about `directories` directories below `root`, and one directory with many files.
-pub fn build(root: &Path, directories: usize) -> io::Result<()> {
+pub(crate) fn build(root: &Path, directories: usize) -> io::Result<()> {
     let mut rng = SmallRng::seed_from_u64(7);
     fs::create_dir(root)?;
     let mut made: Vec<PathBuf> = vec![root.to_path_buf()];

@@ -6,7 +6,7 @@
 
 use super::parent::{Action, Parent};
 use super::session::Session;
-use crate::ids::{ChildId, IdRange, ItemId};
+use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::message::{Down, Shed};
 use std::collections::BTreeSet;
 
@@ -21,7 +21,9 @@ const HELD_MIN: u64 = 2;
 /// nothing while everybody is busy.
 #[derive(Debug, Default)]
 pub(super) struct Balance {
-    hungry: BTreeSet<ChildId>,
+    /// Those who are hungry, the longest first.
+    hungry: BTreeSet<(u64, ChildId)>,
+    next_hungry: u64,
     /// Busy children that are not asked yet, by what they hold.
     rich: BTreeSet<(u64, ChildId)>,
     /// Rich children that were asked and have not answered.
@@ -33,7 +35,7 @@ pub(super) struct Balance {
 /// Where a child stands in [`Balance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
-    hungry: bool,
+    hungry: Option<u64>,
     rich: Option<u64>,
     asked: bool,
     weight: u64,
@@ -42,8 +44,8 @@ pub(super) struct Standing {
 impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
-        if standing.hungry {
-            self.hungry.remove(&child);
+        if let Some(since) = standing.hungry {
+            self.hungry.remove(&(since, child));
         }
         if let Some(held) = standing.rich {
             self.rich.remove(&(held, child));
@@ -55,8 +57,8 @@ impl Balance {
 
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
-        if standing.hungry {
-            self.hungry.insert(child);
+        if let Some(since) = standing.hungry {
+            self.hungry.insert((since, child));
         }
         if let Some(held) = standing.rich {
             self.rich.insert((held, child));
@@ -67,16 +69,16 @@ impl Balance {
     }
 }
 
-fn standing(session: &Session, owned: u64) -> Standing {
+fn standing(session: &Session, owned: u64, next_hungry: u64) -> Standing {
     if !session.is_served() {
         return Standing::default();
     }
-    let hungry = session.hungry || owned == 0;
+    let since = session.standing.hungry.unwrap_or(next_hungry);
     let held = session.load.held.max(u64::from(owned > 0));
-    let busy = !hungry && !session.careful;
+    let busy = !session.hungry && owned > 0;
     Standing {
-        hungry,
-        rich: (busy && session.shed.is_none()).then_some(held),
+        hungry: session.hungry.then_some(since),
+        rich: (busy && session.shed.is_none() && !session.gave_in_vain).then_some(held),
         asked: busy && session.shed.is_some() && held >= HELD_MIN,
         weight: session.weight,
     }
@@ -88,8 +90,10 @@ impl Parent {
         let Some(session) = self.sessions.get_mut(&child) else {
             return;
         };
-        let now = standing(session, self.table.owned(child));
+        let next = self.balance.next_hungry;
+        let now = standing(session, self.table.owned(child), next);
         if now != session.standing {
+            self.balance.next_hungry += u64::from(now.hungry == Some(next));
             self.balance.remove(child, session.standing);
             self.balance.insert(child, now);
             session.standing = now;
@@ -111,7 +115,7 @@ impl Parent {
     }
 
     fn feed(&mut self) {
-        let hungry: Vec<ChildId> = self.balance.hungry.iter().copied().collect();
+        let hungry: Vec<ChildId> = self.hungry().collect();
         for child in hungry {
             if self.table.pool_len() == 0 {
                 return;
@@ -124,6 +128,10 @@ impl Parent {
                 self.grant(child, &items, IdRange::default(), careful);
             }
         }
+    }
+
+    fn hungry(&self) -> impl Iterator<Item = ChildId> {
+        self.balance.hungry.iter().map(|&(_, child)| child)
     }
 
     /// A hungry child's share of the pool.
@@ -161,20 +169,33 @@ impl Parent {
     }
 
     fn may_grant(&self, session: &Session, id: ItemId) -> bool {
-        let root = self.table.get(id).map(|entry| entry.item.root().0 as usize);
-        let serves = session.serves.as_ref();
-        root.is_some_and(|root| serves.is_some_and(|serves| serves.get(root) == Some(&true)))
+        let root = self.table.get(id).map(|entry| entry.item.root());
+        root.is_some_and(|root| session.serves_root(root))
     }
 
     fn ask(&mut self) {
         let hungry = self.balance.hungry.len();
         let need = hungry.saturating_sub(self.balance.asked.len());
-        let richest = self.balance.rich.iter().rev().take(need);
-        let asked: Vec<ChildId> = richest.map(|&(_, child)| child).collect();
+        let richest = self.balance.rich.iter().rev().map(|&(_, child)| child);
+        let useful = richest.filter(|&child| self.has_for_hungry(child));
+        let asked: Vec<ChildId> = useful.take(need).collect();
         let each = hungry.div_ceil(asked.len().max(1));
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
         }
+    }
+
+    /// Whether a child owns anything that some hungry child may be granted.
+    fn has_for_hungry(&self, child: ChildId) -> bool {
+        let serves = |root: RootId| {
+            let served = |id| {
+                self.sessions
+                    .get(&id)
+                    .is_some_and(|other| other.serves_root(root))
+            };
+            self.hungry().any(served)
+        };
+        self.table.roots_of(child).any(serves)
     }
 
     /// Asks a child to give some of what it holds.

@@ -262,9 +262,11 @@ impl<P: Place> Frontier<P> {
     }
 
     fn push_pending(&mut self, work: Pending<P>) {
-        let (origin, careful) = self
+        let (origin, suspected) = self
             .hand
             .map_or((ItemId(0), false), |key| (key.origin, key.careful));
+        // Pieces of a suspect are suspects; directories found in it are not.
+        let careful = suspected && matches!(work, Pending::One(_));
         let batch = Batch {
             first: None,
             origin,
@@ -299,6 +301,7 @@ impl<P: Place> Frontier<P> {
             held: self.held + u64::from(self.splittable),
             hungry: self.held == 0 && !self.splittable,
             busy: u32::from(self.hand.is_some()),
+            ids: self.ids.iter().map(IdRange::len).sum(),
         }
     }
 
@@ -337,16 +340,18 @@ impl<P: Place> Frontier<P> {
         self.shed.is_some() && self.held > 1
     }
 
-    /// Cuts a commit: everything that changed since the last one, and what is given away. `None` while
-    /// something is in hand, or when the ids are used up.
+    /// Whether [`Frontier::cut`] can cut now: nothing is in hand, and there are ids for what was found.
+    #[must_use]
+    pub fn can_cut(&self) -> bool {
+        let unrecorded = self.batches.iter().skip(self.recorded);
+        let count: u64 = unrecorded.map(|batch| batch.len() as u64).sum();
+        self.hand.is_none() && self.has_ids(count)
+    }
+
+    /// Cuts a commit: everything that changed since the last one, and what is given away. `None`, and
+    /// `result` lost, where [`Frontier::can_cut`] says no: ask it before the result is taken.
     pub fn cut(&mut self, result: Option<Delta>) -> Option<Cut> {
-        let unrecorded: u64 = self
-            .batches
-            .iter()
-            .skip(self.recorded)
-            .map(|b| b.len() as u64)
-            .sum();
-        if self.hand.is_some() || !self.has_ids(unrecorded) {
+        if !self.can_cut() {
             return None;
         }
         let new = self.record();

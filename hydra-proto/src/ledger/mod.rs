@@ -23,8 +23,11 @@
 //! 5. roots + Σnew − Σdone = |pool| + Σ|owned| + |aside|, checked after every commit.
 //! 6. The job is done exactly when the pool and every owned set are empty.
 
+mod applying;
 mod balance;
+mod fencing;
 mod frontier;
+mod joining;
 mod parent;
 mod relay;
 mod session;

@@ -13,13 +13,15 @@ use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ChildId, ConnId, IdRange, ItemId, join_ids};
+use crate::ids::{ConnId, ItemId, join_ids};
 use crate::item::{Item, Parcel};
 use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
 
-/// Ids that a worker's session gets at a time.
-const WORKER_IDS: u64 = 1 << 24;
+/// The fewest and the most ids that a session of a worker gets at a time.
+const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
+/// How many leases of workers a client's own lease is good for.
+const WORKER_LEASES: u64 = 1 << 16;
 /// The most items that one answer to a shed gives.
 const GIVE_ITEMS_MAX: u64 = 16_384;
 
@@ -68,6 +70,8 @@ pub struct Relay {
     /// Items that workers found since the last commit; some are finished meanwhile.
     fresh: Vec<ItemId>,
     shed: Option<Shed>,
+    /// What this host sees of the roots: said again when a link is lost, since it belongs to no sequence.
+    views: Option<Vec<RootView>>,
     /// Results that the shell has added up and not yet sent.
     unsent: bool,
     next_commit: Time,
@@ -88,6 +92,7 @@ impl Relay {
             done: Vec::new(),
             fresh: Vec::new(),
             shed: None,
+            views: None,
             unsent: false,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
@@ -116,6 +121,14 @@ impl Relay {
     /// The server's message has come.
     pub fn server_message(&mut self, now: Time, conn: ConnId, message: Down) {
         self.uplink.handle(now, conn, message);
+        self.pass_lease_on();
+    }
+
+    /// Workers may act for as long as this client may, and not before the server has said so.
+    fn pass_lease_on(&mut self) {
+        if let Some(parent) = &mut self.parent {
+            parent.limit_lease(self.uplink.acts_until().unwrap_or(Time::ZERO));
+        }
     }
 
     /// The connection to the server is gone.
@@ -125,8 +138,15 @@ impl Relay {
 
     /// Says what this host sees of the roots.
     pub fn ready(&mut self, roots: Vec<RootView>) {
-        let epoch = self.uplink.epoch();
-        self.uplink.send(Up::Ready(Ready { epoch, roots }));
+        self.views = Some(roots);
+        self.say_ready();
+    }
+
+    fn say_ready(&mut self) {
+        if let Some(roots) = self.views.clone() {
+            let epoch = self.uplink.epoch();
+            self.uplink.send(Up::Ready(Ready { epoch, roots }));
+        }
     }
 
     /// Sends lines of workers' logs to the server.
@@ -137,13 +157,6 @@ impl Relay {
     /// This client cannot go on.
     pub fn leave(&mut self, reason: String) {
         self.uplink.send(Up::Leave(reason));
-    }
-
-    /// Says which roots a worker may be granted; none before.
-    pub fn serve(&mut self, worker: ChildId, roots: Vec<bool>) {
-        if let Some(parent) = &mut self.parent {
-            parent.serve(worker, roots);
-        }
     }
 
     /// A worker's message has come.
@@ -164,8 +177,8 @@ impl Relay {
     pub fn tick(&mut self, now: Time) {
         let load = self.load();
         self.uplink.tick(now, load);
+        self.pass_lease_on();
         if let Some(parent) = &mut self.parent {
-            parent.limit_lease(self.uplink.acts_until());
             parent.tick(now);
         }
     }
@@ -173,6 +186,7 @@ impl Relay {
     /// When [`Relay::tick`] or [`Relay::wants_cut`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
+        // Without a window the answer to an earlier commit is the next thing that happens.
         let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
         let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
@@ -196,9 +210,17 @@ impl Relay {
                 return Some(action);
             }
         }
-        let action = self.parent.as_mut()?.poll_action()?;
-        self.note(&action);
-        Some(RelayAction::Worker(action))
+        let parent = self.parent.as_mut()?;
+        while let Some(action) = parent.poll_action() {
+            // What its client serves, a worker serves.
+            if let Action::Sees { child, roots } = action {
+                parent.serve(child, vec![true; roots.len()]);
+                continue;
+            }
+            self.note(&action);
+            return Some(RelayAction::Worker(action));
+        }
+        None
     }
 
     fn uplink_event(&mut self, now: Time, event: UplinkEvent) -> Option<RelayAction> {
@@ -208,11 +230,12 @@ impl Relay {
                 self.shed = None;
                 self.told_hungry = false;
                 self.pause(false);
+                self.say_ready();
                 return Some(RelayAction::ServerBack);
             }
             UplinkEvent::Granted(grant) => {
                 if let Some(parent) = &mut self.parent {
-                    parent.lease(grant.ids);
+                    parent.add_ids(grant.ids);
                     parent.add(grant.items, true);
                 }
                 self.told_hungry = false;
@@ -239,7 +262,7 @@ impl Relay {
             job: welcome.epoch.job,
             spec: welcome.job.clone(),
             ids: welcome.ids,
-            lease_ids: WORKER_IDS,
+            lease_ids: (welcome.ids.len() / WORKER_LEASES).clamp(WORKER_IDS.0, WORKER_IDS.1),
             resumable: false,
             forward_logs: false,
             release: self.config.uplink.release.clone(),
@@ -248,6 +271,7 @@ impl Relay {
         // Epochs of workers must differ between the sessions of this client, too.
         parent.start_epochs_at(welcome.epoch.number << 32);
         self.parent = Some(parent);
+        self.pass_lease_on();
         self.commit_interval = timing.commit_interval;
         self.next_commit = now + timing.commit_interval;
         RelayAction::Begin(welcome)
@@ -258,6 +282,7 @@ impl Relay {
         self.done.clear();
         self.fresh.clear();
         self.shed = None;
+        self.views = None;
         self.unsent = false;
         self.told_hungry = false;
         self.paused = false;
@@ -309,7 +334,8 @@ impl Relay {
         Load {
             held,
             busy,
-            hungry: parent.counts().pool == 0 && held < 2 * workers && parent.has_hungry(),
+            ids: parent.ids_left(),
+            hungry: !parent.has_for_parent() && held < 2 * workers && parent.has_hungry(),
         }
     }
 
@@ -322,7 +348,7 @@ impl Relay {
             self.uplink.beat(now, load);
         }
         if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
-            && parent.counts().pool == 0
+            && !parent.has_for_parent()
             && !parent.has_asked()
         {
             parent.ask_for_parent(shed.hungry);
@@ -337,17 +363,18 @@ impl Relay {
         self.unsent || aside || !self.done.is_empty() || !self.fresh.is_empty()
     }
 
-    /// Whether a commit is due. The shell then adds up what its workers found and calls [`Relay::cut`].
+    /// Whether a commit is due: never before all of [`Relay::poll_action`] is taken. The shell then adds up what its workers found and calls [`Relay::cut`].
     #[must_use]
     pub fn wants_cut(&self, now: Time) -> bool {
         let Some(parent) = &self.parent else {
             return false;
         };
-        if !self.uplink.is_open() || !self.uplink.has_window() {
+        // What was applied and is not polled yet is missing from the difference.
+        if !self.uplink.is_open() || !self.uplink.has_window() || parent.has_actions() {
             return false;
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
-        let gives = self.shed.is_some() && !parent.pick_for_parent(1).is_empty();
+        let gives = self.shed.is_some() && parent.has_for_parent();
         dry || gives || (self.has_news() && now >= self.next_commit)
     }
 
@@ -408,11 +435,8 @@ impl Relay {
 }
 
 impl Parent {
-    /// Lets this parent use more ids.
-    pub(super) fn lease(&mut self, ids: IdRange) {
-        if ids.len() > self.config.ids.len() {
-            self.config.ids = ids;
-        }
+    fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
     }
 
     fn open_count(&self) -> u64 {
@@ -424,8 +448,14 @@ impl Parent {
         self.table.get(id).is_some_and(|entry| !entry.recorded) || self.aside().contains_key(&id)
     }
 
+    /// Whether there is anything that could go up: not what waits for its visit, not what is suspected.
+    fn has_for_parent(&self) -> bool {
+        !self.pick_for_parent(1).is_empty()
+    }
+
     fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
-        let free = |id: &ItemId| !self.suspects.is_confined(*id);
+        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever.
+        let free = |id: &ItemId| !self.suspects.is_accused(*id);
         self.table.pool().filter(free).take(most as usize).collect()
     }
 

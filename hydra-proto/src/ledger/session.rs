@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::balance::Standing;
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId};
 use crate::message::{Hello, Load};
 use std::collections::VecDeque;
 
@@ -42,15 +42,19 @@ pub(super) struct Session {
     /// The last grant that was made.
     pub(super) granted: u64,
     pub(super) unseen: VecDeque<Sent>,
-    /// Ids that the child may use, the newest range last.
+    /// Ids that the child may use. Ranges are as large as they are few; a client's workers use them in any order.
     pub(super) leased: Vec<IdRange>,
-    /// One past the highest id that it has used.
-    pub(super) highest: u64,
+    /// The grant that brings it more ids, until it has arrived.
+    pub(super) leasing: Option<u64>,
+    /// It has said what it sees of the roots.
+    pub(super) ready: bool,
     /// Which roots it may be granted; none before it has said what it sees.
     pub(super) serves: Option<Vec<bool>>,
     pub(super) load: Load,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
+    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat.
+    pub(super) gave_in_vain: bool,
     /// Until when its workers may act, counted generously.
     pub(super) acts_until: Time,
     /// It works on suspects: grant it nothing else.
@@ -81,11 +85,13 @@ impl Session {
             granted: 0,
             unseen: VecDeque::new(),
             leased: Vec::new(),
-            highest: 0,
+            leasing: None,
+            ready: false,
             serves: None,
             load: Load::default(),
             hungry: true,
             shed: None,
+            gave_in_vain: false,
             acts_until: Time::ZERO,
             careful: false,
             standing: Standing::default(),
@@ -105,6 +111,12 @@ impl Session {
         self.conn().is_some() && self.serves.is_some()
     }
 
+    /// Whether it may be granted what lies under this root.
+    pub(super) fn serves_root(&self, root: RootId) -> bool {
+        let serves = self.serves.as_ref();
+        serves.is_some_and(|serves| serves.get(root.0 as usize) == Some(&true))
+    }
+
     /// Notes that the child lives.
     pub(super) fn heard(&mut self, now: Time) {
         if let Link::Up { heard, .. } = &mut self.link {
@@ -120,6 +132,9 @@ impl Session {
             .is_some_and(|sent| sent.seq <= last_grant)
         {
             self.unseen.pop_front();
+        }
+        if self.leasing.is_some_and(|seq| seq <= last_grant) {
+            self.leasing = None;
         }
     }
 

@@ -27,6 +27,11 @@ impl Suspects {
         self.0.get(&id).is_some_and(|&tries| tries >= TRIES_MAX)
     }
 
+    /// Whether a worker died with the item in hand.
+    pub(super) fn is_accused(&self, id: ItemId) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// The confined items.
     pub(super) fn confined(&self) -> impl Iterator<Item = ItemId> {
         let confined = self.0.iter().filter(|&(_, &tries)| tries >= TRIES_MAX);

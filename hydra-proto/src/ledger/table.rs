@@ -2,7 +2,7 @@
 
 use super::ProtocolError;
 use super::visits::{Closed, Visits};
-use crate::ids::{ChildId, IdRange, ItemId};
+use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
 use foldhash::fast::FixedState;
@@ -21,6 +21,8 @@ pub(super) enum Owner {
 pub(super) struct Entry {
     pub(super) item: Item,
     pub(super) owner: Owner,
+    /// The child that gave it, while it is in the pool.
+    pub(super) giver: Option<ChildId>,
     /// Whether this parent's own parent knows the item.
     pub(super) recorded: bool,
 }
@@ -72,7 +74,8 @@ pub(super) struct Table {
     entries: Map<ItemId, Entry>,
     pool: BTreeSet<(u32, ItemId)>,
     aside: BTreeMap<ItemId, Aside>,
-    owned: BTreeMap<ChildId, u64>,
+    /// How many items each child owns, by root.
+    owned: BTreeMap<ChildId, BTreeMap<RootId, u64>>,
     visits: Visits,
     counts: Counts,
 }
@@ -86,8 +89,21 @@ impl Table {
         &self.aside
     }
 
+    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
+        let open = self.entries.values().map(|entry| &entry.item);
+        open.chain(self.aside.values().map(|aside| &aside.item))
+    }
+
     pub(super) fn owned(&self, child: ChildId) -> u64 {
-        self.owned.get(&child).copied().unwrap_or(0)
+        self.owned
+            .get(&child)
+            .map_or(0, |roots| roots.values().sum())
+    }
+
+    /// The roots of what a child owns.
+    pub(super) fn roots_of(&self, child: ChildId) -> impl Iterator<Item = RootId> {
+        let roots = self.owned.get(&child);
+        roots.into_iter().flat_map(BTreeMap::keys).copied()
     }
 
     pub(super) fn get(&self, id: ItemId) -> Option<&Entry> {
@@ -134,10 +150,11 @@ impl Table {
     fn insert(&mut self, id: ItemId, item: Item, owner: Owner, recorded: bool) {
         self.visits.opened(id, item.parcel());
         let owner = self.place(&item, owner);
-        self.enter(id, depth_of(&item), owner);
+        self.enter(id, place_of(&item), owner);
         let entry = Entry {
             item,
             owner,
+            giver: None,
             recorded,
         };
         self.entries.insert(id, entry);
@@ -153,7 +170,7 @@ impl Table {
         }
     }
 
-    fn enter(&mut self, id: ItemId, depth: u32, owner: Owner) {
+    fn enter(&mut self, id: ItemId, (root, depth): (RootId, u32), owner: Owner) {
         match owner {
             Owner::Pool => {
                 self.pool.insert((depth, id));
@@ -161,13 +178,18 @@ impl Table {
             }
             Owner::Waiting => self.counts.pool += 1,
             Owner::Child(child) => {
-                *self.owned.entry(child).or_default() += 1;
+                *self
+                    .owned
+                    .entry(child)
+                    .or_default()
+                    .entry(root)
+                    .or_default() += 1;
                 self.counts.owned += 1;
             }
         }
     }
 
-    fn exit(&mut self, id: ItemId, depth: u32, owner: Owner) {
+    fn exit(&mut self, id: ItemId, (root, depth): (RootId, u32), owner: Owner) {
         match owner {
             Owner::Pool => {
                 self.pool.remove(&(depth, id));
@@ -175,8 +197,13 @@ impl Table {
             }
             Owner::Waiting => self.counts.pool -= 1,
             Owner::Child(child) => {
-                if let Some(count) = self.owned.get_mut(&child) {
+                if let Some(roots) = self.owned.get_mut(&child)
+                    && let Some(count) = roots.get_mut(&root)
+                {
                     *count -= 1;
+                    if *count == 0 {
+                        roots.remove(&root);
+                    }
                 }
                 self.counts.owned -= 1;
             }
@@ -188,19 +215,26 @@ impl Table {
         let Some(entry) = self.entries.get(&id) else {
             return;
         };
-        let (depth, from) = (depth_of(&entry.item), entry.owner);
+        let (place, from) = (place_of(&entry.item), entry.owner);
         let owner = self.place(&entry.item, owner);
-        self.exit(id, depth, from);
-        self.enter(id, depth, owner);
+        self.exit(id, place, from);
+        self.enter(id, place, owner);
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.owner = owner;
+            entry.giver = None;
         }
     }
 
-    fn remove(&mut self, id: ItemId, set_aside: bool) -> Option<Entry> {
+    fn leave(&mut self, id: ItemId, set_aside: bool) -> Option<(Entry, Closed)> {
         let entry = self.entries.remove(&id)?;
-        self.exit(id, depth_of(&entry.item), entry.owner);
-        match self.visits.closed(entry.item.parcel(), set_aside) {
+        self.exit(id, place_of(&entry.item), entry.owner);
+        let closed = self.visits.closed(entry.item.parcel(), set_aside);
+        Some((entry, closed))
+    }
+
+    fn remove(&mut self, id: ItemId, set_aside: bool) -> Option<Entry> {
+        let (entry, closed) = self.leave(id, set_aside)?;
+        match closed {
             Closed::Nothing => {}
             Closed::Ready(after) => self.release(after),
             Closed::Broken(after) => {
@@ -240,9 +274,10 @@ impl Table {
         true
     }
 
-    /// Forgets an item that goes back to this parent's own parent.
+    /// Forgets an item that goes back to this parent's own parent. The end of its directory goes with it
+    /// (see [`Table::companion`]), so whether that may run is decided there.
     pub(super) fn give_up(&mut self, id: ItemId) {
-        if self.remove(id, false).is_some() {
+        if self.leave(id, false).is_some() {
             self.counts.given_up += 1;
         }
     }
@@ -358,6 +393,9 @@ impl Table {
         }
         for id in commit.give.iter().flat_map(|range| range.iter()) {
             self.transfer(id, Owner::Pool);
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.giver = Some(child);
+            }
             applied.given.push(id);
         }
         for Failure { id, reason } in commit.failed {
@@ -379,8 +417,9 @@ pub(super) struct Applied {
     pub(super) aside: Vec<ItemId>,
 }
 
-fn depth_of(item: &Item) -> u32 {
-    u32::try_from(item.depth()).unwrap_or(u32::MAX)
+/// The root, and how far below it.
+fn place_of(item: &Item) -> (RootId, u32) {
+    (item.root(), u32::try_from(item.depth()).unwrap_or(u32::MAX))
 }
 
 /// Ranges to ids, of which there can be no more than `most` in an honest message.

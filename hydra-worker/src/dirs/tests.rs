@@ -76,6 +76,24 @@ fn drops_what_nobody_needs_before_what_is_old() {
 }
 
 #[test]
+fn a_finished_subtree_does_not_keep_itself_open() {
+    let tree = TempDir::new().unwrap();
+    let mut dirs = cache(tree.path(), 64);
+    let mut node = DirNode::root(0);
+    let mut path = tree.path().to_owned();
+    for _ in 0..40 {
+        path.push("d");
+        fs::create_dir(&path).unwrap();
+        node = DirNode::below(&node, b"d");
+        dirs.fd(&node).unwrap();
+    }
+    assert_eq!(dirs.held(), 41);
+    drop(node);
+    dirs.sweep();
+    assert_eq!(dirs.held(), 1, "the root");
+}
+
+#[test]
 fn a_symlink_swapped_in_for_an_ancestor_is_not_followed() {
     let tree = TempDir::new().unwrap();
     let path = |name: &str| tree.path().join(name);
@@ -135,7 +153,10 @@ fn a_mount_point_is_told_apart_from_one_above() {
 #[test]
 fn a_deep_chain_costs_the_same_at_every_level() {
     const DEPTH: usize = 5_000;
-    let tree = TempDir::new().unwrap();
+    // In memory where there is such a place: a busy disk makes ten thousand directories a matter of minutes.
+    let tree = TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .unwrap();
     let mut dirs = cache(tree.path(), 64);
     let mut node = DirNode::root(0);
     let mut leaves = Vec::new();
@@ -160,7 +181,7 @@ fn a_deep_chain_costs_the_same_at_every_level() {
         assert!(dirs.held() <= 64 + 1);
     }
     let per_level = dirs.levels_reopened() / DEPTH as u64;
-    assert!(per_level <= 2 * STRETCH as u64, "{per_level} per level");
+    assert!(per_level <= 8, "{per_level} levels opened again for each");
     drop(dirs);
     remove_deep(tree);
 }

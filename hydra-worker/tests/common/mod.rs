@@ -11,7 +11,7 @@ use hydra_proto::message::{Commit, Down, Up};
 use hydra_proto::reduce::Summary;
 use hydra_proto::walk::{FileType, WalkSummary};
 use hydra_worker::WorkerError;
-use hydra_worker::{Dir, Enter, Entry, Identity, Listing, Session, Sink, Visit, Wants};
+use hydra_worker::{Dir, Enter, Entry, Facts, Identity, Listing, Session, Sink, Visit, Wants};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -459,4 +459,15 @@ impl Visit for Count {
     }
 
     fn entry(&mut self, _: &Entry<'_>, _: &mut Sink<()>) {}
+}
+
+/// Wants every fact.
+pub fn with_stat() -> Paths {
+    Paths {
+        wants: Wants {
+            facts: Facts::ALL,
+            ..Wants::default()
+        },
+        ..Paths::default()
+    }
 }

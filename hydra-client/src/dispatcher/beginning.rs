@@ -3,7 +3,7 @@
 //! A job that this client must not or cannot do is answered by refusing all its roots, with the reason; so the
 //! server can name it, and has no reason to call again.
 
-use crate::dispatcher::Dispatcher;
+use super::Dispatcher;
 use crate::results::Results;
 use crate::roots::{self, Looked};
 use hydra_proto::ids::Epoch;
@@ -15,19 +15,19 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 /// The job in hand.
-pub(crate) struct Job {
+pub(super) struct Job {
     /// What workers are told: the roots where this host has them.
-    pub(crate) spec: JobSpec,
-    pub(crate) results: Results,
+    pub(super) spec: JobSpec,
+    pub(super) results: Results,
     /// What this host sees of the roots, once it has looked.
-    pub(crate) views: Option<Vec<RootView>>,
-    pub(crate) forward_logs: bool,
+    pub(super) views: Option<Vec<RootView>>,
+    pub(super) forward_logs: bool,
     epoch: Epoch,
 }
 
 impl Dispatcher {
     /// A job begins: looks at its roots, beside everything else.
-    pub(crate) fn begin(&mut self, welcome: Welcome) {
+    pub(super) fn begin(&mut self, welcome: Welcome) {
         let Welcome {
             epoch,
             job: spec,
@@ -78,7 +78,7 @@ impl Dispatcher {
     }
 
     /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
-    pub(crate) fn roots_looked(&mut self, now: Time, epoch: Epoch, looked: Vec<Looked>) {
+    pub(super) fn roots_looked(&mut self, now: Time, epoch: Epoch, looked: Vec<Looked>) {
         let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
             return;
         };

@@ -1,0 +1,194 @@
+//! How work moves: commits are applied, grants are made, ids are leased.
+
+use super::parent::{Action, Parent};
+use super::session::Sent;
+use super::table::{Applied, Owner};
+use super::{ProtocolError, Time};
+use crate::ids::{ChildId, IdRange, ItemId};
+use crate::item::{Item, Parcel};
+use crate::message::{Commit, Down, DownBeat, Grant, UpBeat};
+
+impl Parent {
+    pub(super) fn beat(
+        &mut self,
+        now: Time,
+        child: ChildId,
+        beat: &UpBeat,
+    ) -> Result<(), ProtocolError> {
+        let lease = self.config.spec.timing.lease;
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
+        let Some(conn) = session.conn() else {
+            return Ok(());
+        };
+        if beat.epoch != session.epoch {
+            return Err(ProtocolError::Unexpected("a beat of another session"));
+        }
+        session.loaded(beat.load);
+        session.gave_in_vain = false;
+        session.seen(beat.last_grant);
+        let lease = match self.lease_until {
+            Some(until) => lease.min(until.saturating_sub(now)),
+            None => lease,
+        };
+        // The child counts from when it sent the beat, this parent from now: the later of the two.
+        session.acts_until = session.acts_until.max(now + lease);
+        let message = Down::Beat(DownBeat {
+            epoch: session.epoch,
+            number: beat.number,
+            lease,
+        });
+        self.index(child);
+        self.actions.push_back(Action::Send { conn, message });
+        self.lease_more(child);
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, child: ChildId, commit: Commit) -> Result<(), ProtocolError> {
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
+        if commit.epoch != session.epoch {
+            return Err(ProtocolError::Unexpected("a commit of another session"));
+        }
+        let expected = session.applied + 1;
+        if commit.seq < expected {
+            self.acknowledge(child);
+            return Ok(());
+        }
+        if commit.seq > expected {
+            let got = commit.seq;
+            return Err(ProtocolError::Gap { expected, got });
+        }
+        self.table.check(child, &commit, &session.leased)?;
+        session.applied = commit.seq;
+        session.loaded(commit.load);
+        if commit.answers.is_some() && commit.answers == session.shed {
+            session.shed = None;
+        }
+        let result = commit.result.clone().map(Box::new);
+        let applied = self.table.apply(child, commit);
+        self.clear_suspects(&applied);
+        self.settle(child);
+        self.actions.push_back(Action::Applied {
+            child,
+            result,
+            done: applied
+                .done
+                .iter()
+                .filter(|(_, entry)| entry.recorded)
+                .map(|&(id, _)| id)
+                .collect(),
+            new: applied.new,
+        });
+        self.acknowledge(child);
+        self.lease_more(child);
+        Ok(())
+    }
+
+    /// Brings what is derived from a child's items up to date.
+    fn settle(&mut self, child: ChildId) {
+        let owned = self.table.owned(child);
+        if let Some(session) = self.sessions.get_mut(&child) {
+            session.careful &= owned > 0;
+        }
+        self.index(child);
+    }
+
+    /// Pieces of a suspect are suspects; directories found in it are not.
+    fn clear_suspects(&mut self, applied: &Applied) {
+        let is_piece = |id: &&ItemId| {
+            let entry = self.table.get(**id);
+            entry.is_some_and(|entry| {
+                matches!(entry.item.parcel(), Parcel::Names(_) | Parcel::Rest(_))
+            })
+        };
+        let pieces: Vec<ItemId> = match applied
+            .done
+            .iter()
+            .any(|&(id, _)| self.suspects.is_confined(id))
+        {
+            true => applied.new.iter().filter(is_piece).copied().collect(),
+            false => Vec::new(),
+        };
+        for &(id, _) in &applied.done {
+            self.suspects.replace(id, &pieces);
+        }
+        for &id in &applied.aside {
+            self.suspects.forget(id);
+        }
+    }
+
+    pub(super) fn acknowledge(&mut self, child: ChildId) {
+        let Some(session) = self.sessions.get(&child) else {
+            return;
+        };
+        if let Some(conn) = session.conn() {
+            let message = Down::Ack {
+                seq: session.applied,
+            };
+            self.actions.push_back(Action::Send { conn, message });
+        }
+    }
+
+    /// Hands down another range of ids before the child has used up what it has.
+    fn lease_more(&mut self, child: ChildId) {
+        let low = self.sessions.get(&child).is_some_and(|session| {
+            session.leasing.is_none() && session.load.ids < self.config.lease_ids / 2
+        });
+        if !low {
+            return;
+        }
+        let Some(ids) = self.take_lease() else {
+            return;
+        };
+        if let Some(session) = self.sessions.get_mut(&child) {
+            session.leased.push(ids);
+            session.leasing = Some(session.granted + 1);
+        }
+        self.grant(child, &[], ids, false);
+    }
+
+    /// Hands items to a child, and ids if there are any.
+    pub(super) fn grant(&mut self, child: ChildId, items: &[ItemId], ids: IdRange, careful: bool) {
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return;
+        };
+        let Some(conn) = session.conn() else {
+            return;
+        };
+        session.granted += 1;
+        let sent = Sent {
+            seq: session.granted,
+            items: items.to_vec(),
+            ids,
+            careful,
+        };
+        if self.config.resumable {
+            session.unseen.push_back(sent);
+        }
+        if !items.is_empty() {
+            session.careful = careful;
+            session.hungry = false;
+        }
+        let came_back = |id: &ItemId| self.table.get(*id).is_some_and(|e| e.giver == Some(child));
+        session.gave_in_vain |= items.iter().any(came_back);
+        for &id in items {
+            self.table.transfer(id, Owner::Child(child));
+        }
+        let packed = items
+            .iter()
+            .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
+        let grant = Grant {
+            epoch: session.epoch,
+            seq: session.granted,
+            items: Item::pack(packed),
+            ids,
+            careful,
+        };
+        let message = Down::Grant(grant);
+        self.actions.push_back(Action::Send { conn, message });
+        self.index(child);
+    }
+}

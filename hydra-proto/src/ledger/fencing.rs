@@ -1,0 +1,136 @@
+//! How sessions end: connections close, children die or fall silent, and their work is granted again.
+
+use super::parent::{Action, Parent};
+use super::session::Link;
+use super::suspects::Verdict;
+use super::{ProtocolError, Time};
+use crate::ids::{ChildId, ConnId, ItemId};
+use crate::message::Refusal;
+
+impl Parent {
+    /// A connection is gone.
+    pub fn closed(&mut self, now: Time, conn: ConnId) {
+        let Some(child) = self.conns.remove(&conn) else {
+            return;
+        };
+        match self.config.resumable {
+            true => {
+                if let Some(session) = self.sessions.get_mut(&child) {
+                    session.link = Link::Down { since: now };
+                    session.shed = None;
+                }
+                self.index(child);
+            }
+            false => self.fence(now, child, "its connection is closed"),
+        }
+        self.rebalance();
+    }
+
+    /// A worker died. `in_hand` is the item that it was working on, as far as that is known.
+    pub fn died(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
+        if let Some(&child) = self.conns.get(&conn) {
+            if let Some(id) = in_hand.filter(|&id| self.table.is_owned_by(id, child)) {
+                self.accuse(id, reason);
+            }
+            // A dead process acts no more: its lease need not be waited for.
+            if let Some(session) = self.sessions.get_mut(&child) {
+                session.acts_until = now;
+            }
+            self.fence(now, child, reason);
+        }
+        self.closed(now, conn);
+    }
+
+    fn accuse(&mut self, id: ItemId, reason: &str) {
+        let Some(entry) = self.table.get(id) else {
+            return;
+        };
+        if self.suspects.accuse(id, entry.item.parcel()) == Verdict::SetAside {
+            self.suspects.forget(id);
+            let reason = format!("its worker died again and again with it in hand: {reason}");
+            self.table.set_aside(id, reason);
+        }
+    }
+
+    /// Looks at the timers.
+    pub fn tick(&mut self, now: Time) {
+        let timing = self.config.spec.timing;
+        let mut silent = Vec::new();
+        let mut gone = Vec::new();
+        let mut released = Vec::new();
+        for session in self.sessions.values() {
+            match session.link {
+                Link::Up { conn, heard } if now >= heard + timing.dead_after => silent.push(conn),
+                Link::Down { since } if now >= since + timing.grace => gone.push(session.child),
+                Link::Fenced { release } if now >= release => released.push(session.child),
+                _ => {}
+            }
+        }
+        for conn in silent {
+            self.actions.push_back(Action::Close { conn });
+            self.closed(now, conn);
+        }
+        for child in gone {
+            self.fence(now, child, "it did not come back within the grace time");
+        }
+        for child in released {
+            self.release(child);
+        }
+        self.rebalance();
+    }
+
+    /// When [`Parent::tick`] has something to do next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let timing = self.config.spec.timing;
+        let deadlines = self.sessions.values().map(|session| match session.link {
+            Link::Up { heard, .. } => heard + timing.dead_after,
+            Link::Down { since } => since + timing.grace,
+            Link::Fenced { release } => release,
+        });
+        deadlines.min()
+    }
+
+    /// Gives a session up: nothing from it counts any more, and what it owned is granted again.
+    pub fn fence(&mut self, now: Time, child: ChildId, reason: &str) {
+        self.give_up_session(now, child, Refusal::Fenced, reason);
+    }
+
+    fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return;
+        };
+        if matches!(session.link, Link::Fenced { .. }) {
+            return;
+        }
+        let conn = session.conn();
+        let release = match self.config.spec.acts {
+            true => session.acts_until.max(now),
+            false => now,
+        };
+        session.link = Link::Fenced { release };
+        if let Some(conn) = conn {
+            self.conns.remove(&conn);
+            self.refuse(conn, refusal);
+        }
+        self.index(child);
+        let reason = reason.to_owned();
+        self.actions.push_back(Action::Lost { child, reason });
+        if release <= now {
+            self.release(child);
+        }
+    }
+
+    pub(super) fn release(&mut self, child: ChildId) {
+        if let Some(session) = self.sessions.remove(&child) {
+            self.unindex(&session);
+        }
+        self.table.reclaim(child);
+    }
+
+    /// Ends a session whose child broke the protocol.
+    pub(super) fn end(&mut self, now: Time, child: ChildId, error: &ProtocolError) {
+        let reason = error.to_string();
+        self.give_up_session(now, child, Refusal::Protocol(reason.clone()), &reason);
+    }
+}

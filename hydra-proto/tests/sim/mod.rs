@@ -1,0 +1,33 @@
+//! A cluster in virtual time: the real ledgers of server, clients and workers, and everything that can go
+//! wrong between them. Does no I/O and reads no clock: a seed is the whole story.
+//!
+//! Phase one: the job runs, faults strike, and every invariant is checked as things change. Phase two: the
+//! faults are over, and the job must end within a bound, with every number of the tree accounted for.
+
+mod actions;
+mod client;
+mod faults;
+mod net;
+mod oracle;
+mod rng;
+mod strike;
+mod total;
+mod tree;
+mod worker;
+mod world;
+
+pub(crate) use faults::Sabotage;
+pub(crate) use world::{Stats, World};
+
+/// Runs one seed. A panic of the machines counts as a failure like any other.
+pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Stats, String> {
+    let outcome = std::panic::catch_unwind(|| World::new(seed, sabotage, trace).run());
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}

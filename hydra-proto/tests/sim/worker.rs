@@ -1,0 +1,547 @@
+//! A model of the worker: what walks in it obeys the rules of the real walk, over the implicit tree.
+//!
+//! It pops, handles, pushes what it finds and cuts commits at boundaries; a directory in hand can be cut
+//! in the middle by replacing it with pieces; what is suspected goes in single steps.
+
+use super::rng::Rng;
+use super::total::Total;
+use super::tree::{Entry, Poison, Tree};
+use hydra_proto::codec;
+use hydra_proto::ids::{ConnId, ItemId, RootId};
+use hydra_proto::item::NameList;
+use hydra_proto::ledger::{Frontier, Key, Place, Time, Uplink, UplinkConfig, UplinkEvent, Work};
+use hydra_proto::message::{Delta, Down, Ready, RootFacts, RootView, Up};
+use hydra_proto::walk::{FileType, WalkSummary};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Names that are read from a listing at a time.
+const WINDOW: usize = 16;
+
+/// A directory, as the model's frontier holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct At(RootId, Rc<[u8]>);
+
+impl At {
+    fn join(&self, name: &[u8]) -> Self {
+        let mut path = self.1.to_vec();
+        if !path.is_empty() && !name.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        Self(self.0, path.into())
+    }
+}
+
+impl Place for At {
+    fn at(root: RootId, path: &[u8]) -> Self {
+        Self(root, path.into())
+    }
+
+    fn root(&self) -> RootId {
+        self.0
+    }
+
+    fn write_path(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.1);
+    }
+}
+
+/// What is in hand, in the middle of being handled.
+#[derive(Debug)]
+struct Hand {
+    key: Key,
+    place: At,
+    dir: usize,
+    /// Entries that were read and are not handled.
+    read: VecDeque<usize>,
+    /// Where the listing goes on; nothing when it is at its end, or somebody else's.
+    next: Option<usize>,
+    visit: Option<ItemId>,
+    /// The whole directory: its end belongs to it.
+    whole: bool,
+    /// Only the end of a directory.
+    end: bool,
+    /// A root, which nobody else counts.
+    root: bool,
+    found: NameList,
+}
+
+/// What a step came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was done.
+    Went,
+    /// There is nothing to do until a message comes.
+    Idle,
+    /// It waits for its lease.
+    Barred,
+    /// It died of what it touched.
+    Died,
+}
+
+/// What a worker may be told to do wrong, and how it works.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Habits {
+    pub acts: bool,
+    pub afters: bool,
+    pub commit_interval: Time,
+    /// How often, of a hundred, it splits a directory although nobody asked.
+    pub split_percent: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub uid: u64,
+    pub client: usize,
+    pub conn: ConnId,
+    pub habits: Habits,
+    pub alive: bool,
+    pub stopped: bool,
+    pub stepping: bool,
+    pub uplink: Uplink,
+    frontier: Option<Frontier<At>>,
+    hand: Option<Hand>,
+    total: Total,
+    walk: WalkSummary,
+    next_cut: Time,
+    paused: bool,
+    /// A careful step waits to be committed: nothing else may begin before.
+    must_cut: bool,
+    told_hungry: bool,
+    /// Numbers on which it acted in the last step.
+    pub acted: Option<u32>,
+    rng: Rng,
+}
+
+impl Worker {
+    pub(crate) fn new(uid: u64, client: usize, conn: ConnId, habits: Habits, now: Time) -> Self {
+        let mut uplink = Uplink::new(UplinkConfig {
+            name: format!("worker {uid}"),
+            workers: 1,
+            nonce: uid,
+            release: String::new(),
+            resumable: false,
+        });
+        uplink.connected(now, conn);
+        Self {
+            uid,
+            client,
+            conn,
+            habits,
+            alive: true,
+            stopped: false,
+            stepping: false,
+            uplink,
+            frontier: None,
+            hand: None,
+            total: Total::default(),
+            walk: WalkSummary::default(),
+            next_cut: now,
+            paused: false,
+            must_cut: false,
+            told_hungry: false,
+            acted: None,
+            rng: Rng::new(uid ^ 0x776f_726b),
+        }
+    }
+
+    /// The item on record that the work in hand stems from.
+    pub(crate) fn in_hand(&self) -> Option<ItemId> {
+        self.hand.as_ref().map(|hand| hand.key.origin)
+    }
+
+    /// Whether what is in hand is suspected already.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.hand.as_ref().is_some_and(|hand| hand.key.careful)
+    }
+
+    pub(crate) fn is_working(&self) -> bool {
+        self.hand.is_some()
+    }
+
+    pub(crate) fn message(&mut self, now: Time, conn: ConnId, message: Down) {
+        self.uplink.handle(now, conn, message);
+        self.settle(now);
+    }
+
+    pub(crate) fn tick(&mut self, now: Time) {
+        let load = self
+            .frontier
+            .as_ref()
+            .map(Frontier::load)
+            .unwrap_or_default();
+        self.uplink.tick(now, load);
+        self.settle(now);
+    }
+
+    pub(crate) fn closed(&mut self, now: Time) {
+        self.uplink.closed(now, self.conn);
+        self.settle(now);
+    }
+
+    /// The talking thread: takes note of what the session brought, and gives what is on record.
+    fn settle(&mut self, now: Time) {
+        while let Some(event) = self.uplink.poll_event() {
+            match event {
+                UplinkEvent::Started(welcome) => {
+                    self.frontier = Some(Frontier::new(welcome.ids));
+                    let view = RootView::Seen(facts());
+                    let roots = welcome.job.roots.iter().map(|_| view.clone()).collect();
+                    let epoch = self.uplink.epoch();
+                    self.uplink.send(Up::Ready(Ready { epoch, roots }));
+                }
+                UplinkEvent::Granted(grant) => {
+                    if let Some(frontier) = &mut self.frontier {
+                        self.told_hungry &= grant.items.is_empty();
+                        frontier.accept(grant);
+                    }
+                }
+                UplinkEvent::Asked(shed) => {
+                    if let Some(frontier) = &mut self.frontier {
+                        frontier.ask(shed);
+                    }
+                }
+                UplinkEvent::Paused(paused) => self.paused = paused,
+                UplinkEvent::Over(_) | UplinkEvent::Drop(_) | UplinkEvent::Lost => {
+                    self.alive = false;
+                }
+                UplinkEvent::Resumed => {}
+            }
+        }
+        let Some(frontier) = &mut self.frontier else {
+            return;
+        };
+        if self.hand.is_some() && self.uplink.has_window() && frontier.could_give() {
+            if let Some(cut) = frontier.give() {
+                self.uplink.commit(cut);
+            }
+        }
+        self.cut_if_due(now);
+        self.tell_hunger(now);
+    }
+
+    fn tell_hunger(&mut self, now: Time) {
+        let Some(frontier) = &self.frontier else {
+            return;
+        };
+        let load = frontier.load();
+        if load.hungry && !self.told_hungry {
+            self.told_hungry = true;
+            self.uplink.beat(now, load);
+        }
+    }
+
+    fn cut_if_due(&mut self, now: Time) {
+        let Some(frontier) = &self.frontier else {
+            return;
+        };
+        let asked = frontier.asked().is_some();
+        let dry = frontier.is_dry();
+        let due = now >= self.next_cut && frontier.has_news();
+        let gives = frontier.could_give();
+        if (dry && (frontier.has_news() || asked)) || due || gives {
+            self.cut(now);
+        }
+    }
+
+    /// Commits, if that can be done now.
+    fn cut(&mut self, now: Time) -> bool {
+        let Some(frontier) = &mut self.frontier else {
+            return false;
+        };
+        if self.hand.is_some() || !self.uplink.has_window() || !frontier.can_cut() {
+            return false;
+        }
+        let delta = (self.total != Total::default()).then(|| Delta {
+            walk: std::mem::take(&mut self.walk),
+            plugin: codec::encode(&std::mem::take(&mut self.total)).unwrap_or_default(),
+            rows: Vec::new(),
+            lost_workers: 0,
+        });
+        let Some(cut) = frontier.cut(delta) else {
+            return false;
+        };
+        self.told_hungry = cut.load.hungry;
+        self.must_cut = false;
+        self.next_cut = now + self.habits.commit_interval;
+        self.uplink.commit(cut);
+        true
+    }
+
+    /// The walking thread goes one step.
+    pub(crate) fn step(&mut self, now: Time, tree: &Tree) -> Step {
+        self.acted = None;
+        if self.frontier.is_none() || !self.alive {
+            return Step::Idle;
+        }
+        if self.hand.is_none() {
+            if self.must_cut && !self.cut(now) {
+                return Step::Idle;
+            }
+            self.cut_if_due(now);
+            let step = self.take(tree);
+            self.tell_hunger(now);
+            return step;
+        }
+        let step = match self.is_careful() {
+            true => self.careful_step(now, tree),
+            false => self.plain_step(now, tree),
+        };
+        self.settle(now);
+        step
+    }
+
+    /// Takes something in hand.
+    fn take(&mut self, tree: &Tree) -> Step {
+        let Some(frontier) = self.frontier.as_mut().filter(|_| !self.paused) else {
+            return Step::Idle;
+        };
+        let Some((key, work)) = frontier.pop() else {
+            return Step::Idle;
+        };
+        let hand = open(key, work, tree);
+        let killed = hand.whole && tree.dirs[hand.dir].poison == Some(Poison::Open);
+        if hand.root && !killed {
+            self.total.add(tree.roots[hand.place.0.0 as usize]);
+            self.walk.count(FileType::Directory);
+        }
+        self.hand = Some(hand);
+        match killed {
+            true => Step::Died,
+            false => Step::Went,
+        }
+    }
+
+    fn plain_step(&mut self, now: Time, tree: &Tree) -> Step {
+        let wants_split = self.wants_split(now);
+        let Some(hand) = &mut self.hand else {
+            return Step::Idle;
+        };
+        let dir = &tree.dirs[hand.dir];
+        if hand.read.is_empty() {
+            hand.read_on(dir.entries.len());
+        }
+        if wants_split && hand.left(dir.entries.len()) > 3 && self.split(tree) {
+            return Step::Went;
+        }
+        let Some(hand) = &mut self.hand else {
+            return Step::Idle;
+        };
+        if let Some(frontier) = &mut self.frontier {
+            frontier.set_splittable(hand.left(dir.entries.len()) > 8);
+        }
+        match hand.read.front().copied() {
+            Some(index) => self.handle(now, tree, index),
+            None => self.finish(now, tree),
+        }
+    }
+
+    fn wants_split(&mut self, now: Time) -> bool {
+        let Some(frontier) = &self.frontier else {
+            return false;
+        };
+        let asked = frontier.asked().is_some() && frontier.held() < 2;
+        let late = now > self.next_cut + 4 * self.habits.commit_interval;
+        asked || late || self.rng.chance(self.habits.split_percent)
+    }
+
+    /// Handles one entry of what is in hand.
+    fn handle(&mut self, now: Time, tree: &Tree, index: usize) -> Step {
+        let Some(hand) = &mut self.hand else {
+            return Step::Idle;
+        };
+        let entry: &Entry = &tree.dirs[hand.dir].entries[index];
+        if entry.poison.is_some() {
+            return Step::Died;
+        }
+        if self.habits.acts {
+            if self.uplink.acts_until().is_none_or(|until| until <= now) {
+                return Step::Barred;
+            }
+            self.acted = Some(entry.id);
+        }
+        hand.read.pop_front();
+        self.total.add(entry.id);
+        self.walk.count(entry.file_type);
+        if entry.file_type == FileType::Directory {
+            hand.found.push(&entry.name);
+        }
+        Step::Went
+    }
+
+    /// All of what is in hand is handled.
+    fn finish(&mut self, now: Time, tree: &Tree) -> Step {
+        let (Some(hand), Some(frontier)) = (self.hand.take(), &mut self.frontier) else {
+            return Step::Idle;
+        };
+        if (hand.whole || hand.end) && self.habits.afters {
+            self.total.add(tree.dirs[hand.dir].after);
+        }
+        frontier.push_dirs(&hand.place, hand.found);
+        frontier.finish();
+        self.cut_if_due(now);
+        Step::Went
+    }
+
+    /// Replaces what is in hand by pieces.
+    fn split(&mut self, tree: &Tree) -> bool {
+        let (Some(mut hand), Some(frontier)) = (self.hand.take(), &mut self.frontier) else {
+            return false;
+        };
+        if self.habits.afters && hand.visit.is_none() {
+            hand.visit = frontier.take_id();
+            if hand.visit.is_none() {
+                self.hand = Some(hand);
+                return false;
+            }
+        }
+        let dir = hand.place;
+        if let (true, Some(visit)) = (hand.whole, hand.visit) {
+            frontier.push(Work::After {
+                dir: dir.clone(),
+                visit,
+            });
+        }
+        if let Some(next) = hand.next {
+            let read = tree.dirs[hand.dir].listing(next);
+            frontier.push(Work::Rest {
+                dir: dir.clone(),
+                visit: hand.visit,
+                read,
+            });
+        }
+        let half = hand.read.split_off(hand.read.len() / 2);
+        for part in [half, hand.read] {
+            if !part.is_empty() {
+                frontier.push(names_of(tree, hand.dir, &dir, hand.visit, &part));
+            }
+        }
+        frontier.push_dirs(&dir, hand.found);
+        frontier.finish();
+        true
+    }
+
+    /// One step with a suspect: cut it into pieces, or handle what cannot be cut; and commit that.
+    fn careful_step(&mut self, now: Time, tree: &Tree) -> Step {
+        let Some(hand) = &mut self.hand else {
+            return Step::Idle;
+        };
+        let entries = tree.dirs[hand.dir].entries.len();
+        if hand.read.is_empty() {
+            hand.read_on(entries);
+        }
+        let whole_or_more = (hand.whole && entries > 0) || hand.next.is_some();
+        if whole_or_more || hand.read.len() > 1 {
+            if !self.split(tree) {
+                return Step::Barred;
+            }
+        } else {
+            let step = match hand.read.front().copied() {
+                Some(index) => self.handle(now, tree, index),
+                None => Step::Went,
+            };
+            if step != Step::Went {
+                return step;
+            }
+            self.finish(now, tree);
+        }
+        self.must_cut = !self.cut(now);
+        Step::Went
+    }
+}
+
+impl Hand {
+    /// Entries that are still to be handled, as far as this hand knows.
+    fn left(&self, entries: usize) -> usize {
+        self.read.len() + self.next.map_or(0, |next| entries - next)
+    }
+
+    fn read_on(&mut self, entries: usize) {
+        if let Some(next) = self.next {
+            let until = (next + WINDOW).min(entries);
+            self.read.extend(next..until);
+            self.next = (until < entries).then_some(until);
+        }
+    }
+}
+
+fn facts() -> RootFacts {
+    RootFacts {
+        fs_type: "sim".to_owned(),
+        fs_id: "sim".to_owned(),
+        inode: 1,
+        directory: true,
+        on_system_disk: false,
+    }
+}
+
+fn open(key: Key, work: Work<At>, tree: &Tree) -> Hand {
+    let mut hand = Hand {
+        key,
+        place: At(RootId(0), Rc::from(&b""[..])),
+        dir: 0,
+        read: VecDeque::new(),
+        next: None,
+        visit: None,
+        whole: false,
+        end: false,
+        root: false,
+        found: NameList::default(),
+    };
+    hand.place = match &work {
+        Work::Dir { parent, name } => parent.join(name),
+        Work::Names { dir, .. } | Work::Rest { dir, .. } | Work::After { dir, .. } => dir.clone(),
+    };
+    hand.dir = tree
+        .find(hand.place.0, &hand.place.1)
+        .expect("work in a directory that exists");
+    let dir = &tree.dirs[hand.dir];
+    match work {
+        Work::Dir { name, .. } => {
+            hand.root = name.is_empty();
+            hand.whole = true;
+            hand.next = (!dir.entries.is_empty()).then_some(0);
+        }
+        Work::Names {
+            visit,
+            names,
+            types,
+            ..
+        } => {
+            hand.visit = visit;
+            for (name, file_type) in names.iter().zip(types) {
+                let (index, entry) = dir.entry(name).expect("a name that exists");
+                assert_eq!(entry.file_type.to_raw(), file_type);
+                hand.read.push_back(index);
+            }
+        }
+        Work::Rest { visit, read, .. } => {
+            let count = read.entries as usize;
+            assert_eq!(dir.listing(count), read, "a listing that reads differently");
+            hand.visit = visit;
+            hand.next = (count < dir.entries.len()).then_some(count);
+        }
+        Work::After { visit, .. } => {
+            hand.visit = Some(visit);
+            hand.end = true;
+        }
+    }
+    hand
+}
+
+fn names_of(
+    tree: &Tree,
+    dir: usize,
+    place: &At,
+    visit: Option<ItemId>,
+    part: &VecDeque<usize>,
+) -> Work<At> {
+    let entries = || part.iter().map(|&index| &tree.dirs[dir].entries[index]);
+    Work::Names {
+        dir: place.clone(),
+        visit,
+        names: entries().map(|entry| entry.name.as_slice()).collect(),
+        types: entries().map(|entry| entry.file_type.to_raw()).collect(),
+    }
+}

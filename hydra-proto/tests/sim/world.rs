@@ -1,0 +1,665 @@
+//! The world: nodes, connections, and the queue of events in the order of time.
+
+use super::client::Client;
+use super::faults::{Fault, Sabotage, plan};
+use super::net::{Link, Node, Pipe};
+use super::oracle::Oracle;
+use super::rng::Rng;
+use super::tree::{Shape, Tree};
+use super::worker::{Habits, Step, Worker};
+use hydra_proto::codec;
+use hydra_proto::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, JobId, RootId};
+use hydra_proto::item::{Dirs, NameList, Parcel};
+use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::ledger::{Parent, ParentConfig, Time};
+use hydra_proto::message::{Down, Up};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The most messages that may be on their way in one direction of a connection.
+const FLYING_MAX: u32 = 2000;
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    ToParent(ConnId, u32, Box<Up>),
+    ToChild(ConnId, u32, Box<Down>),
+    ParentEnd(ConnId),
+    ChildEnd(ConnId),
+    Wake(Node, u64),
+    Step(usize),
+    Start(usize),
+    Connect {
+        client: usize,
+        life: u64,
+    },
+    Spawn {
+        client: usize,
+        life: u64,
+        session: u64,
+    },
+    Ready {
+        client: usize,
+        life: u64,
+        session: u64,
+    },
+    WorkerDied {
+        client: usize,
+        life: u64,
+        conn: ConnId,
+        in_hand: Option<ItemId>,
+    },
+    Strike(Fault),
+    Continue(Node, u64),
+    Unpause,
+}
+
+/// How much happened in a seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    pub events: u64,
+    pub faults: u64,
+    pub hits: u64,
+    pub entries: u64,
+    pub finished: Time,
+    pub lost_clients: u64,
+    pub resumed: u64,
+    pub sheds: u64,
+    pub aside: u64,
+}
+
+pub(crate) struct World {
+    pub rng: Rng,
+    pub now: Time,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    events: HashMap<u64, Event>,
+    next_event: u64,
+    pub tree: Rc<Tree>,
+    pub oracle: Oracle,
+    pub server: Parent,
+    pub clients: Vec<Client>,
+    pub workers: Vec<Worker>,
+    pub links: Vec<Link>,
+    pub wakes: HashMap<Node, Time>,
+    frozen: BTreeMap<usize, (Node, Vec<Event>)>,
+    pub sabotage: Option<Sabotage>,
+    pub stats: Stats,
+    pub habits: Habits,
+    pub step_cost: Duration,
+    pub latency: Duration,
+    pub last_fault: Time,
+    pub failure: Option<String>,
+    pub over: bool,
+    pub lost: BTreeSet<ChildId>,
+    pub resumed_on: BTreeMap<ChildId, ConnId>,
+    /// For the deliberate faults: what was granted to whom, what is forgotten, which commits have come.
+    pub granted: BTreeMap<ChildId, Vec<ItemId>>,
+    pub forgotten: BTreeSet<ItemId>,
+    pub highest: HashMap<Epoch, u64>,
+    /// The server's ledger has changed since the cover was checked.
+    pub changed: bool,
+    check_percent: u64,
+    encode: bool,
+    trace: bool,
+    spins: (Time, u32),
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let poison = if rng.chance(20) {
+            rng.range(20, 400)
+        } else {
+            0
+        };
+        let afters = rng.chance(60);
+        let acts = rng.chance(30) || sabotage == Some(Sabotage::LongLease);
+        let shape = Shape {
+            seed: rng.next(),
+            roots: if rng.chance(25) { 2 } else { 1 },
+            entries_max: rng.range(20, 900) as u32,
+            depth_max: rng.range(1, 7) as u32,
+            huge_one_in: if rng.chance(50) { rng.range(2, 20) } else { 0 },
+            poison_one_in: poison,
+            afters,
+        };
+        let tree = Rc::new(Tree::new(shape));
+        let timing = Timing {
+            beat: Duration::from_millis(100),
+            dead_after: Duration::from_millis(500),
+            grace: Duration::from_millis(1500),
+            lease: Duration::from_millis(800),
+            commit_interval: Duration::from_millis(rng.range(1, 60)),
+            commit_window: rng.range(1, 8) as u32,
+        };
+        let habits = Habits {
+            acts,
+            afters,
+            commit_interval: timing.commit_interval,
+            split_percent: if rng.chance(30) { rng.below(8) } else { 0 },
+        };
+        let lease_ids = if rng.chance(30) {
+            rng.range(1 << 13, 1 << 16)
+        } else {
+            1 << 40
+        };
+        let span = Duration::from_millis(rng.range(100, 4000));
+        let step_cost = span * 3 / tree.len;
+        let latency = Duration::from_micros(1 << rng.range(5, 15));
+        let server = Parent::new(ParentConfig {
+            job: JobId(seed),
+            spec: spec(&tree, acts, timing),
+            ids: IdRange {
+                start: 1,
+                end: u64::MAX / 2,
+            },
+            lease_ids,
+            resumable: true,
+            forward_logs: false,
+            release: String::new(),
+            secrets: Box::new(|| [9; 16]),
+        });
+        let mut world = Self {
+            now: Time::ZERO,
+            queue: BinaryHeap::new(),
+            events: HashMap::new(),
+            next_event: 0,
+            oracle: Oracle::new(Rc::clone(&tree)),
+            tree,
+            server,
+            clients: Vec::new(),
+            workers: Vec::new(),
+            links: Vec::new(),
+            wakes: HashMap::new(),
+            frozen: BTreeMap::new(),
+            sabotage,
+            stats: Stats::default(),
+            habits,
+            step_cost,
+            latency,
+            last_fault: Time::ZERO,
+            failure: None,
+            over: false,
+            lost: BTreeSet::new(),
+            resumed_on: BTreeMap::new(),
+            granted: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
+            highest: HashMap::new(),
+            changed: true,
+            check_percent: rng.range(2, 30),
+            encode: rng.chance(12),
+            trace,
+            spins: (Time::ZERO, 0),
+            rng,
+        };
+        world.populate();
+        world
+    }
+
+    fn populate(&mut self) {
+        let ids = self
+            .server
+            .take_ids(self.tree.roots.len() as u64)
+            .expect("ids for the roots");
+        let roots = (0..).zip(ids.iter()).map(|(root, first)| {
+            let names = NameList::from_iter([&b""[..]]);
+            Parcel::Dirs(Dirs {
+                first,
+                root: RootId(root),
+                dir: Vec::new(),
+                names,
+            })
+        });
+        self.server.add(roots.collect(), true);
+        let count = self.rng.range(1, 4) as usize;
+        let picky = self.rng.chance(40);
+        for client in 0..count {
+            let serves = (0..self.tree.roots.len()).map(|root| !picky || client == 0 || root == 0);
+            let workers = self.rng.range(1, 3) as u32;
+            let serves = serves.collect();
+            self.clients
+                .push(Client::new(String::new(), workers, serves, 0));
+            let joins_late = client > 0 && self.rng.chance(25);
+            let at = if joins_late {
+                self.rng.below(2_000_000)
+            } else {
+                self.rng.below(20_000)
+            };
+            self.at(Duration::from_micros(at), Event::Start(client));
+        }
+        let span = self.step_cost * self.tree.len / 3;
+        let plan = plan(&mut self.rng, span);
+        for &(at, fault) in &plan {
+            self.at(at, Event::Strike(fault));
+        }
+        self.last_fault = plan.last().map_or(Time::ZERO, |&(at, _)| at);
+    }
+
+    pub(crate) fn at(&mut self, at: Time, event: Event) {
+        self.next_event += 1;
+        self.queue
+            .push(Reverse((at.max(self.now), self.next_event)));
+        self.events.insert(self.next_event, event);
+    }
+
+    pub(crate) fn after(&mut self, delay: Duration, event: Event) {
+        self.at(self.now + delay, event);
+    }
+
+    pub(crate) fn fail(&mut self, what: impl Into<String>) {
+        self.failure.get_or_insert(what.into());
+    }
+
+    pub(crate) fn say(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>12?} {}", self.now, what());
+        }
+    }
+
+    /// Goes on until the job is over and everybody has let go of it.
+    pub(crate) fn run(mut self) -> Result<Stats, String> {
+        while let Some(Reverse((at, number))) = self.queue.pop() {
+            let Some(event) = self.events.remove(&number) else {
+                continue;
+            };
+            self.now = at;
+            self.stats.events += 1;
+            self.dispatch(event);
+            self.check();
+            if let Some(failure) = self.failure.take() {
+                return Err(format!(
+                    "at {:?}: {failure} ({})",
+                    self.now,
+                    self.oracle.progress()
+                ));
+            }
+            if self.over
+                && self
+                    .clients
+                    .iter()
+                    .all(|client| client.relay.workers().is_none())
+            {
+                self.stats.entries = self.tree.entries;
+                return Ok(self.stats);
+            }
+        }
+        Err("nothing happens any more".to_owned())
+    }
+
+    fn check(&mut self) {
+        if self.server.is_done() && !self.over {
+            self.finish();
+        }
+        let work = self.step_cost * (self.tree.len + 50) * 4;
+        let bound = self.last_fault + work + Duration::from_secs(60);
+        if self.now > bound {
+            let stuck = self.describe();
+            self.fail(format!("stuck: {stuck}"));
+        }
+        if !self.changed {
+            return;
+        }
+        self.changed = false;
+        if !self.server.counts().balanced() {
+            self.fail("the server's counts are out of balance");
+        }
+        if self.rng.chance(self.check_percent) || self.trace {
+            let outcome = self.oracle.cover(self.server.items());
+            if let Err(what) = outcome {
+                self.fail(what);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.over = true;
+        self.stats.finished = self.now;
+        self.stats.aside = self.server.aside().len() as u64;
+        self.say(|| "the job is done".to_owned());
+        let aside = self.server.aside().values().map(|aside| &aside.item);
+        if let Err(what) = self.oracle.finished(aside) {
+            let asides = format!("{:?}", self.server.aside());
+            self.fail(format!("{what}; {asides}"));
+        }
+        self.last_fault = self.last_fault.max(self.now);
+        self.server.stop();
+        self.pump_server();
+    }
+
+    fn describe(&self) -> String {
+        let children: Vec<_> = self.server.children().collect();
+        let loads: Vec<_> = self
+            .clients
+            .iter()
+            .map(|client| client.relay.load())
+            .collect();
+        let items: Vec<_> = self.server.items().take(20).collect();
+        format!(
+            "{:?} {children:?} {loads:?} {items:?}",
+            self.server.counts()
+        )
+    }
+
+    /// The node that an event is for, if that can be stopped.
+    fn target(&self, event: &Event) -> Option<Node> {
+        match event {
+            Event::ToParent(conn, ..) | Event::ParentEnd(conn) => Some(self.link(*conn).parent),
+            Event::ToChild(conn, ..) | Event::ChildEnd(conn) => Some(self.link(*conn).child),
+            Event::Wake(node, _) => Some(*node),
+            Event::Step(worker) => Some(Node::Worker(*worker)),
+            Event::Connect { client, .. }
+            | Event::Spawn { client, .. }
+            | Event::Ready { client, .. }
+            | Event::WorkerDied { client, .. } => Some(Node::Client(*client)),
+            _ => None,
+        }
+    }
+
+    fn is_stopped(&self, node: Node) -> bool {
+        match node {
+            Node::Server => false,
+            Node::Client(client) => self.clients[client].stopped,
+            Node::Worker(worker) => self.workers[worker].stopped,
+        }
+    }
+
+    fn frozen_key(node: Node) -> usize {
+        match node {
+            Node::Server => 0,
+            Node::Client(client) => 1 + 2 * client,
+            Node::Worker(worker) => 2 + 2 * worker,
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        if let Some(node) = self.target(&event)
+            && self.is_stopped(node)
+        {
+            let entry = self.frozen.entry(Self::frozen_key(node));
+            entry.or_insert((node, Vec::new())).1.push(event);
+            return;
+        }
+        match event {
+            Event::ToParent(conn, generation, message) => {
+                self.to_parent(conn, generation, *message)
+            }
+            Event::ToChild(conn, generation, message) => self.to_child(conn, generation, *message),
+            Event::ParentEnd(conn) => self.parent_end(conn),
+            Event::ChildEnd(conn) => self.child_end(conn),
+            Event::Wake(node, life) => self.wake(node, life),
+            Event::Step(worker) => self.step(worker),
+            Event::Start(client) => self.start(client),
+            Event::Connect { client, life } => self.connect(client, life),
+            Event::Spawn {
+                client,
+                life,
+                session,
+            } => self.spawn(client, life, session),
+            Event::Ready {
+                client,
+                life,
+                session,
+            } => self.ready(client, life, session),
+            Event::WorkerDied {
+                client,
+                life,
+                conn,
+                in_hand,
+            } => {
+                self.worker_died(client, life, conn, in_hand);
+            }
+            Event::Strike(fault) => self.strike(fault),
+            Event::Continue(node, life) => self.carry_on(node, life),
+            Event::Unpause => {
+                self.server.pause(false);
+                self.pump_server();
+            }
+        }
+    }
+
+    /// A stopped process goes on: what came meanwhile reaches it now, in order.
+    fn carry_on(&mut self, node: Node, life: u64) {
+        if self.life_of(node) != life || !self.is_stopped(node) {
+            return;
+        }
+        self.say(|| format!("{node:?} goes on"));
+        match node {
+            Node::Server => {}
+            Node::Client(client) => self.clients[client].stopped = false,
+            Node::Worker(worker) => self.workers[worker].stopped = false,
+        }
+        if let Some((_, events)) = self.frozen.remove(&Self::frozen_key(node)) {
+            // Timers are looked at first, as often as last: both happen to real processes.
+            let timers_first = self.rng.chance(50);
+            if timers_first {
+                self.at(self.now, Event::Wake(node, life));
+            }
+            for event in events {
+                self.at(self.now, event);
+            }
+        }
+        self.wakes.remove(&node);
+        self.at(self.now, Event::Wake(node, life));
+    }
+
+    /// Forgets what was kept for a process that is gone.
+    pub(crate) fn thaw(&mut self, node: Node) {
+        self.frozen.remove(&Self::frozen_key(node));
+    }
+
+    pub(crate) fn life_of(&self, node: Node) -> u64 {
+        match node {
+            Node::Server | Node::Worker(_) => 0,
+            Node::Client(client) => self.clients[client].life,
+        }
+    }
+
+    pub(crate) fn link(&self, conn: ConnId) -> &Link {
+        &self.links[conn.0 as usize]
+    }
+
+    pub(crate) fn link_mut(&mut self, conn: ConnId) -> &mut Link {
+        &mut self.links[conn.0 as usize]
+    }
+
+    pub(crate) fn open_link(&mut self, child: Node, parent: Node, latency: Duration) -> ConnId {
+        let conn = ConnId(self.links.len() as u64);
+        let (life, parent_life) = (self.life_of(child), self.life_of(parent));
+        let late = self.rng.chance(50);
+        self.links.push(Link {
+            child,
+            life,
+            parent,
+            parent_life,
+            up: Pipe::default(),
+            down: Pipe::default(),
+            child_open: true,
+            parent_open: true,
+            late,
+            latency,
+            joined: false,
+        });
+        conn
+    }
+
+    pub(crate) fn send_up(&mut self, conn: ConnId, message: Up) {
+        let message = self.coded(message);
+        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
+        if !link.child_open || link.up.cut {
+            return;
+        }
+        link.up.flying += 1;
+        let flying = link.up.flying;
+        let at = link.up.arrival(now, link.latency, &mut self.rng);
+        let event = Event::ToParent(conn, link.up.generation, Box::new(message));
+        self.at(at, event);
+        self.bound(flying);
+    }
+
+    pub(crate) fn send_down(&mut self, conn: ConnId, message: Down) {
+        let message = self.coded(message);
+        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
+        if !link.parent_open || link.down.cut {
+            return;
+        }
+        link.down.flying += 1;
+        let flying = link.down.flying;
+        let at = link.down.arrival(now, link.latency, &mut self.rng);
+        let event = Event::ToChild(conn, link.down.generation, Box::new(message));
+        self.at(at, event);
+        self.bound(flying);
+    }
+
+    fn bound(&mut self, flying: u32) {
+        if flying > FLYING_MAX {
+            self.fail("too many messages are on their way");
+        }
+    }
+
+    /// In some seeds every message goes through the codec.
+    fn coded<T>(&self, message: T) -> T
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        if !self.encode {
+            return message;
+        }
+        let bytes = codec::encode(&message).expect("a message that fits");
+        let again: T = codec::decode(&bytes).expect("a message that was encoded");
+        assert_eq!(again, message);
+        again
+    }
+
+    /// The parent closes its end: the child learns of it after what was sent.
+    pub(crate) fn close_parent(&mut self, conn: ConnId) {
+        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
+        if std::mem::replace(&mut link.parent_open, false) && !link.down.cut {
+            let at = link.down.arrival(now, link.latency, &mut self.rng);
+            self.at(at, Event::ChildEnd(conn));
+        }
+    }
+
+    /// The child closes its end, or dies: the parent learns of it after what was sent.
+    pub(crate) fn close_child(&mut self, conn: ConnId) {
+        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
+        if std::mem::replace(&mut link.child_open, false) && !link.up.cut {
+            let at = link.up.arrival(now, link.latency, &mut self.rng);
+            self.at(at, Event::ParentEnd(conn));
+        }
+    }
+
+    /// Notes when a node wants to be woken.
+    pub(crate) fn schedule(&mut self, node: Node) {
+        let wish = match node {
+            Node::Server => self.server.poll_timeout(),
+            Node::Client(client) => self.clients[client].relay.poll_timeout(),
+            Node::Worker(worker) => self.workers[worker].uplink.poll_timeout(),
+        };
+        let Some(at) = wish.map(|at| at.max(self.now)) else {
+            return;
+        };
+        if self.wakes.get(&node).is_none_or(|&known| at < known) {
+            self.wakes.insert(node, at);
+            let life = self.life_of(node);
+            self.at(at, Event::Wake(node, life));
+        }
+    }
+
+    fn wake(&mut self, node: Node, life: u64) {
+        if self.life_of(node) != life {
+            return;
+        }
+        if self.wakes.get(&node).is_some_and(|&at| at <= self.now) {
+            self.wakes.remove(&node);
+        }
+        self.note_spin();
+        match node {
+            Node::Server => {
+                self.server.tick(self.now);
+                self.pump_server();
+            }
+            Node::Client(client) if self.clients[client].alive => {
+                self.clients[client].relay.tick(self.now);
+                self.pump_client(client);
+            }
+            Node::Worker(worker) if self.workers[worker].alive => {
+                self.workers[worker].tick(self.now);
+                self.pump_worker(worker);
+            }
+            Node::Client(_) | Node::Worker(_) => {}
+        }
+    }
+
+    /// A timer that fires again and again at one moment would keep a real process busy.
+    fn note_spin(&mut self) {
+        match self.spins.0 == self.now {
+            true => self.spins.1 += 1,
+            false => self.spins = (self.now, 0),
+        }
+        if self.spins.1 > 100 {
+            self.fail("a timer fires without end");
+        }
+    }
+
+    fn step(&mut self, at: usize) {
+        let tree = Rc::clone(&self.tree);
+        let (now, worker) = (self.now, &mut self.workers[at]);
+        worker.stepping = false;
+        if !worker.alive {
+            return;
+        }
+        let step = worker.step(now, &tree);
+        if let Some(id) = worker.acted.take() {
+            self.acted(at, id);
+        }
+        let cost = self.step_cost + self.step_cost * (self.rng.below(100) as u32) / 100;
+        match step {
+            Step::Went => self.walk_on(at, cost),
+            Step::Idle => {}
+            Step::Barred => self.walk_on(at, Duration::from_millis(5)),
+            Step::Died => {
+                self.say(|| format!("worker {at} dies of what it touches"));
+                self.kill_worker(at, false);
+            }
+        }
+        self.flush_worker(at);
+    }
+
+    /// Schedules the next step of a worker.
+    pub(crate) fn walk_on(&mut self, at: usize, delay: Duration) {
+        let worker = &mut self.workers[at];
+        if worker.alive && !worker.stepping {
+            worker.stepping = true;
+            self.after(delay, Event::Step(at));
+        }
+    }
+
+    /// No two processes may act on one thing while both may believe that it is theirs.
+    fn acted(&mut self, at: usize, id: u32) {
+        let before = self.oracle.actors[id as usize].replace(at);
+        let Some(other) = before.filter(|&other| other != at) else {
+            return;
+        };
+        let may_act = self.workers[other]
+            .uplink
+            .acts_until()
+            .is_some_and(|until| until > self.now);
+        if self.workers[other].alive && may_act {
+            let what = self.tree.describe(id);
+            self.fail(format!("workers {other} and {at} may both act on {what}"));
+        }
+    }
+}
+
+fn spec(tree: &Tree, acts: bool, timing: Timing) -> JobSpec {
+    JobSpec {
+        plugin: "total".to_owned(),
+        options: Vec::new(),
+        acts,
+        roots: tree.roots.iter().map(|_| RootSpec::default()).collect(),
+        walk: WalkOptions::default(),
+        timing,
+    }
+}
