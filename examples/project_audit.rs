@@ -14,7 +14,6 @@ use hydra::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -124,26 +123,27 @@ impl Plugin for ProjectAudit {
         total: Projects,
         _context: &ReportContext,
     ) -> Result<PluginReport, ReduceError> {
-        let mut report = PluginReport::default();
-        report.text = "       files      bytes  changed    project\n".to_owned();
+        let mut text = "       files      bytes  changed    project\n".to_owned();
         let mut json = Vec::new();
         for ((project, older), (files, bytes)) in &total.0 {
             let older_than = older.checked_sub(1).and_then(|at| options.age.get(at));
-            // Writing to a string cannot fail; names of files are hostile to terminals.
-            let _ = writeln!(
-                report.text,
-                "{:>12} {:>10}  {:<10} {}",
+            // Names are hostile to terminals, and go through `terminal`.
+            text += &format!(
+                "{:>12} {:>10}  {:<10} {}\n",
                 format::count(*files),
                 format::bytes(*bytes),
                 older_than.map_or("lately".to_owned(), |age| format!("> {age} ago")),
                 format::terminal(project),
             );
-            let project = ShownPath::from(project.as_slice());
             json.push(serde_json::json!({
-                "project": project, "older_than": older_than, "files": files, "bytes": bytes,
+                "project": ShownPath::from(project.as_slice()), "older_than": older_than,
+                "files": files, "bytes": bytes,
             }));
         }
-        report.json = json.into();
-        Ok(report)
+        Ok(PluginReport {
+            json: json.into(),
+            text,
+            bytes: None,
+        })
     }
 }
