@@ -219,9 +219,13 @@ impl<V: Visit> Walker<'_, '_, V> {
         stack: &mut Vec<Pending>,
     ) -> Option<Listing> {
         let mut listing = Listing::default();
-        let list = WalkDir::new(place::proc_path(file))
+        let mut list = WalkDir::new(place::proc_path(file))
             .min_depth(1)
             .max_depth(1);
+        if self.wants.acts {
+            // What is sorted is read to its end first.
+            list = list.sort_by_file_name();
+        }
         for entry in list {
             let entry = match entry {
                 Ok(entry) => entry,

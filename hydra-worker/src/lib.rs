@@ -1,5 +1,6 @@
 //! The Hydra worker: the walk, the plugin contract and the two threads.
 
+pub mod act;
 mod clock;
 pub mod dirs;
 pub mod entry;
@@ -14,6 +15,7 @@ pub mod sys;
 mod talk;
 mod walk;
 
+pub use act::Again;
 pub use entry::{Dir, Entry, PathOf, Stat, Target};
 pub use hydra_proto::item::Listing;
 pub use hydra_proto::reduce::Summary;

@@ -62,7 +62,7 @@ pub(super) fn stat_of(metadata: &Metadata, facts: Facts) -> Stat {
     }
     if facts.contains(Facts::LINKS) {
         stat.nlink = u32::try_from(metadata.nlink()).unwrap_or(u32::MAX);
-        (stat.ino, stat.dev) = (metadata.ino(), metadata.dev());
+        (stat.ino, stat.dev) = (metadata.ino(), pack_dev(metadata.dev()));
     }
     let time = |secs: i64, nanos: i64| (secs, u32::try_from(nanos).unwrap_or(0));
     if facts.contains(Facts::ATIME) {
@@ -75,4 +75,9 @@ pub(super) fn stat_of(metadata: &Metadata, facts: Facts) -> Stat {
         stat.ctime = time(metadata.ctime(), metadata.ctime_nsec());
     }
     stat
+}
+
+/// A device number as workers write it, so that what is looked at again can be compared.
+fn pack_dev(dev: u64) -> u64 {
+    u64::from(rustix::fs::major(dev)) << 32 | u64::from(rustix::fs::minor(dev))
 }

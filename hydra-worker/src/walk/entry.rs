@@ -153,7 +153,7 @@ impl<V: Visit> Walker<V> {
 }
 
 /// What to ask `statx` for.
-pub(super) fn mask(facts: Facts) -> StatMask {
+pub(crate) fn mask(facts: Facts) -> StatMask {
     let fields = [
         (Facts::SIZE, StatMask::SIZE),
         (Facts::BLOCKS, StatMask::BLOCKS),
@@ -170,7 +170,7 @@ pub(super) fn mask(facts: Facts) -> StatMask {
 
 /// The facts that were asked for; the rest is zero, whatever the kernel threw in.
 #[inline]
-pub(super) fn facts_of(found: &stat::Stat, facts: Facts) -> Stat {
+pub(crate) fn facts_of(found: &stat::Stat, facts: Facts) -> Stat {
     let mut stat = Stat::default();
     if facts.contains(Facts::SIZE) {
         stat.size = found.size;
@@ -201,7 +201,7 @@ pub(super) fn facts_of(found: &stat::Stat, facts: Facts) -> Stat {
 
 /// The type in the words of the protocol.
 #[inline]
-pub(super) fn type_of(kind: sys::FileType) -> FileType {
+pub(crate) fn type_of(kind: sys::FileType) -> FileType {
     match kind {
         sys::FileType::RegularFile => FileType::File,
         sys::FileType::Directory => FileType::Directory,

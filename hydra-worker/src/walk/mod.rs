@@ -13,7 +13,7 @@
 //! pieces of its own, which are handed over like everything else and usually taken up again at once, with the
 //! directory still open ([`parked::Parked`]).
 
-mod entry;
+pub(crate) mod entry;
 mod here;
 mod list;
 mod names;
