@@ -29,6 +29,7 @@ mod fencing;
 mod frontier;
 mod joining;
 mod parent;
+mod parts;
 mod relay;
 mod session;
 mod suspects;

@@ -101,6 +101,11 @@ impl Relay {
         }
     }
 
+    /// Sends commits in parts of about this many bytes, where they are larger. Default 1 MiB.
+    pub fn limit_parts(&mut self, bytes: usize) {
+        self.uplink.limit_parts(bytes);
+    }
+
     /// The session with the server.
     #[must_use]
     pub fn uplink(&self) -> &Uplink {

@@ -88,6 +88,8 @@ pub(crate) struct Habits {
     pub commit_interval: Time,
     /// How often, of a hundred, it splits a directory although nobody asked.
     pub split_percent: u64,
+    /// Commits that are larger go in parts.
+    pub part_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -123,6 +125,7 @@ impl Worker {
             release: String::new(),
             resumable: false,
         });
+        uplink.limit_parts(habits.part_bytes);
         uplink.connected(now, conn);
         Self {
             uid,

@@ -139,6 +139,11 @@ impl World {
             afters,
             commit_interval: timing.commit_interval,
             split_percent: if rng.chance(30) { rng.below(8) } else { 0 },
+            part_bytes: if rng.chance(30) {
+                rng.range(1, 1000) as usize
+            } else {
+                1 << 20
+            },
         };
         let lease_ids = if rng.chance(30) {
             rng.range(1 << 13, 1 << 16)
@@ -219,8 +224,9 @@ impl World {
             let serves = (0..self.tree.roots.len()).map(|root| !picky || client == 0 || root == 0);
             let workers = self.rng.range(1, 3) as u32;
             let serves = serves.collect();
-            self.clients
-                .push(Client::new(String::new(), workers, serves, 0));
+            let mut process = Client::new(String::new(), workers, serves, 0);
+            process.part_bytes = self.habits.part_bytes;
+            self.clients.push(process);
             let joins_late = client > 0 && self.rng.chance(25);
             let at = if joins_late {
                 self.rng.below(2_000_000)
