@@ -42,7 +42,7 @@ impl fmt::Debug for ParentConfig {
 }
 
 /// What the shell around a parent has to do, in this order.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Send a message.
     Send {
