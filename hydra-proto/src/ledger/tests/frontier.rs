@@ -1,5 +1,4 @@
 use super::*;
-use crate::ledger::frontier::{Frontier, Place, Work};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct At(RootId, Vec<u8>);
