@@ -32,7 +32,7 @@ use crate::worker::WorkerEvent;
 use hydra_link::Connection;
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Relay, RelayAction, RelayConfig, Time, UplinkConfig};
-use hydra_proto::message::{Busy, Commit, HelloHeader, LogLine, PROTOCOL_VERSION, Up};
+use hydra_proto::message::{Busy, HelloHeader, LogLine, PROTOCOL_VERSION, Up};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ pub(crate) struct Dispatcher {
     workers: mpsc::Receiver<WorkerEvent>,
     lines: mpsc::Receiver<LogLine>,
     unsent_lines: Vec<LogLine>,
-    put_by: VecDeque<(ConnId, Box<Commit>)>,
+    put_by: VecDeque<(ConnId, Up)>,
     stage: Stage,
     nonce: u64,
     next_conn: u64,
@@ -334,18 +334,19 @@ impl Dispatcher {
     }
 
     fn apply_next(&mut self, now: Time) -> bool {
-        let Some((conn, commit)) = self.put_by.pop_front() else {
+        let Some((conn, message)) = self.put_by.pop_front() else {
             return false;
         };
-        self.apply(now, conn, commit);
+        self.apply(now, conn, message);
         true
     }
 
-    fn apply(&mut self, now: Time, conn: ConnId, commit: Box<Commit>) {
-        if let Some(job) = &mut self.job {
-            job.results.note(&commit);
+    /// Passes on a commit, or a part of one.
+    fn apply(&mut self, now: Time, conn: ConnId, message: Up) {
+        if let (Up::Commit(commit) | Up::Part(commit), Some(job)) = (&message, &mut self.job) {
+            job.results.note(commit);
         }
-        self.relay.worker_message(now, conn, Up::Commit(commit));
+        self.relay.worker_message(now, conn, message);
     }
 
     fn cut_if_due(&mut self, now: Time) {

@@ -57,3 +57,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         extra => Err(CodecError::Trailing { extra }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -344,6 +344,23 @@ impl Item {
         }
     }
 
+    /// Roughly the bytes that [`Item::pack`] takes for it after `before`: little, if the two are neighbours
+    /// in one parcel.
+    #[must_use]
+    pub fn packed_size(&self, id: ItemId, before: Option<(ItemId, &Self)>) -> usize {
+        let Parcel::Dirs(dirs) = &*self.parcel else {
+            return self.size();
+        };
+        let name = 8 + dirs.names.get(self.index as usize).map_or(0, <[u8]>::len);
+        let joins = before.is_some_and(|(other, item)| {
+            other.0.checked_add(1) == Some(id.0) && Arc::ptr_eq(&item.parcel, &self.parcel)
+        });
+        match joins {
+            true => name,
+            false => 64 + dirs.dir.len() + name,
+        }
+    }
+
     /// Packs items for the wire, joining neighbours of one parcel again.
     #[must_use]
     pub fn pack<'a>(items: impl IntoIterator<Item = (ItemId, &'a Self)>) -> Vec<Parcel> {

@@ -38,6 +38,9 @@ pub enum Up {
     Log(Vec<LogLine>),
     /// The child cannot go on with this job, and why.
     Leave(String),
+    /// A part of a commit that is too large for one message. Parts come before the [`Up::Commit`] of the
+    /// same number; they are applied with it, or not at all.
+    Part(Box<Commit>),
     /// Instead of a Hello: the child serves another server. It closes the connection.
     Busy(Busy),
 }

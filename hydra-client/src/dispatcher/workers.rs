@@ -4,14 +4,16 @@ use super::{Dispatcher, PUT_BY_MAX};
 use crate::worker::Exit;
 use hydra_proto::ids::ConnId;
 use hydra_proto::ledger::{Action, Time};
-use hydra_proto::message::{Commit, Delta, Down, Up};
+use hydra_proto::message::{Delta, Down, Up};
 use tracing::{debug, trace, warn};
 
 impl Dispatcher {
     pub(super) fn worker_said(&mut self, now: Time, conn: ConnId, message: Up) {
         trace!(?conn, ?message);
         match message {
-            Up::Commit(commit) if self.job.is_some() => self.put_by.push_back((conn, commit)),
+            Up::Commit(_) | Up::Part(_) if self.job.is_some() => {
+                self.put_by.push_back((conn, message));
+            }
             Up::Leave(reason) => {
                 warn!(reason, "a worker cannot do this job");
                 self.crew.note_refusal(&reason);
@@ -28,9 +30,9 @@ impl Dispatcher {
         if self.crew.exited(now, exit.conn, &exit.reason) {
             // What it committed before its end counts, as far as there is room; the rest is done again.
             while !self.is_full()
-                && let Some(commit) = self.take_put_by(exit.conn)
+                && let Some(message) = self.take_put_by(exit.conn)
             {
-                self.apply(now, exit.conn, commit);
+                self.apply(now, exit.conn, message);
             }
             self.put_by.retain(|(from, _)| *from != exit.conn);
             let (conn, in_hand) = (exit.conn, exit.in_hand);
@@ -39,10 +41,10 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn take_put_by(&mut self, conn: ConnId) -> Option<Box<Commit>> {
+    pub(super) fn take_put_by(&mut self, conn: ConnId) -> Option<Up> {
         let index = self.put_by.iter().position(|(from, _)| *from == conn)?;
-        let (_, commit) = self.put_by.remove(index)?;
-        Some(commit)
+        let (_, message) = self.put_by.remove(index)?;
+        Some(message)
     }
 
     pub(super) fn count_lost_worker(&mut self) {

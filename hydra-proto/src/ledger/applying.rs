@@ -45,22 +45,39 @@ impl Parent {
         Ok(())
     }
 
-    pub(super) fn commit(&mut self, child: ChildId, commit: Commit) -> Result<(), ProtocolError> {
-        let Some(session) = self.sessions.get_mut(&child) else {
-            return Ok(());
+    /// Whether this is the commit that is due: an error if it comes too early, `false` if it came before.
+    fn is_due(&self, child: ChildId, commit: &Commit) -> Result<bool, ProtocolError> {
+        let Some(session) = self.sessions.get(&child) else {
+            return Ok(false);
         };
         if commit.epoch != session.epoch {
             return Err(ProtocolError::Unexpected("a commit of another session"));
         }
-        let expected = session.applied + 1;
-        if commit.seq < expected {
+        let (expected, got) = (session.applied + 1, commit.seq);
+        match got > expected {
+            true => Err(ProtocolError::Gap { expected, got }),
+            false => Ok(got == expected),
+        }
+    }
+
+    pub(super) fn part(&mut self, child: ChildId, part: Commit) -> Result<(), ProtocolError> {
+        if self.is_due(child, &part)?
+            && let Some(session) = self.sessions.get_mut(&child)
+        {
+            session.parts.add(part)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn commit(&mut self, child: ChildId, commit: Commit) -> Result<(), ProtocolError> {
+        if !self.is_due(child, &commit)? {
             self.acknowledge(child);
             return Ok(());
         }
-        if commit.seq > expected {
-            let got = commit.seq;
-            return Err(ProtocolError::Gap { expected, got });
-        }
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
+        let commit = session.parts.complete(commit);
         self.table.check(child, &commit, &session.leased)?;
         session.applied = commit.seq;
         session.loaded(commit.load);

@@ -141,10 +141,13 @@ impl Parent {
         };
         let share = (self.table.pool_len() * session.weight).div_ceil(self.balance.weight.max(1));
         let most = share.clamp(1, GRANT_ITEMS_MAX) as usize;
-        let mut bytes = 0;
+        let (mut bytes, mut before) = (0, None);
         let fits = |id: &ItemId| {
             let fits = bytes < GRANT_BYTES_MAX;
-            bytes += self.table.get(*id).map_or(0, |entry| entry.item.size());
+            if let Some(entry) = self.table.get(*id) {
+                bytes += entry.item.packed_size(*id, before);
+                before = Some((*id, &entry.item));
+            }
             fits
         };
         let allowed = |id: &ItemId| self.may_grant(session, *id) && !self.suspects.is_confined(*id);

@@ -94,6 +94,7 @@ impl Parent {
     /// Gives a session up: nothing from it counts any more, and what it owned is granted again.
     pub fn fence(&mut self, now: Time, child: ChildId, reason: &str) {
         self.give_up_session(now, child, Refusal::Fenced, reason);
+        self.rebalance();
     }
 
     fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {

@@ -1,6 +1,7 @@
 //! How sessions begin and go on: Hello, Resume, and what a child says of the roots.
 
 use super::parent::{Action, Parent};
+use super::parts::Parts;
 use super::session::{Link, Session};
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, Epoch};
@@ -128,6 +129,7 @@ impl Parent {
         }
         session.link = Link::Up { conn, heard: now };
         session.shed = None;
+        session.parts = Parts::default();
         session.seen(resume.last_grant);
         let last_commit = session.applied;
         self.conns.insert(conn, child);

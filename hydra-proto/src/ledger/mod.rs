@@ -29,21 +29,24 @@ mod fencing;
 mod frontier;
 mod joining;
 mod parent;
+mod parts;
 mod relay;
 mod session;
 mod suspects;
 mod table;
 mod uplink;
 mod visits;
+mod work;
 
 #[cfg(test)]
 mod tests;
 
-pub use frontier::{Cut, Frontier, Key, Place, Work};
+pub use frontier::{Cut, Frontier};
 pub use parent::{Action, ChildView, Parent, ParentConfig};
 pub use relay::{Relay, RelayAction, RelayConfig};
 pub use table::{Aside, Counts};
 pub use uplink::{Uplink, UplinkConfig, UplinkEvent};
+pub use work::{Key, Place, Work};
 
 use crate::ids::ItemId;
 use std::time::Duration;

@@ -42,7 +42,7 @@ impl fmt::Debug for ParentConfig {
 }
 
 /// What the shell around a parent has to do, in this order.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Send a message.
     Send {
@@ -349,7 +349,7 @@ impl Parent {
             Up::Hello(hello) => self.hello(now, conn, &hello),
             Up::Resume(resume) => self.resume(now, conn, &resume),
             Up::Beat(beat) => self.stray(conn, beat.epoch),
-            Up::Commit(commit) => self.stray(conn, commit.epoch),
+            Up::Commit(commit) | Up::Part(commit) => self.stray(conn, commit.epoch),
             Up::Ready(_) | Up::Log(_) | Up::Leave(_) | Up::Busy(_) => self.hang_up(conn),
         }
     }
@@ -363,6 +363,7 @@ impl Parent {
             Up::Busy(_) => return Err(ProtocolError::Unexpected("a busy child has no session")),
             Up::Ready(ready) => return self.ready(child, ready),
             Up::Commit(commit) => return self.commit(child, *commit),
+            Up::Part(part) => return self.part(child, *part),
             Up::Beat(beat) => return self.beat(now, child, &beat),
             Up::Log(lines) => self.actions.push_back(Action::Log { child, lines }),
             Up::Leave(reason) => self.fence(now, child, &reason),

@@ -42,7 +42,7 @@ impl fmt::Debug for RelayConfig {
 }
 
 /// What the shell around a relay has to do.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum RelayAction {
     /// A job begins: look at the roots, start workers, and answer with [`Relay::ready`].
     Begin(Box<Welcome>),
@@ -99,6 +99,11 @@ impl Relay {
             told_hungry: false,
             paused: false,
         }
+    }
+
+    /// Sends commits in parts of about this many bytes, where they are larger. Default 1 MiB.
+    pub fn limit_parts(&mut self, bytes: usize) {
+        self.uplink.limit_parts(bytes);
     }
 
     /// The session with the server.
@@ -325,7 +330,7 @@ impl Relay {
         let Some(parent) = &self.parent else {
             return Load::default();
         };
-        let (mut held, mut busy) = (parent.counts().pool, 0);
+        let (mut held, mut busy) = (parent.pool_len(), 0);
         for child in parent.children() {
             held += child.load.held.max(u64::from(child.owned > 0));
             busy += child.load.busy.min(1);
@@ -437,6 +442,11 @@ impl Relay {
 impl Parent {
     fn has_actions(&self) -> bool {
         !self.actions.is_empty()
+    }
+
+    /// Items in the pool, without those that wait for their visit.
+    fn pool_len(&self) -> u64 {
+        self.table.pool_len()
     }
 
     fn open_count(&self) -> u64 {

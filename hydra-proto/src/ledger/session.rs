@@ -2,6 +2,7 @@
 
 use super::Time;
 use super::balance::Standing;
+use super::parts::Parts;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId};
 use crate::message::{Hello, Load};
 use std::collections::VecDeque;
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) attempt: u64,
     /// The last commit that was applied.
     pub(super) applied: u64,
+    /// What has come of the next commit.
+    pub(super) parts: Parts,
     /// The last grant that was made.
     pub(super) granted: u64,
     pub(super) unseen: VecDeque<Sent>,
@@ -82,6 +85,7 @@ impl Session {
             link: Link::Up { conn, heard: now },
             attempt: 0,
             applied: 0,
+            parts: Parts::default(),
             granted: 0,
             unseen: VecDeque::new(),
             leased: Vec::new(),

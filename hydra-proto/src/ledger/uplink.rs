@@ -2,6 +2,7 @@
 
 use super::Time;
 use super::frontier::Cut;
+use super::parts::{PART_BYTES, split};
 use crate::ids::{ConnId, Epoch};
 use crate::job::Timing;
 use crate::message::{
@@ -82,6 +83,7 @@ pub struct Uplink {
     beat_number: u64,
     beats: VecDeque<(u64, Time)>,
     acts_until: Option<Time>,
+    part_bytes: usize,
     out: VecDeque<Up>,
     events: VecDeque<UplinkEvent>,
 }
@@ -100,9 +102,15 @@ impl Uplink {
             beat_number: 0,
             beats: VecDeque::new(),
             acts_until: None,
+            part_bytes: PART_BYTES,
             out: VecDeque::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// Sends commits in parts of about this many bytes, where they are larger. Default 1 MiB.
+    pub fn limit_parts(&mut self, bytes: usize) {
+        self.part_bytes = bytes;
     }
 
     /// The next message to send on the present connection.
@@ -259,8 +267,9 @@ impl Uplink {
         self.next_beat = now;
         session.acked = last_commit.min(session.sent);
         session.unacked.retain(|commit| commit.seq > last_commit);
-        let again = session.unacked.iter().cloned().map(Box::new);
-        self.out.extend(again.map(Up::Commit));
+        let again = session.unacked.iter().cloned();
+        self.out
+            .extend(again.flat_map(|commit| split(commit, self.part_bytes)));
         self.events.push_back(UplinkEvent::Resumed);
     }
 
@@ -327,7 +336,7 @@ impl Uplink {
             session.unacked.push_back(commit.clone());
         }
         if open {
-            self.out.push_back(Up::Commit(Box::new(commit)));
+            self.out.extend(split(commit, self.part_bytes));
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 const TURNS_MAX: u32 = 10_000;
 
 impl World {
-    pub(crate) fn to_parent(&mut self, conn: ConnId, generation: u32, message: Up) {
+    pub(crate) fn arrive_up(&mut self, conn: ConnId, generation: u32, message: Up) {
         let link = self.link_mut(conn);
         if link.up.generation != generation {
             return;
@@ -24,7 +24,7 @@ impl World {
             return;
         }
         match parent {
-            Node::Server => self.to_server(conn, message),
+            Node::Server => self.arrive_at_server(conn, message),
             Node::Client(client) if self.clients[client].alive => {
                 let now = self.now;
                 self.clients[client]
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, conn: ConnId, mut message: Up) {
+    fn arrive_at_server(&mut self, conn: ConnId, mut message: Up) {
         self.say(|| format!("{conn:?} ► {}", brief_up(&message)));
         let mut conn = conn;
         match (&mut message, self.sabotage) {
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    pub(crate) fn to_child(&mut self, conn: ConnId, generation: u32, message: Down) {
+    pub(crate) fn arrive_down(&mut self, conn: ConnId, generation: u32, message: Down) {
         let link = self.link_mut(conn);
         if link.down.generation != generation {
             return;

@@ -23,6 +23,7 @@ pub(crate) struct Client {
     pub partitioned_until: Time,
     /// Its workers, by their number in the world.
     pub workers: Vec<usize>,
+    pub(crate) part_bytes: usize,
     merger: Merger<Total>,
     walk: WalkSummary,
     has_result: bool,
@@ -47,6 +48,7 @@ impl Client {
             connecting: false,
             partitioned_until: Time::ZERO,
             workers: Vec::new(),
+            part_bytes: 1 << 20,
             merger: Merger::default(),
             walk: WalkSummary::default(),
             has_result: false,
@@ -56,6 +58,7 @@ impl Client {
     /// The process starts, with nothing in its memory.
     pub(crate) fn start(&mut self, name: String, nonce: u64) {
         self.relay = relay(name, self.worker_count, nonce);
+        self.relay.limit_parts(self.part_bytes);
         self.alive = true;
         self.stopped = false;
         self.life += 1;

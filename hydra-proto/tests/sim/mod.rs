@@ -7,9 +7,12 @@
 mod actions;
 mod client;
 mod faults;
+mod hand;
+mod links;
 mod net;
 mod oracle;
 mod rng;
+mod setup;
 mod strike;
 mod total;
 mod tree;

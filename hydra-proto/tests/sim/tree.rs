@@ -168,7 +168,7 @@ impl Tree {
         if room < 8 || depth >= self.shape.depth_max {
             return ((mix(hash ^ 1) % 4).min(room), 0);
         }
-        if self.shape.huge_one_in > 0 && mix(hash ^ 2) % self.shape.huge_one_in == 0 {
+        if self.shape.huge_one_in > 0 && mix(hash ^ 2).is_multiple_of(self.shape.huge_one_in) {
             return ((60 + mix(hash ^ 3) % 300).min(room / 2), mix(hash ^ 4) % 6);
         }
         let dirs = if depth == 0 {
@@ -219,7 +219,7 @@ impl Tree {
 
     fn poison_of(&mut self, hash: u64, is_dir: bool) -> Option<Poison> {
         let one_in = self.shape.poison_one_in;
-        if one_in == 0 || self.poison_left == 0 || mix(hash ^ 7) % one_in != 0 {
+        if one_in == 0 || self.poison_left == 0 || !mix(hash ^ 7).is_multiple_of(one_in) {
             return None;
         }
         self.poison_left -= 1;
@@ -239,22 +239,24 @@ impl Tree {
         let path = item.path();
         let at = self.find(item.root(), &path);
         let dir = &self.dirs[at.ok_or_else(|| format!("an item without a directory: {item:?}"))?];
-        Ok(match item.parcel() {
+        let range = match item.parcel() {
             Parcel::Dirs(dirs) if dirs.dir.is_empty() && path.is_empty() => {
-                vec![self.roots[item.root().0 as usize]..dir.end]
+                self.roots[item.root().0 as usize]..dir.end
             }
-            Parcel::Dirs(_) => vec![dir.start()..dir.end],
+            Parcel::Dirs(_) => dir.start()..dir.end,
             Parcel::Names(names) => {
                 let entry = |name| dir.entry(name).map(|(_, entry)| entry.id..entry.end);
                 let ranges: Option<Vec<_>> = names.names.iter().map(entry).collect();
-                ranges.ok_or_else(|| format!("an item with a name that is not there: {item:?}"))?
+                return ranges
+                    .ok_or_else(|| format!("an item with a name that is not there: {item:?}"));
             }
             Parcel::Rest(rest) => {
                 let next = dir.entries.get(rest.read.entries as usize);
-                vec![next.map_or(dir.after, |entry| entry.id)..dir.after]
+                next.map_or(dir.after, |entry| entry.id)..dir.after
             }
-            Parcel::After(_) => vec![dir.after..dir.end],
-        })
+            Parcel::After(_) => dir.after..dir.end,
+        };
+        Ok(std::iter::once(range).collect())
     }
 
     /// Which path a number belongs to, for people.

@@ -3,69 +3,15 @@
 //! It pops, handles, pushes what it finds and cuts commits at boundaries; a directory in hand can be cut
 //! in the middle by replacing it with pieces; what is suspected goes in single steps.
 
+use super::hand::{At, Hand, names_of, open};
 use super::rng::Rng;
 use super::total::Total;
 use super::tree::{Entry, Poison, Tree};
 use hydra_proto::codec;
-use hydra_proto::ids::{ConnId, ItemId, RootId};
-use hydra_proto::item::NameList;
-use hydra_proto::ledger::{Frontier, Key, Place, Time, Uplink, UplinkConfig, UplinkEvent, Work};
+use hydra_proto::ids::{ConnId, ItemId};
+use hydra_proto::ledger::{Frontier, Time, Uplink, UplinkConfig, UplinkEvent, Work};
 use hydra_proto::message::{Delta, Down, Ready, RootFacts, RootView, Up};
 use hydra_proto::walk::{FileType, WalkSummary};
-use std::collections::VecDeque;
-use std::rc::Rc;
-
-/// Names that are read from a listing at a time.
-const WINDOW: usize = 16;
-
-/// A directory, as the model's frontier holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct At(RootId, Rc<[u8]>);
-
-impl At {
-    fn join(&self, name: &[u8]) -> Self {
-        let mut path = self.1.to_vec();
-        if !path.is_empty() && !name.is_empty() {
-            path.push(b'/');
-        }
-        path.extend_from_slice(name);
-        Self(self.0, path.into())
-    }
-}
-
-impl Place for At {
-    fn at(root: RootId, path: &[u8]) -> Self {
-        Self(root, path.into())
-    }
-
-    fn root(&self) -> RootId {
-        self.0
-    }
-
-    fn write_path(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.1);
-    }
-}
-
-/// What is in hand, in the middle of being handled.
-#[derive(Debug)]
-struct Hand {
-    key: Key,
-    place: At,
-    dir: usize,
-    /// Entries that were read and are not handled.
-    read: VecDeque<usize>,
-    /// Where the listing goes on; nothing when it is at its end, or somebody else's.
-    next: Option<usize>,
-    visit: Option<ItemId>,
-    /// The whole directory: its end belongs to it.
-    whole: bool,
-    /// Only the end of a directory.
-    end: bool,
-    /// A root, which nobody else counts.
-    root: bool,
-    found: NameList,
-}
 
 /// What a step came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +34,8 @@ pub(crate) struct Habits {
     pub commit_interval: Time,
     /// How often, of a hundred, it splits a directory although nobody asked.
     pub split_percent: u64,
+    /// Commits that are larger go in parts.
+    pub part_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -123,6 +71,7 @@ impl Worker {
             release: String::new(),
             resumable: false,
         });
+        uplink.limit_parts(habits.part_bytes);
         uplink.connected(now, conn);
         Self {
             uid,
@@ -212,10 +161,11 @@ impl Worker {
         let Some(frontier) = &mut self.frontier else {
             return;
         };
-        if self.hand.is_some() && self.uplink.has_window() && frontier.could_give() {
-            if let Some(cut) = frontier.give() {
-                self.uplink.commit(cut);
-            }
+        if self.hand.is_some()
+            && self.uplink.has_window()
+            && let Some(cut) = frontier.give()
+        {
+            self.uplink.commit(cut);
         }
         self.cut_if_due(now);
         self.tell_hunger(now);
@@ -451,21 +401,6 @@ impl Worker {
     }
 }
 
-impl Hand {
-    /// Entries that are still to be handled, as far as this hand knows.
-    fn left(&self, entries: usize) -> usize {
-        self.read.len() + self.next.map_or(0, |next| entries - next)
-    }
-
-    fn read_on(&mut self, entries: usize) {
-        if let Some(next) = self.next {
-            let until = (next + WINDOW).min(entries);
-            self.read.extend(next..until);
-            self.next = (until < entries).then_some(until);
-        }
-    }
-}
-
 fn facts() -> RootFacts {
     RootFacts {
         fs_type: "sim".to_owned(),
@@ -473,75 +408,5 @@ fn facts() -> RootFacts {
         inode: 1,
         directory: true,
         on_system_disk: false,
-    }
-}
-
-fn open(key: Key, work: Work<At>, tree: &Tree) -> Hand {
-    let mut hand = Hand {
-        key,
-        place: At(RootId(0), Rc::from(&b""[..])),
-        dir: 0,
-        read: VecDeque::new(),
-        next: None,
-        visit: None,
-        whole: false,
-        end: false,
-        root: false,
-        found: NameList::default(),
-    };
-    hand.place = match &work {
-        Work::Dir { parent, name } => parent.join(name),
-        Work::Names { dir, .. } | Work::Rest { dir, .. } | Work::After { dir, .. } => dir.clone(),
-    };
-    hand.dir = tree
-        .find(hand.place.0, &hand.place.1)
-        .expect("work in a directory that exists");
-    let dir = &tree.dirs[hand.dir];
-    match work {
-        Work::Dir { name, .. } => {
-            hand.root = name.is_empty();
-            hand.whole = true;
-            hand.next = (!dir.entries.is_empty()).then_some(0);
-        }
-        Work::Names {
-            visit,
-            names,
-            types,
-            ..
-        } => {
-            hand.visit = visit;
-            for (name, file_type) in names.iter().zip(types) {
-                let (index, entry) = dir.entry(name).expect("a name that exists");
-                assert_eq!(entry.file_type.to_raw(), file_type);
-                hand.read.push_back(index);
-            }
-        }
-        Work::Rest { visit, read, .. } => {
-            let count = read.entries as usize;
-            assert_eq!(dir.listing(count), read, "a listing that reads differently");
-            hand.visit = visit;
-            hand.next = (count < dir.entries.len()).then_some(count);
-        }
-        Work::After { visit, .. } => {
-            hand.visit = Some(visit);
-            hand.end = true;
-        }
-    }
-    hand
-}
-
-fn names_of(
-    tree: &Tree,
-    dir: usize,
-    place: &At,
-    visit: Option<ItemId>,
-    part: &VecDeque<usize>,
-) -> Work<At> {
-    let entries = || part.iter().map(|&index| &tree.dirs[dir].entries[index]);
-    Work::Names {
-        dir: place.clone(),
-        visit,
-        names: entries().map(|entry| entry.name.as_slice()).collect(),
-        types: entries().map(|entry| entry.file_type.to_raw()).collect(),
     }
 }

@@ -1,25 +1,19 @@
 //! The world: nodes, connections, and the queue of events in the order of time.
 
 use super::client::Client;
-use super::faults::{Fault, Sabotage, plan};
-use super::net::{Link, Node, Pipe};
+use super::faults::{Fault, Sabotage};
+use super::net::{Link, Node};
 use super::oracle::Oracle;
 use super::rng::Rng;
-use super::tree::{Shape, Tree};
+use super::tree::Tree;
 use super::worker::{Habits, Step, Worker};
-use hydra_proto::codec;
-use hydra_proto::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, JobId, RootId};
-use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
-use hydra_proto::ledger::{Parent, ParentConfig, Time};
+use hydra_proto::ids::{ChildId, ConnId, Epoch, ItemId};
+use hydra_proto::ledger::{Parent, Time};
 use hydra_proto::message::{Down, Up};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// The most messages that may be on their way in one direction of a connection.
-const FLYING_MAX: u32 = 2000;
 
 /// Something that happens at a moment.
 #[derive(Clone, Debug)]
@@ -73,9 +67,9 @@ pub(crate) struct Stats {
 pub(crate) struct World {
     pub rng: Rng,
     pub now: Time,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    events: HashMap<u64, Event>,
-    next_event: u64,
+    pub(crate) queue: BinaryHeap<Reverse<(Time, u64)>>,
+    pub(crate) events: HashMap<u64, Event>,
+    pub(crate) next_event: u64,
     pub tree: Rc<Tree>,
     pub oracle: Oracle,
     pub server: Parent,
@@ -83,7 +77,7 @@ pub(crate) struct World {
     pub workers: Vec<Worker>,
     pub links: Vec<Link>,
     pub wakes: HashMap<Node, Time>,
-    frozen: BTreeMap<usize, (Node, Vec<Event>)>,
+    pub(crate) frozen: BTreeMap<usize, (Node, Vec<Event>)>,
     pub sabotage: Option<Sabotage>,
     pub stats: Stats,
     pub habits: Habits,
@@ -100,143 +94,13 @@ pub(crate) struct World {
     pub highest: HashMap<Epoch, u64>,
     /// The server's ledger has changed since the cover was checked.
     pub changed: bool,
-    check_percent: u64,
-    encode: bool,
-    trace: bool,
-    spins: (Time, u32),
+    pub(crate) check_percent: u64,
+    pub(crate) encode: bool,
+    pub(crate) trace: bool,
+    pub(crate) spins: (Time, u32),
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let poison = if rng.chance(20) {
-            rng.range(20, 400)
-        } else {
-            0
-        };
-        let afters = rng.chance(60);
-        let acts = rng.chance(30) || sabotage == Some(Sabotage::LongLease);
-        let shape = Shape {
-            seed: rng.next(),
-            roots: if rng.chance(25) { 2 } else { 1 },
-            entries_max: rng.range(20, 900) as u32,
-            depth_max: rng.range(1, 7) as u32,
-            huge_one_in: if rng.chance(50) { rng.range(2, 20) } else { 0 },
-            poison_one_in: poison,
-            afters,
-        };
-        let tree = Rc::new(Tree::new(shape));
-        let timing = Timing {
-            beat: Duration::from_millis(100),
-            dead_after: Duration::from_millis(500),
-            grace: Duration::from_millis(1500),
-            lease: Duration::from_millis(800),
-            commit_interval: Duration::from_millis(rng.range(1, 60)),
-            commit_window: rng.range(1, 8) as u32,
-        };
-        let habits = Habits {
-            acts,
-            afters,
-            commit_interval: timing.commit_interval,
-            split_percent: if rng.chance(30) { rng.below(8) } else { 0 },
-        };
-        let lease_ids = if rng.chance(30) {
-            rng.range(1 << 13, 1 << 16)
-        } else {
-            1 << 40
-        };
-        let span = Duration::from_millis(rng.range(100, 4000));
-        let step_cost = span * 3 / tree.len;
-        let latency = Duration::from_micros(1 << rng.range(5, 15));
-        let server = Parent::new(ParentConfig {
-            job: JobId(seed),
-            spec: spec(&tree, acts, timing),
-            ids: IdRange {
-                start: 1,
-                end: u64::MAX / 2,
-            },
-            lease_ids,
-            resumable: true,
-            forward_logs: false,
-            release: String::new(),
-            secrets: Box::new(|| [9; 16]),
-        });
-        let mut world = Self {
-            now: Time::ZERO,
-            queue: BinaryHeap::new(),
-            events: HashMap::new(),
-            next_event: 0,
-            oracle: Oracle::new(Rc::clone(&tree)),
-            tree,
-            server,
-            clients: Vec::new(),
-            workers: Vec::new(),
-            links: Vec::new(),
-            wakes: HashMap::new(),
-            frozen: BTreeMap::new(),
-            sabotage,
-            stats: Stats::default(),
-            habits,
-            step_cost,
-            latency,
-            last_fault: Time::ZERO,
-            failure: None,
-            over: false,
-            lost: BTreeSet::new(),
-            resumed_on: BTreeMap::new(),
-            granted: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
-            highest: HashMap::new(),
-            changed: true,
-            check_percent: rng.range(2, 30),
-            encode: rng.chance(12),
-            trace,
-            spins: (Time::ZERO, 0),
-            rng,
-        };
-        world.populate();
-        world
-    }
-
-    fn populate(&mut self) {
-        let ids = self
-            .server
-            .take_ids(self.tree.roots.len() as u64)
-            .expect("ids for the roots");
-        let roots = (0..).zip(ids.iter()).map(|(root, first)| {
-            let names = NameList::from_iter([&b""[..]]);
-            Parcel::Dirs(Dirs {
-                first,
-                root: RootId(root),
-                dir: Vec::new(),
-                names,
-            })
-        });
-        self.server.add(roots.collect(), true);
-        let count = self.rng.range(1, 4) as usize;
-        let picky = self.rng.chance(40);
-        for client in 0..count {
-            let serves = (0..self.tree.roots.len()).map(|root| !picky || client == 0 || root == 0);
-            let workers = self.rng.range(1, 3) as u32;
-            let serves = serves.collect();
-            self.clients
-                .push(Client::new(String::new(), workers, serves, 0));
-            let joins_late = client > 0 && self.rng.chance(25);
-            let at = if joins_late {
-                self.rng.below(2_000_000)
-            } else {
-                self.rng.below(20_000)
-            };
-            self.at(Duration::from_micros(at), Event::Start(client));
-        }
-        let span = self.step_cost * self.tree.len / 3;
-        let plan = plan(&mut self.rng, span);
-        for &(at, fault) in &plan {
-            self.at(at, Event::Strike(fault));
-        }
-        self.last_fault = plan.last().map_or(Time::ZERO, |&(at, _)| at);
-    }
-
     pub(crate) fn at(&mut self, at: Time, event: Event) {
         self.next_event += 1;
         self.queue
@@ -383,9 +247,11 @@ impl World {
         }
         match event {
             Event::ToParent(conn, generation, message) => {
-                self.to_parent(conn, generation, *message)
+                self.arrive_up(conn, generation, *message)
             }
-            Event::ToChild(conn, generation, message) => self.to_child(conn, generation, *message),
+            Event::ToChild(conn, generation, message) => {
+                self.arrive_down(conn, generation, *message)
+            }
             Event::ParentEnd(conn) => self.parent_end(conn),
             Event::ChildEnd(conn) => self.child_end(conn),
             Event::Wake(node, life) => self.wake(node, life),
@@ -453,100 +319,6 @@ impl World {
         match node {
             Node::Server | Node::Worker(_) => 0,
             Node::Client(client) => self.clients[client].life,
-        }
-    }
-
-    pub(crate) fn link(&self, conn: ConnId) -> &Link {
-        &self.links[conn.0 as usize]
-    }
-
-    pub(crate) fn link_mut(&mut self, conn: ConnId) -> &mut Link {
-        &mut self.links[conn.0 as usize]
-    }
-
-    pub(crate) fn open_link(&mut self, child: Node, parent: Node, latency: Duration) -> ConnId {
-        let conn = ConnId(self.links.len() as u64);
-        let (life, parent_life) = (self.life_of(child), self.life_of(parent));
-        let late = self.rng.chance(50);
-        self.links.push(Link {
-            child,
-            life,
-            parent,
-            parent_life,
-            up: Pipe::default(),
-            down: Pipe::default(),
-            child_open: true,
-            parent_open: true,
-            late,
-            latency,
-            joined: false,
-        });
-        conn
-    }
-
-    pub(crate) fn send_up(&mut self, conn: ConnId, message: Up) {
-        let message = self.coded(message);
-        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
-        if !link.child_open || link.up.cut {
-            return;
-        }
-        link.up.flying += 1;
-        let flying = link.up.flying;
-        let at = link.up.arrival(now, link.latency, &mut self.rng);
-        let event = Event::ToParent(conn, link.up.generation, Box::new(message));
-        self.at(at, event);
-        self.bound(flying);
-    }
-
-    pub(crate) fn send_down(&mut self, conn: ConnId, message: Down) {
-        let message = self.coded(message);
-        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
-        if !link.parent_open || link.down.cut {
-            return;
-        }
-        link.down.flying += 1;
-        let flying = link.down.flying;
-        let at = link.down.arrival(now, link.latency, &mut self.rng);
-        let event = Event::ToChild(conn, link.down.generation, Box::new(message));
-        self.at(at, event);
-        self.bound(flying);
-    }
-
-    fn bound(&mut self, flying: u32) {
-        if flying > FLYING_MAX {
-            self.fail("too many messages are on their way");
-        }
-    }
-
-    /// In some seeds every message goes through the codec.
-    fn coded<T>(&self, message: T) -> T
-    where
-        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
-    {
-        if !self.encode {
-            return message;
-        }
-        let bytes = codec::encode(&message).expect("a message that fits");
-        let again: T = codec::decode(&bytes).expect("a message that was encoded");
-        assert_eq!(again, message);
-        again
-    }
-
-    /// The parent closes its end: the child learns of it after what was sent.
-    pub(crate) fn close_parent(&mut self, conn: ConnId) {
-        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
-        if std::mem::replace(&mut link.parent_open, false) && !link.down.cut {
-            let at = link.down.arrival(now, link.latency, &mut self.rng);
-            self.at(at, Event::ChildEnd(conn));
-        }
-    }
-
-    /// The child closes its end, or dies: the parent learns of it after what was sent.
-    pub(crate) fn close_child(&mut self, conn: ConnId) {
-        let (now, link) = (self.now, &mut self.links[conn.0 as usize]);
-        if std::mem::replace(&mut link.child_open, false) && !link.up.cut {
-            let at = link.up.arrival(now, link.latency, &mut self.rng);
-            self.at(at, Event::ParentEnd(conn));
         }
     }
 
@@ -650,16 +422,5 @@ impl World {
             let what = self.tree.describe(id);
             self.fail(format!("workers {other} and {at} may both act on {what}"));
         }
-    }
-}
-
-fn spec(tree: &Tree, acts: bool, timing: Timing) -> JobSpec {
-    JobSpec {
-        plugin: "total".to_owned(),
-        options: Vec::new(),
-        acts,
-        roots: tree.roots.iter().map(|_| RootSpec::default()).collect(),
-        walk: WalkOptions::default(),
-        timing,
     }
 }

@@ -1,0 +1,170 @@
+use super::*;
+
+fn shed(conn: u64, id: u64, hungry: u32) -> Action {
+    send(conn, Down::Shed(Shed { id, hungry }))
+}
+
+/// A child that owns these directories of a root and is busy with them.
+fn busy(parent: &mut Parent, conn: u64, root: u32, first: u64, names: &[&str]) -> ChildId {
+    let child = join(parent, conn, 1);
+    parent.add(vec![dirs_of(root, first, "", names)], true);
+    beat(parent, ms(1), conn, child, load(names.len() as u64, false));
+    drain(parent);
+    child
+}
+
+#[test]
+fn everybody_gets_his_share_by_the_number_of_his_workers() {
+    let mut parent = server();
+    parent.add(vec![dirs(1, "", &["a", "b", "c", "d"])], true);
+    for conn in [1, 2] {
+        parent.handle(ms(0), ConnId(conn), hello(conn, 1 + 2 * (conn as u32 - 1)));
+    }
+    drain(&mut parent);
+    let (small, large) = (ChildId(0), ChildId(1));
+    // Nobody is granted anything before it is known what he serves.
+    parent.serve(large, vec![false, true]);
+    assert_eq!(drain(&mut parent), []);
+    parent.serve(small, vec![true, true]);
+    assert_eq!(
+        drain(&mut parent),
+        [grant(1, small, 1, vec![dirs(1, "", &["a"])])]
+    );
+    parent.serve(large, vec![true, true]);
+    let rest = vec![dirs(2, "", &["b", "c", "d"])];
+    assert_eq!(drain(&mut parent)[0], grant(2, large, 1, rest));
+}
+
+#[test]
+fn what_is_nearest_to_the_root_goes_first() {
+    let mut parent = server();
+    parent.add(vec![dirs(1, "a/b", &["x"]), dirs(2, "a", &["y"])], true);
+    let child = join(&mut parent, 1, 1);
+    let items = vec![dirs(2, "a", &["y"]), dirs(1, "a/b", &["x"])];
+    assert_eq!(drain(&mut parent), [grant(1, child, 1, items)]);
+}
+
+/// Two busy children with one directory each, which say that they hold so much.
+fn two_busy(parent: &mut Parent, held: [u64; 2]) -> [ChildId; 2] {
+    let children = [join(parent, 1, 1), join(parent, 2, 1)];
+    parent.add(vec![dirs(1, "", &["a", "b"])], true);
+    for (conn, held) in (1..).zip(held) {
+        beat(
+            parent,
+            ms(1),
+            conn,
+            children[conn as usize - 1],
+            load(held, false),
+        );
+    }
+    children
+}
+
+#[test]
+fn the_richest_is_asked_and_asked_once() {
+    let mut parent = server();
+    let [_, rich] = two_busy(&mut parent, [2, 3]);
+    let hungry = join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(2, 1, 1)]);
+    assert_eq!(beat(&mut parent, ms(2), 3, hungry, load(0, true)).len(), 1);
+    // What it gives is granted at once, and nobody is asked any more.
+    let mut answer = commit(rich, 1);
+    (answer.give, answer.answers) = (vec![range(2, 3)], Some(1));
+    let granted = grant(3, hungry, 1, vec![dirs(2, "", &["b"])]);
+    assert_eq!(
+        say(&mut parent, 2, answer),
+        [applied(rich, &[], &[]), ack(2, 1), granted]
+    );
+}
+
+#[test]
+fn one_who_has_nothing_to_give_keeps_the_request_and_the_next_is_asked() {
+    let mut parent = server();
+    two_busy(&mut parent, [1, 1]);
+    let hungry = join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(2, 1, 1)]);
+    assert_eq!(
+        beat(&mut parent, ms(2), 3, hungry, load(0, true))[1..],
+        [shed(1, 2, 1)]
+    );
+    assert_eq!(beat(&mut parent, ms(2), 3, hungry, load(0, true)).len(), 1);
+}
+
+#[test]
+fn what_one_gives_goes_to_the_one_who_is_hungry_for_longer() {
+    let mut parent = server();
+    let first = busy(&mut parent, 1, 0, 1, &["a"]);
+    let second = join(&mut parent, 2, 1);
+    assert_eq!(drain(&mut parent), [shed(1, 1, 1)]);
+    let mut answer = commit(first, 1);
+    (answer.give, answer.answers, answer.load) = (vec![range(1, 2)], Some(1), load(0, true));
+    let actions = say(&mut parent, 1, answer);
+    assert_eq!(actions[2], grant(2, second, 1, vec![dirs(1, "", &["a"])]));
+}
+
+#[test]
+fn nobody_is_asked_for_what_the_hungry_may_not_be_granted() {
+    let mut parent = server();
+    busy(&mut parent, 1, 1, 1, &["a", "b"]);
+    join_serving(&mut parent, 2, 1, &[true, false]);
+    assert_eq!(drain(&mut parent), []);
+    join_serving(&mut parent, 3, 1, &[false, true]);
+    assert_eq!(drain(&mut parent), [shed(1, 1, 2)]);
+}
+
+#[test]
+fn one_who_gave_in_vain_is_not_asked_before_his_next_beat() {
+    let mut parent = server();
+    let rich = busy(&mut parent, 1, 0, 1, &["a", "b"]);
+    parent.add(vec![dirs_of(1, 11, "", &["c"])], true);
+    beat(&mut parent, ms(1), 1, rich, load(0, true));
+    beat(&mut parent, ms(1), 1, rich, load(3, false));
+    let picky = join_serving(&mut parent, 2, 1, &[false, true]);
+    assert_eq!(drain(&mut parent), [shed(1, 1, 1)]);
+    // He gives what the other does not serve, and is hungry himself.
+    let mut answer = commit(rich, 1);
+    (answer.give, answer.answers, answer.load) = (vec![range(1, 2)], Some(1), load(2, true));
+    let back = grant(1, rich, 3, vec![dirs(1, "", &["a"])]);
+    assert_eq!(say(&mut parent, 1, answer)[1..], [ack(1, 1), back]);
+    assert_eq!(beat(&mut parent, ms(2), 2, picky, load(0, true)).len(), 1);
+    assert_eq!(
+        beat(&mut parent, ms(3), 1, rich, load(3, false))[1..],
+        [shed(1, 2, 1)]
+    );
+}
+
+#[test]
+fn one_without_hunger_gets_nothing_though_he_owns_nothing() {
+    let mut parent = server();
+    let child = join(&mut parent, 1, 1);
+    beat(&mut parent, ms(1), 1, child, load(0, false));
+    parent.add(vec![dirs(1, "", &["a"])], true);
+    assert_eq!(drain(&mut parent), []);
+    let granted = grant(1, child, 1, vec![dirs(1, "", &["a"])]);
+    assert_eq!(
+        beat(&mut parent, ms(2), 1, child, load(0, true))[1..],
+        [granted]
+    );
+}
+
+#[test]
+fn a_grant_of_long_paths_is_measured_as_it_is_packed() {
+    let mut parent = server();
+    let long = "x/".repeat(100_000) + "x";
+    // Every second directory, so that each brings the long path with it.
+    for first in 0..40 {
+        parent.add(vec![dirs(1 + 2 * first, &long, &["a"])], true);
+    }
+    join(&mut parent, 1, 1);
+    let items = drain(&mut parent)
+        .into_iter()
+        .find_map(|action| match action {
+            Action::Send {
+                message: Down::Grant(grant),
+                ..
+            } => Some(grant.items),
+            _ => None,
+        });
+    let bytes: usize = items.expect("a grant").iter().map(Parcel::size).sum();
+    assert!(((1 << 20)..(2 << 20)).contains(&bytes), "{bytes}");
+}

@@ -1,0 +1,238 @@
+use super::*;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct At(RootId, Vec<u8>);
+
+impl Place for At {
+    fn at(root: RootId, path: &[u8]) -> Self {
+        Self(root, path.to_vec())
+    }
+
+    fn root(&self) -> RootId {
+        self.0
+    }
+
+    fn write_path(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.1);
+    }
+}
+
+fn at(path: &str) -> At {
+    At(RootId(0), path.into())
+}
+
+fn list(names: &[&str]) -> NameList {
+    names.iter().map(|name| name.as_bytes()).collect()
+}
+
+fn granted(items: Vec<Parcel>, careful: bool) -> Grant {
+    Grant {
+        epoch: epoch(ChildId(0)),
+        seq: 1,
+        items,
+        ids: IdRange::default(),
+        careful,
+    }
+}
+
+/// A frontier with the directories 1, 2 and 3 in the root.
+fn frontier() -> Frontier<At> {
+    let mut frontier = Frontier::new(range(100, 200));
+    frontier.accept(granted(vec![dirs(1, "", &["a", "b", "c"])], false));
+    frontier
+}
+
+fn pop(frontier: &mut Frontier<At>) -> (Option<u64>, String) {
+    let (key, work) = frontier.pop().expect("work");
+    let name = match work {
+        Work::Dir { parent, name } => [&parent.1[..], b"/", &name[..]].concat(),
+        Work::Names { names, .. } => names.iter().collect::<Vec<_>>().join(&b' '),
+        Work::Rest { read, .. } => read.entries.to_string().into_bytes(),
+        Work::After { .. } => b"after".to_vec(),
+    };
+    (
+        key.id.map(|id| id.0),
+        String::from_utf8(name).expect("plain names"),
+    )
+}
+
+fn ask(frontier: &mut Frontier<At>, hungry: u32) {
+    frontier.ask(Shed { id: 9, hungry });
+}
+
+#[test]
+fn what_is_found_goes_first_and_has_no_id() {
+    let mut frontier = frontier();
+    assert_eq!(pop(&mut frontier), (Some(3), "/c".to_owned()));
+    frontier.push_dirs(&at("c"), list(&["x", "y"]));
+    frontier.finish();
+    assert_eq!(pop(&mut frontier), (None, "c/y".to_owned()));
+    frontier.finish();
+    assert_eq!(pop(&mut frontier), (None, "c/x".to_owned()));
+    frontier.finish();
+    assert_eq!(pop(&mut frontier), (Some(2), "/b".to_owned()));
+}
+
+#[test]
+fn what_was_found_and_finished_since_the_last_commit_is_in_no_commit() {
+    let mut frontier = frontier();
+    pop(&mut frontier);
+    frontier.push_dirs(&at("c"), list(&["x", "y"]));
+    assert!(!frontier.can_cut(), "something is in hand");
+    assert_eq!(frontier.cut(None), None);
+    frontier.finish();
+    pop(&mut frontier);
+    frontier.finish();
+    let load = Load {
+        held: 3,
+        hungry: false,
+        busy: 0,
+        ids: 99,
+    };
+    let (done, new) = (vec![range(3, 4)], vec![dirs(100, "c", &["x"])]);
+    let expected = Cut {
+        done,
+        new,
+        load,
+        ..Cut::default()
+    };
+    assert_eq!(frontier.cut(None), Some(expected));
+    assert!(!frontier.has_news());
+    assert_eq!(pop(&mut frontier), (Some(100), "c/x".to_owned()));
+}
+
+#[test]
+fn gifts_are_taken_from_the_front() {
+    let mut frontier = frontier();
+    pop(&mut frontier);
+    frontier.push_dirs(&at("c"), list(&["x", "y"]));
+    frontier.finish();
+    ask(&mut frontier, 1);
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!((cut.give, cut.answers), (vec![range(1, 3)], Some(9)));
+    assert_eq!(frontier.held(), 2);
+}
+
+#[test]
+fn what_is_on_record_can_be_given_while_something_is_in_hand() {
+    let mut frontier = frontier();
+    pop(&mut frontier);
+    frontier.push_dirs(&at("c"), list(&["x"]));
+    ask(&mut frontier, 3);
+    let cut = frontier.give().expect("something to give");
+    assert_eq!(
+        (cut.give, cut.done, cut.new),
+        (vec![range(1, 3)], Vec::new(), Vec::new())
+    );
+    assert_eq!(frontier.give(), None, "what has no id cannot be given");
+}
+
+#[test]
+fn a_request_is_kept_until_it_can_be_answered() {
+    let mut frontier = Frontier::new(range(100, 200));
+    frontier.accept(granted(vec![dirs(1, "", &["a"])], false));
+    ask(&mut frontier, 1);
+    assert!(!frontier.could_give());
+    assert_eq!(frontier.cut(None).expect("a cut").answers, None);
+    pop(&mut frontier);
+    frontier.finish();
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!((cut.answers, cut.load.hungry), (Some(9), true));
+}
+
+#[test]
+fn the_end_of_a_directory_is_given_before_its_parts() {
+    let mut frontier = frontier();
+    for _ in 0..2 {
+        pop(&mut frontier);
+        frontier.finish();
+    }
+    pop(&mut frontier);
+    let visit = frontier.take_id().expect("an id");
+    frontier.push(Work::After {
+        dir: at("a"),
+        visit,
+    });
+    let names = list(&["x"]);
+    frontier.push(Work::Names {
+        dir: at("a"),
+        visit: Some(visit),
+        names,
+        types: vec![8],
+    });
+    frontier.finish();
+    ask(&mut frontier, 1);
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!(cut.new[0].ids(), range(101, 102));
+    assert!(matches!(cut.new[0], Parcel::After(_)));
+    assert_eq!(cut.give, [range(101, 102)]);
+}
+
+#[test]
+fn without_ids_nothing_is_cut_and_nothing_is_lost() {
+    let mut frontier = Frontier::new(range(100, 102));
+    frontier.accept(granted(vec![dirs(1, "", &["a"])], false));
+    pop(&mut frontier);
+    frontier.push_dirs(&at("a"), list(&["x", "y", "z"]));
+    frontier.finish();
+    assert!(!frontier.can_cut());
+    let more = Grant {
+        ids: range(300, 310),
+        ..granted(Vec::new(), false)
+    };
+    frontier.accept(more);
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!(
+        (cut.done, cut.new),
+        (vec![range(1, 2)], vec![dirs(300, "a", &["x", "y", "z"])])
+    );
+}
+
+#[test]
+fn pieces_of_a_suspect_are_careful_and_directories_found_in_it_are_not() {
+    let mut frontier = Frontier::new(range(100, 200));
+    frontier.accept(granted(vec![dirs(1, "", &["a"])], true));
+    let (key, _) = frontier.pop().expect("work");
+    assert!(key.careful);
+    frontier.push(Work::Names {
+        dir: at("a"),
+        visit: None,
+        names: list(&["x"]),
+        types: vec![8],
+    });
+    frontier.push_dirs(&at("a"), list(&["d"]));
+    frontier.finish();
+    let (key, _) = frontier.pop().expect("work");
+    assert_eq!((key.careful, key.origin), (false, ItemId(1)));
+    frontier.finish();
+    assert!(frontier.pop().expect("work").0.careful);
+}
+
+#[test]
+fn a_failure_is_told_with_its_reason() {
+    let mut frontier = frontier();
+    pop(&mut frontier);
+    frontier.fail("stale".to_owned());
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!(
+        cut.failed,
+        [Failure {
+            id: ItemId(3),
+            reason: "stale".to_owned()
+        }]
+    );
+}
+
+#[test]
+fn more_names_than_a_parcel_holds_go_into_several() {
+    let mut frontier = Frontier::new(range(100, 1_000_000));
+    frontier.accept(granted(vec![dirs(1, "", &["a"])], false));
+    pop(&mut frontier);
+    let names: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    frontier.push_dirs(&at("a"), names.iter().map(|name| name.as_bytes()).collect());
+    frontier.finish();
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!(cut.new.len(), 3);
+    assert!(cut.new.iter().all(|parcel| parcel.check().is_ok()));
+    assert_eq!(frontier.held(), 10_000);
+}

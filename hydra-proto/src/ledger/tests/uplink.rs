@@ -1,0 +1,210 @@
+use super::*;
+
+const CONN: ConnId = ConnId(1);
+
+fn uplink(resumable: bool) -> Uplink {
+    let (name, release) = ("c".to_owned(), "1.2.3".to_owned());
+    Uplink::new(UplinkConfig {
+        name,
+        workers: 2,
+        nonce: 5,
+        release,
+        resumable,
+    })
+}
+
+fn welcome() -> Down {
+    Down::Welcome(Box::new(Welcome {
+        epoch: epoch(ChildId(0)),
+        secret: SECRET,
+        ids: range(1000, 2000),
+        job: spec(true, 1),
+        forward_logs: false,
+    }))
+}
+
+fn sent(uplink: &mut Uplink) -> Vec<Up> {
+    std::iter::from_fn(|| uplink.poll_send()).collect()
+}
+
+fn events(uplink: &mut Uplink) -> Vec<UplinkEvent> {
+    std::iter::from_fn(|| uplink.poll_event()).collect()
+}
+
+/// A child whose session is open.
+fn open(resumable: bool) -> Uplink {
+    let mut uplink = uplink(resumable);
+    uplink.connected(ms(0), CONN);
+    uplink.handle(ms(0), CONN, welcome());
+    sent(&mut uplink);
+    events(&mut uplink);
+    uplink
+}
+
+fn give(id: u64) -> Cut {
+    Cut {
+        give: vec![range(id, id + 1)],
+        ..Cut::default()
+    }
+}
+
+fn numbered(seq: u64) -> Grant {
+    let (items, ids) = (Vec::new(), IdRange::default());
+    Grant {
+        epoch: epoch(ChildId(0)),
+        seq,
+        items,
+        ids,
+        careful: false,
+    }
+}
+
+fn seqs(messages: &[Up]) -> Vec<u64> {
+    let seq = |message: &Up| match message {
+        Up::Commit(commit) => Some(commit.seq),
+        _ => None,
+    };
+    messages.iter().filter_map(seq).collect()
+}
+
+#[test]
+fn a_child_says_hello_and_then_resumes() {
+    let mut uplink = uplink(true);
+    uplink.connected(ms(0), CONN);
+    let hello = Hello {
+        header: header(),
+        name: "c".to_owned(),
+        workers: 2,
+        nonce: 5,
+    };
+    assert_eq!(sent(&mut uplink), [Up::Hello(hello)]);
+    uplink.handle(ms(0), CONN, welcome());
+    uplink.handle(ms(0), CONN, Down::Grant(numbered(1)));
+    uplink.closed(ms(1), CONN);
+    assert_eq!(events(&mut uplink).last(), Some(&UplinkEvent::Lost));
+    for attempt in 1..3 {
+        uplink.connected(ms(2), ConnId(1 + attempt));
+        assert_eq!(sent(&mut uplink), [resume(ChildId(0), attempt, 1)]);
+    }
+}
+
+#[test]
+fn a_grant_that_comes_again_is_ignored_and_a_missing_one_is_noticed() {
+    let mut uplink = open(true);
+    for seq in [1, 1] {
+        uplink.handle(ms(1), CONN, Down::Grant(numbered(seq)));
+    }
+    assert_eq!(events(&mut uplink), [UplinkEvent::Granted(numbered(1))]);
+    uplink.handle(ms(1), CONN, Down::Grant(numbered(3)));
+    assert_eq!(events(&mut uplink), [UplinkEvent::Drop(CONN)]);
+}
+
+#[test]
+fn what_is_not_acknowledged_is_sent_again() {
+    let mut uplink = open(true);
+    (1..=3).for_each(|id| uplink.commit(give(id)));
+    assert_eq!(seqs(&sent(&mut uplink)), [1, 2, 3]);
+    uplink.handle(ms(1), CONN, Down::Ack { seq: 1 });
+    uplink.closed(ms(1), CONN);
+    uplink.commit(give(4));
+    uplink.connected(ms(2), ConnId(2));
+    uplink.handle(ms(2), ConnId(2), Down::Resumed { last_commit: 2 });
+    assert_eq!(seqs(&sent(&mut uplink)), [3, 4]);
+    assert!(!uplink.is_settled());
+}
+
+#[test]
+fn a_large_commit_goes_in_parts_and_again_in_parts() {
+    let mut uplink = open(true);
+    uplink.limit_parts(100);
+    let new: Vec<Parcel> = (0..3).map(|n| dirs(1000 + n, "a", &["x"])).collect();
+    uplink.commit(Cut {
+        done: vec![range(1, 2)],
+        new: new.clone(),
+        ..Cut::default()
+    });
+    let messages = sent(&mut uplink);
+    let Some((Up::Commit(last), parts)) = messages.split_last() else {
+        panic!("{messages:?}");
+    };
+    assert_eq!(parts.len(), 2);
+    let mut whole: Vec<Parcel> = Vec::new();
+    for part in parts {
+        let Up::Part(part) = part else {
+            panic!("{part:?}");
+        };
+        assert_eq!(part.seq, 1);
+        whole.extend(part.new.clone());
+    }
+    whole.extend(last.new.clone());
+    assert_eq!(whole, new);
+    uplink.closed(ms(1), CONN);
+    uplink.connected(ms(2), ConnId(2));
+    uplink.handle(ms(2), ConnId(2), Down::Resumed { last_commit: 0 });
+    assert_eq!(sent(&mut uplink)[1..], messages);
+}
+
+#[test]
+fn the_window_closes_and_opens() {
+    let mut uplink = open(true);
+    let window = u64::from(Timing::default().commit_window);
+    (0..window).for_each(|id| uplink.commit(give(id)));
+    assert!(!uplink.has_window());
+    uplink.handle(ms(1), CONN, Down::Ack { seq: 1 });
+    assert!(uplink.has_window());
+}
+
+#[test]
+fn the_lease_counts_from_when_the_beat_was_sent() {
+    let mut uplink = open(true);
+    uplink.beat(ms(100), Load::default());
+    uplink.beat(ms(200), Load::default());
+    let answer = |number| {
+        let (epoch, lease) = (epoch(ChildId(0)), ms(8000));
+        Down::Beat(DownBeat {
+            epoch,
+            number,
+            lease,
+        })
+    };
+    assert_eq!(uplink.acts_until(), None);
+    uplink.handle(ms(900), CONN, answer(1));
+    assert_eq!(uplink.acts_until(), Some(ms(8100)));
+    uplink.handle(ms(901), CONN, answer(2));
+    uplink.handle(ms(902), CONN, answer(1));
+    assert_eq!(uplink.acts_until(), Some(ms(8200)));
+}
+
+#[test]
+fn an_older_connection_is_not_listened_to() {
+    let mut uplink = open(true);
+    uplink.connected(ms(1), ConnId(2));
+    uplink.handle(ms(1), CONN, Down::Stop);
+    uplink.handle(ms(1), CONN, Down::Grant(numbered(1)));
+    uplink.closed(ms(1), CONN);
+    assert_eq!(events(&mut uplink), []);
+}
+
+#[test]
+fn silence_loses_the_link_and_then_the_session() {
+    let mut uplink = open(true);
+    let Timing {
+        dead_after, grace, ..
+    } = Timing::default();
+    uplink.tick(dead_after, Load::default());
+    assert_eq!(
+        events(&mut uplink),
+        [UplinkEvent::Drop(CONN), UplinkEvent::Lost]
+    );
+    assert_eq!(uplink.poll_timeout(), Some(dead_after + grace));
+    uplink.tick(dead_after + grace, Load::default());
+    assert_eq!(events(&mut uplink), [UplinkEvent::Over(None)]);
+    assert_eq!(uplink.poll_timeout(), None);
+}
+
+#[test]
+fn a_worker_ends_with_its_channel() {
+    let mut uplink = open(false);
+    uplink.closed(ms(1), CONN);
+    assert_eq!(events(&mut uplink), [UplinkEvent::Over(None)]);
+}

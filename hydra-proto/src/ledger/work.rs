@@ -1,0 +1,157 @@
+//! Work as a worker takes it in hand, and as it travels.
+
+use crate::ids::{ItemId, RootId};
+use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
+
+/// A directory that items are in, as the worker holds it. Cheap to clone.
+pub trait Place: Clone {
+    /// The directory at this path below this root.
+    fn at(root: RootId, path: &[u8]) -> Self;
+    /// The root that it lies under.
+    fn root(&self) -> RootId;
+    /// Appends its path below the root.
+    fn write_path(&self, out: &mut Vec<u8>);
+}
+
+/// What ties a piece of work to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its id, if the parent knows it.
+    pub id: Option<ItemId>,
+    /// The item on record that it stems from: itself, or the one in which it was found.
+    pub origin: ItemId,
+    /// Commit each step, and cut it into pieces.
+    pub careful: bool,
+}
+
+/// A piece of work, taken in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work<P> {
+    /// Walk the directory `name` in `parent`; an empty name stands for `parent` itself.
+    Dir {
+        /// Where it is.
+        parent: P,
+        /// Its name.
+        name: Vec<u8>,
+    },
+    /// Handle these entries of `dir`.
+    Names {
+        /// Where they are.
+        dir: P,
+        /// The visit that they are part of.
+        visit: Option<ItemId>,
+        /// Their names.
+        names: NameList,
+        /// Their types, one byte a name.
+        types: Vec<u8>,
+    },
+    /// Read on in `dir`.
+    Rest {
+        /// The directory.
+        dir: P,
+        /// The visit that this is part of.
+        visit: Option<ItemId>,
+        /// What was read already.
+        read: Listing,
+    },
+    /// All entries of `dir` are handled.
+    After {
+        /// The directory.
+        dir: P,
+        /// The visit that this ends.
+        visit: ItemId,
+    },
+}
+
+#[derive(Debug)]
+pub(super) enum Pending<P> {
+    /// The names from `from` on; those before it were given away.
+    Dirs {
+        parent: P,
+        names: NameList,
+        from: usize,
+    },
+    One(Work<P>),
+}
+
+pub(super) fn unpack<P: Place>(parcel: Parcel) -> Pending<P> {
+    let place = P::at(parcel.root(), parcel.dir());
+    match parcel {
+        Parcel::Dirs(dirs) => Pending::Dirs {
+            parent: place,
+            names: dirs.names,
+            from: 0,
+        },
+        Parcel::Names(names) => Pending::One(Work::Names {
+            dir: place,
+            visit: names.visit,
+            names: names.names,
+            types: names.types,
+        }),
+        Parcel::Rest(rest) => Pending::One(Work::Rest {
+            dir: place,
+            visit: rest.visit,
+            read: rest.read,
+        }),
+        Parcel::After(after) => Pending::One(Work::After {
+            dir: place,
+            visit: after.visit,
+        }),
+    }
+}
+
+fn path_of<P: Place>(place: &P) -> Vec<u8> {
+    let mut path = Vec::new();
+    place.write_path(&mut path);
+    path
+}
+
+pub(super) fn pack<P: Place>(work: &Pending<P>, first: ItemId) -> Parcel {
+    match work {
+        Pending::Dirs {
+            parent,
+            names,
+            from,
+        } => Parcel::Dirs(Dirs {
+            first,
+            root: parent.root(),
+            dir: path_of(parent),
+            names: match from {
+                0 => names.clone(),
+                _ => names.iter().skip(*from).collect(),
+            },
+        }),
+        Pending::One(Work::Dir { parent, name }) => Parcel::Dirs(Dirs {
+            first,
+            root: parent.root(),
+            dir: path_of(parent),
+            names: NameList::from_iter([name.as_slice()]),
+        }),
+        Pending::One(Work::Names {
+            dir,
+            visit,
+            names,
+            types,
+        }) => Parcel::Names(Names {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+            names: names.clone(),
+            types: types.clone(),
+        }),
+        Pending::One(Work::Rest { dir, visit, read }) => Parcel::Rest(Rest {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+            read: *read,
+        }),
+        Pending::One(Work::After { dir, visit }) => Parcel::After(After {
+            id: first,
+            root: dir.root(),
+            dir: path_of(dir),
+            visit: *visit,
+        }),
+    }
+}
