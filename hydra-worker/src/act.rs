@@ -149,7 +149,10 @@ mod tests {
     fn a_root_is_never_removed() {
         let tmp = tempfile::tempdir().unwrap();
         with_entry(tmp.path(), ".", |entry| {
-            let root = Entry { name: b"", ..*entry };
+            let root = Entry {
+                name: b"",
+                ..*entry
+            };
             assert_eq!(
                 root.rmdir().unwrap_err().kind(),
                 io::ErrorKind::InvalidInput
