@@ -10,6 +10,7 @@ pub mod ids;
 pub mod item;
 pub mod job;
 pub mod ledger;
+pub mod logs;
 pub mod message;
 pub mod reduce;
 pub mod walk;

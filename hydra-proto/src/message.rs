@@ -2,7 +2,7 @@
 //!
 //! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
 
-use crate::ids::{Epoch, IdRange, ItemId};
+use crate::ids::{Epoch, IdRange, ItemId, JobId};
 use crate::item::Parcel;
 use crate::job::JobSpec;
 use crate::walk::WalkSummary;
@@ -41,6 +41,8 @@ pub enum Up {
     /// A part of a commit that is too large for one message. Parts come before the [`Up::Commit`] of the
     /// same number; they are applied with it, or not at all.
     Part(Box<Commit>),
+    /// Instead of a Hello: the child serves another server. It closes the connection.
+    Busy(Busy),
 }
 
 /// What a parent says.
@@ -85,6 +87,18 @@ pub struct Hello {
     pub nonce: u64,
 }
 
+/// Whom a child serves that cannot serve another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Busy {
+    /// The child's version.
+    pub header: HelloHeader,
+    /// The server that it serves, as people know it.
+    pub server: String,
+    /// That server's job, once it is known. A server that finds its own job here has redialled before the
+    /// child noticed that the link was lost, and tries again.
+    pub job: Option<JobId>,
+}
+
 /// Goes on with a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
@@ -120,8 +134,6 @@ pub struct Welcome {
 pub enum Refusal {
     /// Another protocol version. Carries the parent's header.
     Version(HelloHeader),
-    /// The child is busy with another server: said by a child to a second server, by its name.
-    Busy(String),
     /// The session was given up: start anew with a Hello.
     Fenced,
     /// The parent knows no such session.

@@ -12,7 +12,7 @@ use hydra_proto::ids::{ChildId, ConnId, IdRange, ItemId, JobId, RootId};
 use hydra_proto::item::{Dirs, Item, NameList, Parcel};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
-use hydra_proto::message::{Down, PROTOCOL_VERSION, Up};
+use hydra_proto::message::{Busy, Down, PROTOCOL_VERSION, Up};
 use hydra_proto::walk::WalkError;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -43,6 +43,7 @@ struct Conn {
 }
 
 pub(crate) struct Coordinator {
+    job_id: JobId,
     job: JobSpec,
     parent: Parent,
     tally: Tally,
@@ -71,16 +72,21 @@ pub(crate) struct Coordinator {
 }
 
 impl Coordinator {
-    pub(crate) fn new(config: Config, now: Time, events: mpsc::Sender<Event>) -> Self {
-        let has_embedded = config.clients.is_empty() && config.listen.is_none();
+    pub(crate) fn new(
+        config: Config,
+        has_embedded: bool,
+        now: Time,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
         let listens = config.listen.is_some();
         let patience = match listens {
             true => config.client_timeout,
             // A dialler gives up by itself; what is left then is to say what is seen of the roots.
             false => config.timeouts.connect + config.timeouts.handshake,
         };
+        let job_id = JobId(rand::random());
         let parent = Parent::new(ParentConfig {
-            job: JobId(rand::random()),
+            job: job_id,
             spec: config.job.clone(),
             ids: IdRange {
                 start: 1,
@@ -92,15 +98,17 @@ impl Coordinator {
             release: config.release,
             secrets: Box::new(rand::random),
         });
+        let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
         let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
         Self {
             book: RootBook::new(config.job.roots.len(), config.job.walk.trust_roots),
+            job_id,
             job: config.job,
             parent,
             tally: Tally::new(config.reducer, config.rows),
-            gathering: Gathering::new(expected, config.min_clients, now + patience),
+            gathering: Gathering::new(expected, wanted, now + patience),
             phase: Phase::Gathering,
             ending: None,
             hopeless: false,
@@ -233,13 +241,14 @@ impl Coordinator {
     }
 
     fn message(&mut self, now: Time, conn: ConnId, message: Up) {
+        tracing::trace!(?conn, ?message);
         let Some(state) = self.conns.get(&conn) else {
             return;
         };
         match &message {
-            Up::Leave(reason) if state.child.is_none() => {
-                let reason = reason.clone();
-                return self.turned_away(conn, reason);
+            Up::Busy(busy) => {
+                let busy = busy.clone();
+                return self.turned_away(conn, &busy);
             }
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
@@ -253,18 +262,19 @@ impl Coordinator {
         self.parent.handle(now, conn, message);
     }
 
-    /// A client does not want this job: it is busy.
-    fn turned_away(&mut self, conn: ConnId, reason: String) {
+    /// A client does not want this connection: it is busy, with another server or still with this one.
+    fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
+        let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         let Some(state) = self.conns.remove(&conn) else {
             return;
         };
         let Origin::Dialled(client) = state.origin else {
             return;
         };
-        match self.wait {
+        match self.wait || busy.job == Some(self.job_id) {
             true => {
                 tracing::info!(client = self.client_name(client), %reason, "waiting for it");
-                self.gathering.deadline = self.gathering.deadline.max(Time::MAX / 2);
+                self.gathering.wait_for_ever();
                 self.dial_again(client);
             }
             false => {
@@ -327,6 +337,7 @@ impl Coordinator {
     }
 
     fn act(&mut self, now: Time, action: Action) -> Result<(), ServerError> {
+        tracing::trace!(?action);
         match action {
             Action::Send { conn, message } => self.send(now, conn, message),
             Action::Close { conn } => self.close(now, conn),

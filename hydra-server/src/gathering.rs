@@ -52,6 +52,11 @@ impl Gathering {
         }
     }
 
+    /// Somebody is worth waiting for, however long it takes.
+    pub(crate) fn wait_for_ever(&mut self) {
+        self.deadline = Time::MAX;
+    }
+
     /// A client that dialled has said what it sees of the roots.
     pub(crate) fn came(&mut self) {
         self.came += 1;

@@ -30,11 +30,12 @@ pub async fn run(
     if !config.clients.is_empty() && key.is_none() {
         return Err(ServerError::NoKey);
     }
+    let has_embedded = config.embedded.is_some();
     if let Some(connection) = config.embedded.take() {
         // There is room: nothing was sent yet.
         let _ = events.try_send(Event::Connected(Origin::Embedded, connection));
     }
-    let mut coordinator = Coordinator::new(config, clock::now(), events.clone());
+    let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), events.clone());
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());

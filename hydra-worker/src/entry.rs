@@ -1,5 +1,6 @@
 //! What a plugin is shown: directories and their entries, borrowed from the walk.
 
+use crate::node::DirNode;
 use hydra_proto::ids::RootId;
 use hydra_proto::job::RootSpec;
 use hydra_proto::walk::FileType;
@@ -14,6 +15,24 @@ pub trait PathOf {
 impl PathOf for [u8] {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
+    }
+}
+
+impl PathOf for &[u8] {
+    fn write_path(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl PathOf for Vec<u8> {
+    fn write_path(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl PathOf for DirNode {
+    fn write_path(&self, out: &mut Vec<u8>) {
+        self.append_path(out);
     }
 }
 
@@ -119,9 +138,9 @@ impl Entry<'_> {
         self.dir.depth + u32::from(!self.is_root())
     }
 
-    /// Its path as results show it.
+    /// Its path below the root; nothing for the root itself.
     #[must_use]
-    pub fn shown(&self) -> Vec<u8> {
+    pub fn relative(&self) -> Vec<u8> {
         let mut path = self.dir.relative();
         if !self.is_root() {
             if !path.is_empty() {
@@ -129,6 +148,27 @@ impl Entry<'_> {
             }
             path.extend_from_slice(self.name);
         }
-        self.dir.root.show(&path)
+        path
+    }
+
+    /// Its path as results show it: the server's words, the same on every host.
+    #[must_use]
+    pub fn shown(&self) -> Vec<u8> {
+        self.dir.root.show(&self.relative())
+    }
+
+    /// Its path on this host, which may have the root elsewhere. Of use only to other programs: what lies at a
+    /// path may change at any moment, and paths may be longer than the kernel takes.
+    #[must_use]
+    pub fn local(&self) -> Vec<u8> {
+        let relative = self.relative();
+        let mut path = self.dir.root.local.clone();
+        if !relative.is_empty() {
+            if !path.ends_with(b"/") {
+                path.push(b'/');
+            }
+            path.extend_from_slice(&relative);
+        }
+        path
     }
 }

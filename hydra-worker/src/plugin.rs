@@ -1,11 +1,14 @@
 //! The half of a plugin that runs in workers.
 
 use crate::entry::{Dir, Entry};
+use crate::errno;
+use crate::lease::Lease;
 use hydra_proto::item::Listing;
 use hydra_proto::reduce::Summary;
 use hydra_proto::walk::{WalkError, WalkSummary};
 use serde::Serialize;
 use std::ops::BitOr;
+use std::sync::Arc;
 
 /// Which facts the walk must find out about each entry. What is not asked for costs nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,26 +123,77 @@ pub struct Sink<S> {
     pub walk: WalkSummary,
     /// Rows since the last commit: lines of JSON.
     pub rows: Vec<u8>,
+    lease: Option<Arc<Lease>>,
 }
 
 impl<S> Sink<S> {
     /// Adds an output row, which is written when the commit that carries it has been applied. A row that
     /// cannot be written as JSON is counted as an error of its plugin.
     pub fn row<T: Serialize>(&mut self, row: &T) {
-        let _ = row;
+        let start = self.rows.len();
+        match serde_json::to_writer(&mut self.rows, row) {
+            Ok(()) => self.rows.push(b'\n'),
+            Err(error) => {
+                self.rows.truncate(start);
+                self.walk.fail(WalkError {
+                    path: Vec::new(),
+                    operation: "row".to_owned(),
+                    kind: "JSON".to_owned(),
+                    message: error.to_string(),
+                });
+            }
+        }
     }
 
     /// Reports that `operation` failed on the entry that results show as `path`. Counted, listed, and seen
     /// in the exit status; the walk goes on.
     pub fn fail(&mut self, path: Vec<u8>, operation: &str, error: &std::io::Error) {
-        let kind = error
-            .raw_os_error()
-            .map_or_else(|| "EIO".to_owned(), |code| code.to_string());
+        let (kind, message) = match error.raw_os_error() {
+            Some(code) => (errno::name(code), errno::message(code)),
+            None => ("OTHER".to_owned(), error.to_string()),
+        };
         self.walk.fail(WalkError {
             path,
             operation: operation.to_owned(),
             kind,
-            message: error.to_string(),
+            message,
         });
+    }
+
+    /// To be called before each change to the tree. Waits while this worker's lease has run out; `false` means
+    /// that it will never act again, and must not act now.
+    #[must_use]
+    pub fn may_act(&self) -> bool {
+        self.lease.as_ref().is_none_or(|lease| lease.wait())
+    }
+
+    pub(crate) fn set_lease(&mut self, lease: Arc<Lease>) {
+        self.lease = Some(lease);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_is_no_json_leaves_nothing_behind() {
+        let mut sink = Sink::<()>::default();
+        sink.row(&"good");
+        let bad = std::collections::BTreeMap::from([((1, 2), 3)]);
+        sink.row(&bad);
+        assert_eq!(sink.rows, b"\"good\"\n");
+        assert_eq!(sink.walk.errors["JSON"], 1);
+    }
+
+    #[test]
+    fn errors_of_system_calls_have_names() {
+        let mut sink = Sink::<()>::default();
+        sink.fail(
+            b"/x".to_vec(),
+            "unlink",
+            &std::io::Error::from_raw_os_error(13),
+        );
+        assert_eq!(sink.walk.errors["EACCES"], 1);
     }
 }

@@ -1,2 +1,7 @@
 //! hydra-server.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hydra::Hydra::stock().run_server()
+}

@@ -350,7 +350,7 @@ impl Parent {
             Up::Resume(resume) => self.resume(now, conn, &resume),
             Up::Beat(beat) => self.stray(conn, beat.epoch),
             Up::Commit(commit) | Up::Part(commit) => self.stray(conn, commit.epoch),
-            Up::Ready(_) | Up::Log(_) | Up::Leave(_) => self.hang_up(conn),
+            Up::Ready(_) | Up::Log(_) | Up::Leave(_) | Up::Busy(_) => self.hang_up(conn),
         }
     }
 
@@ -360,6 +360,7 @@ impl Parent {
                 let what = "a second Hello on one connection";
                 return Err(ProtocolError::Unexpected(what));
             }
+            Up::Busy(_) => return Err(ProtocolError::Unexpected("a busy child has no session")),
             Up::Ready(ready) => return self.ready(child, ready),
             Up::Commit(commit) => return self.commit(child, *commit),
             Up::Part(part) => return self.part(child, *part),

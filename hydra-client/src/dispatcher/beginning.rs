@@ -1,0 +1,93 @@
+//! The beginning of a job: may this client do it, where are the roots, what does it see there.
+//!
+//! A job that this client must not or cannot do is answered by refusing all its roots, with the reason; so the
+//! server can name it, and has no reason to call again.
+
+use super::Dispatcher;
+use crate::results::Results;
+use crate::roots::{self, Looked};
+use hydra_proto::ids::Epoch;
+use hydra_proto::job::JobSpec;
+use hydra_proto::ledger::Time;
+use hydra_proto::message::{RootView, Welcome};
+use hydra_proto::reduce::{Merger, Reduce};
+use std::sync::Arc;
+use tracing::{info, warn};
+
+/// The job in hand.
+pub(super) struct Job {
+    /// What workers are told: the roots where this host has them.
+    pub(super) spec: JobSpec,
+    pub(super) results: Results,
+    pub(super) forward_logs: bool,
+    epoch: Epoch,
+}
+
+impl Dispatcher {
+    /// A job begins: looks at its roots, beside everything else.
+    pub(super) fn begin(&mut self, welcome: Welcome) {
+        let Welcome {
+            epoch,
+            job: spec,
+            forward_logs,
+            ..
+        } = welcome;
+        info!(plugin = spec.plugin, %epoch, "a job begins");
+        let (reducer, refusal) = match self.reducer(&spec) {
+            Ok(reducer) => (reducer, None),
+            Err(reason) => (
+                Box::new(Merger::<()>::default()) as Box<dyn Reduce>,
+                Some(reason),
+            ),
+        };
+        let roots = spec.roots.clone();
+        self.job = Some(Job {
+            spec,
+            results: Results::new(reducer),
+            forward_logs,
+            epoch,
+        });
+        match refusal {
+            Some(reason) => {
+                warn!(reason, "the job is refused");
+                self.relay
+                    .ready(vec![RootView::Refused(reason); roots.len()]);
+            }
+            None => {
+                let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
+                tokio::spawn(async move {
+                    let found = roots::look(&config, &roots).await;
+                    // The dispatcher may have ended meanwhile.
+                    let _ = looked.send((epoch, found)).await;
+                });
+            }
+        }
+    }
+
+    /// What adds up the job's results, if this client does such jobs.
+    fn reducer(&self, spec: &JobSpec) -> Result<Box<dyn Reduce>, String> {
+        if spec.acts && !self.config.allow_plugins.allows(&spec.plugin) {
+            return Err(format!(
+                "{} changes things, and this client was not started with --allow {}",
+                spec.plugin, spec.plugin
+            ));
+        }
+        (self.config.make_reducer)(spec)
+    }
+
+    /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
+    pub(super) fn roots_looked(&mut self, now: Time, epoch: Epoch, looked: Vec<Looked>) {
+        let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
+            return;
+        };
+        let mut views = Vec::with_capacity(looked.len());
+        for (root, Looked { view, local }) in job.spec.roots.iter_mut().zip(looked) {
+            root.local = local;
+            views.push(view);
+        }
+        if views.iter().any(|view| matches!(view, RootView::Seen(_))) {
+            self.crew.hire(now);
+        }
+        self.relay.ready(views);
+    }
+}

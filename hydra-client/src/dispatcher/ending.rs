@@ -1,0 +1,123 @@
+//! How a job, a session and the client itself end: workers first, then the connection.
+
+use super::{Dispatcher, Stage, new_relay};
+use crate::error::ClientError;
+use hydra_proto::ledger::Time;
+use hydra_proto::message::{Refusal, Up};
+use tracing::{error, warn};
+
+/// What the client does when its workers are gone.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// The job is over.
+    Done,
+    /// The session is over, the job perhaps not.
+    Again,
+    End(Result<(), ClientError>),
+}
+
+impl Dispatcher {
+    pub(super) fn shut_down(&mut self, now: Time) {
+        self.say(Up::Leave("the client is being stopped".to_owned()));
+        self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
+        self.stop(now, Next::End(Ok(())));
+    }
+
+    /// Leaves the job: nothing that is not committed counts, and the server grants it to others.
+    pub(super) fn give_up(&mut self, now: Time, reason: String) {
+        error!(reason, "giving the job up");
+        self.say(Up::Leave(reason.clone()));
+        self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
+        let next = match self.doors.is_listening() && !self.config.once {
+            true => Next::Again,
+            false => Next::End(Err(ClientError::GaveUp(reason))),
+        };
+        self.stop(now, next);
+    }
+
+    pub(super) fn session_over(&mut self, now: Time, refusal: Option<Refusal>) {
+        let had_job = self.job.is_some();
+        if let Some(refusal) = &refusal {
+            warn!(?refusal, "the server ended the session");
+        }
+        let final_only = |error| match self.doors.is_listening() {
+            true => Next::Again,
+            false => Next::End(Err(error)),
+        };
+        let next = match refusal {
+            None if had_job => Next::Done,
+            None if self.doors.is_given() => Next::End(Err(ClientError::Lost)),
+            Some(Refusal::Version(header)) => final_only(ClientError::Version(header)),
+            Some(Refusal::Protocol(reason)) => final_only(ClientError::Refused(reason)),
+            Some(Refusal::JobOver) if had_job => Next::Done,
+            None | Some(Refusal::Fenced | Refusal::Unknown | Refusal::JobOver) => Next::Again,
+        };
+        self.stop(now, next);
+    }
+
+    /// Ends the job here: workers are told to stop, and are killed if they do not.
+    pub(super) fn stop(&mut self, now: Time, next: Next) {
+        self.job = None;
+        self.put_by.clear();
+        self.unsent_lines.clear();
+        self.crew.stop();
+        let next = match (std::mem::replace(&mut self.stage, Stage::Serving), next) {
+            // The first reason to end for good stands.
+            (
+                Stage::Stopping {
+                    next: first @ Next::End(_),
+                    ..
+                },
+                _,
+            ) => first,
+            (_, next) => next,
+        };
+        self.stage = Stage::Stopping {
+            next,
+            deadline: now + self.config.timings.worker_stop,
+            killed: false,
+        };
+    }
+
+    /// Goes on from a job that is being stopped: `Some` when this client ends.
+    pub(super) fn advance(&mut self, now: Time) -> Option<Result<(), ClientError>> {
+        let Stage::Stopping {
+            deadline, killed, ..
+        } = &mut self.stage
+        else {
+            return None;
+        };
+        if !self.crew.is_gone() {
+            if now < *deadline {
+                return None;
+            }
+            if !*killed {
+                *killed = true;
+                *deadline = now + self.config.timings.worker_stop;
+                self.crew.kill();
+                return None;
+            }
+            self.crew.abandon();
+        }
+        self.go_on()
+    }
+
+    pub(super) fn go_on(&mut self) -> Option<Result<(), ClientError>> {
+        let stage = std::mem::replace(&mut self.stage, Stage::Serving);
+        let Stage::Stopping { next, .. } = stage else {
+            return None;
+        };
+        let fruitless = match next {
+            Next::End(result) => return Some(result),
+            Next::Done if self.config.once || self.doors.is_given() => return Some(Ok(())),
+            Next::Again if self.doors.is_given() => return Some(Err(ClientError::Lost)),
+            Next::Done => false,
+            Next::Again => true,
+        };
+        // Closing tells the server that this client has let go of the job.
+        self.link = None;
+        self.has_said_why = false;
+        self.doors.want(fruitless);
+        None
+    }
+}

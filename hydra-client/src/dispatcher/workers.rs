@@ -1,0 +1,99 @@
+//! What workers say, how they end, and what the ledger has to say to them.
+
+use super::{Dispatcher, PUT_BY_MAX};
+use crate::worker::Exit;
+use hydra_proto::ids::ConnId;
+use hydra_proto::ledger::{Action, Time};
+use hydra_proto::message::{Delta, Down, Up};
+use tracing::{debug, trace, warn};
+
+impl Dispatcher {
+    pub(super) fn worker_said(&mut self, now: Time, conn: ConnId, message: Up) {
+        trace!(?conn, ?message);
+        match message {
+            Up::Commit(_) | Up::Part(_) if self.job.is_some() => {
+                self.put_by.push_back((conn, message));
+            }
+            Up::Leave(reason) => {
+                warn!(reason, "a worker cannot do this job");
+                self.crew.note_refusal(&reason);
+                self.relay.worker_message(now, conn, Up::Leave(reason));
+            }
+            other => self.relay.worker_message(now, conn, other),
+        }
+        if self.put_by.len() > PUT_BY_MAX {
+            self.dismiss(now, conn);
+        }
+    }
+
+    pub(super) fn worker_exited(&mut self, now: Time, exit: &Exit) {
+        if self.crew.exited(now, exit.conn, &exit.reason) {
+            // What it committed before its end counts, as far as there is room; the rest is done again.
+            while !self.is_full()
+                && let Some(message) = self.take_put_by(exit.conn)
+            {
+                self.apply(now, exit.conn, message);
+            }
+            self.put_by.retain(|(from, _)| *from != exit.conn);
+            let (conn, in_hand) = (exit.conn, exit.in_hand);
+            self.relay.worker_died(now, conn, in_hand, &exit.reason);
+            self.count_lost_worker();
+        }
+    }
+
+    pub(super) fn take_put_by(&mut self, conn: ConnId) -> Option<Up> {
+        let index = self.put_by.iter().position(|(from, _)| *from == conn)?;
+        let (_, message) = self.put_by.remove(index)?;
+        Some(message)
+    }
+
+    pub(super) fn count_lost_worker(&mut self) {
+        if let Some(job) = &mut self.job {
+            job.results.lost_worker();
+        }
+    }
+
+    pub(super) fn dismiss(&mut self, now: Time, conn: ConnId) {
+        self.put_by.retain(|(from, _)| *from != conn);
+        if self.crew.dismiss(now, conn) {
+            self.relay.worker_died(now, conn, None, "it was given up");
+            self.count_lost_worker();
+        }
+    }
+
+    pub(super) fn perform_for_worker(&mut self, now: Time, action: Action) {
+        match action {
+            Action::Send { conn, message } => self.send_to_worker(now, conn, message),
+            Action::Close { conn } => self.dismiss(now, conn),
+            Action::Joined { conn, .. } => self.crew.born(conn),
+            Action::Applied { result, .. } => self.work_done(now, result),
+            Action::Lost { child, reason } => {
+                debug!(
+                    child = child.0,
+                    reason, "a worker's work goes back to the pool"
+                );
+            }
+            Action::Log { lines, .. } => lines.into_iter().for_each(|line| self.keep_line(line)),
+            // Workers do not come back, and see what their client sees.
+            Action::Back { .. } | Action::Sees { .. } => {}
+        }
+    }
+
+    pub(super) fn send_to_worker(&mut self, now: Time, conn: ConnId, mut message: Down) {
+        if let (Down::Welcome(welcome), Some(job)) = (&mut message, &self.job) {
+            welcome.job = job.spec.clone();
+        }
+        if !self.crew.send(conn, message) {
+            self.dismiss(now, conn);
+        }
+    }
+
+    pub(super) fn work_done(&mut self, now: Time, result: Option<Box<Delta>>) {
+        self.crew.works();
+        if let (Some(delta), Some(job)) = (result, &mut self.job)
+            && let Err(error) = job.results.add(*delta)
+        {
+            self.give_up(now, error.to_string());
+        }
+    }
+}

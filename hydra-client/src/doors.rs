@@ -1,0 +1,203 @@
+//! Where connections to servers come from: a port, a dialler, or the one that was given.
+//!
+//! What becomes of a connection is the dispatcher's to say.
+
+use crate::config::{Config, Mode};
+use crate::error::ClientError;
+use hydra_link::address::HostPort;
+use hydra_link::{Connection, DialError, Listener, Timeouts, dial};
+use hydra_proto::handshake::{ClientKey, Key};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+/// Servers that may wait for the dispatcher.
+const WAITING_MAX: usize = 4;
+/// The first pause before a server is dialled again; it doubles each time.
+const REDIAL_MIN: Duration = Duration::from_millis(50);
+/// The pause after a connection that brought no job.
+const FRUITLESS_PAUSE: Duration = Duration::from_millis(500);
+
+/// What comes in.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// A server that has proven the key, and its address.
+    Connected(Box<Connection>, String),
+    /// No server will ever come.
+    Failed(ClientError),
+}
+
+pub(crate) struct Doors {
+    arrivals: mpsc::Receiver<Arrival>,
+    kind: Kind,
+}
+
+enum Kind {
+    Listening(AbortHandle),
+    Dialling(Dialler),
+    Given,
+}
+
+struct Dialler {
+    address: HostPort,
+    key: Arc<Key>,
+    link: Timeouts,
+    pause_max: Duration,
+    sender: mpsc::Sender<Arrival>,
+    task: Option<JoinHandle<()>>,
+    /// Nothing was reached yet: what looks like a mistake of the user is reported.
+    first: bool,
+}
+
+impl Doors {
+    /// The door for one connection that is there already.
+    pub(crate) async fn given(connection: Connection) -> Self {
+        let (sender, arrivals) = mpsc::channel(WAITING_MAX);
+        let arrival = Arrival::Connected(Box::new(connection), "this process".to_owned());
+        // There is room, and the receiver is here.
+        let _ = sender.send(arrival).await;
+        Self {
+            arrivals,
+            kind: Kind::Given,
+        }
+    }
+
+    /// The door that the configuration asks for.
+    pub(crate) async fn open(config: &Config) -> Result<Self, ClientError> {
+        let key = config.key.as_deref().ok_or(ClientError::NoKey)?;
+        let key = Arc::new(Key::Client(ClientKey::clone(key)));
+        let (sender, arrivals) = mpsc::channel(WAITING_MAX);
+        let kind = match &config.mode {
+            Mode::Listen(address) => {
+                let listener = Listener::bind(address, key, config.timings.link).await?;
+                if let Ok(address) = listener.local_address() {
+                    info!(%address, "listening");
+                    (config.on_listening)(address);
+                }
+                Kind::Listening(tokio::spawn(let_in(listener, sender)).abort_handle())
+            }
+            Mode::Connect(address) => Kind::Dialling(Dialler {
+                address: address.clone(),
+                key,
+                link: config.timings.link,
+                pause_max: config.timings.redial_max,
+                sender,
+                task: None,
+                first: true,
+            }),
+        };
+        Ok(Self { arrivals, kind })
+    }
+
+    /// Whether more than one connection can come.
+    pub(crate) fn is_given(&self) -> bool {
+        matches!(self.kind, Kind::Given)
+    }
+
+    /// Whether servers come by themselves.
+    pub(crate) fn is_listening(&self) -> bool {
+        matches!(self.kind, Kind::Listening(_))
+    }
+
+    /// A connection is wanted: dials, if that is how they come. `fruitless` if the last one brought nothing.
+    pub(crate) fn want(&mut self, fruitless: bool) {
+        if let Kind::Dialling(dialler) = &mut self.kind {
+            dialler.dial(fruitless);
+        }
+    }
+
+    /// The next arrival. May be dropped half-way.
+    pub(crate) async fn next(&mut self) -> Arrival {
+        match self.arrivals.recv().await {
+            Some(arrival) => arrival,
+            // Nothing more will come; the session's own deadlines decide.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        match &self.kind {
+            Kind::Listening(task) => task.abort(),
+            Kind::Dialling(dialler) => {
+                if let Some(task) = &dialler.task {
+                    task.abort();
+                }
+            }
+            Kind::Given => {}
+        }
+    }
+}
+
+async fn let_in(mut listener: Listener, sender: mpsc::Sender<Arrival>) {
+    loop {
+        let (connection, from) = listener.accept().await;
+        let arrival = Arrival::Connected(Box::new(connection), from.to_string());
+        if sender.send(arrival).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Dialler {
+    fn dial(&mut self, fruitless: bool) {
+        if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        let (address, key, link) = (self.address.clone(), Arc::clone(&self.key), self.link);
+        let (sender, pause_max) = (self.sender.clone(), self.pause_max);
+        self.task = Some(tokio::spawn(async move {
+            if fruitless {
+                sleep(FRUITLESS_PAUSE).await;
+            }
+            let arrival = dial_until(&address, &key, &link, pause_max, first).await;
+            // The dispatcher may have ended meanwhile.
+            let _ = sender.send(arrival).await;
+        }));
+    }
+}
+
+async fn dial_until(
+    address: &HostPort,
+    key: &Key,
+    link: &Timeouts,
+    pause_max: Duration,
+    first: bool,
+) -> Arrival {
+    let mut pause = REDIAL_MIN;
+    let mut said = String::new();
+    loop {
+        let error = match dial(address, key, link).await {
+            Ok(connection) => return Arrival::Connected(Box::new(connection), address.to_string()),
+            Err(error) => error,
+        };
+        if first && is_final(&error) {
+            return Arrival::Failed(error.into());
+        }
+        let says = error.to_string();
+        if says != said {
+            warn!("{says}; still trying");
+            said = says;
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(pause_max);
+    }
+}
+
+/// Whether the first try shows a mistake that waiting does not mend.
+fn is_final(error: &DialError) -> bool {
+    match error {
+        DialError::Unresolved { .. }
+        | DialError::Silent { .. }
+        | DialError::Foreign { .. }
+        | DialError::Handshake { .. } => true,
+        DialError::Refused { .. }
+        | DialError::Unanswered { .. }
+        | DialError::Unreachable { .. } => false,
+    }
+}

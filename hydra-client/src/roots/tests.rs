@@ -1,0 +1,41 @@
+//! Tests of where a root is looked for.
+
+use super::*;
+
+fn maps(pairs: &[(&str, &str)]) -> Vec<PathMap> {
+    let map = |(server, local): &(&str, &str)| PathMap {
+        server: server.as_bytes().to_vec(),
+        local: local.as_bytes().to_vec(),
+    };
+    pairs.iter().map(map).collect()
+}
+
+fn check(pairs: &[(&str, &str)], path: &str, expected: &str) {
+    let mapped = map_path(&maps(pairs), path.as_bytes());
+    assert_eq!(String::from_utf8(mapped).unwrap(), expected, "{path}");
+}
+
+#[test]
+fn a_prefix_ends_between_components() {
+    let pairs = [("/data", "/mnt/a")];
+    check(&pairs, "/data", "/mnt/a");
+    check(&pairs, "/data/", "/mnt/a");
+    check(&pairs, "/data/x/y", "/mnt/a/x/y");
+    check(&pairs, "/database", "/database");
+    check(&pairs, "/other/data", "/other/data");
+}
+
+#[test]
+fn the_longest_prefix_counts() {
+    let pairs = [("/data", "/a"), ("/data/big/", "/b/"), ("/", "/all")];
+    check(&pairs, "/data/x", "/a/x");
+    check(&pairs, "/data/big/x", "/b/x");
+    check(&pairs, "/elsewhere", "/all/elsewhere");
+    check(&pairs, "/", "/all");
+}
+
+#[test]
+fn the_root_directory_can_be_the_target() {
+    check(&[("/data", "/")], "/data", "/");
+    check(&[("/data", "/")], "/data/x", "/x");
+}

@@ -1,0 +1,146 @@
+//! Directories in memory: links to their parents, so that a path is built only when somebody wants to see it.
+//!
+//! A node says where a directory is, not what is in it or what has been done about it.
+
+use std::sync::Arc;
+
+/// A directory of the tree, by its name and its parent. Immutable, shared freely between threads.
+///
+/// ```text
+///   root 0 ◄── "a" ◄── "b/c" ◄── "d"     what was found here has one component,
+///                                        what was granted may have several
+/// ```
+#[derive(Debug)]
+pub struct DirNode {
+    parent: Option<Arc<DirNode>>,
+    name: Box<[u8]>,
+    /// Of the path below the root, in bytes.
+    path_len: usize,
+    depth: u32,
+    root: u32,
+}
+
+impl DirNode {
+    /// The root with this index among the roots of the job; its depth is 0.
+    pub fn root(root: u32) -> Arc<Self> {
+        Arc::new(Self {
+            parent: None,
+            name: Box::default(),
+            path_len: 0,
+            depth: 0,
+            root,
+        })
+    }
+
+    /// The directory `path` below `parent`: a name, or several joined by `/`.
+    pub fn below(parent: &Arc<Self>, path: &[u8]) -> Arc<Self> {
+        let slashes = path.iter().filter(|&&byte| byte == b'/').count();
+        let components = u32::try_from(slashes).unwrap_or(u32::MAX).saturating_add(1);
+        Arc::new(Self {
+            parent: Some(Arc::clone(parent)),
+            name: path.into(),
+            path_len: parent.path_len + usize::from(parent.path_len > 0) + path.len(),
+            depth: parent.depth.saturating_add(components),
+            root: parent.root,
+        })
+    }
+
+    /// The directory above, several levels above where the name has several components; none for a root.
+    pub fn parent(&self) -> Option<&Arc<Self>> {
+        self.parent.as_ref()
+    }
+
+    /// The path relative to the parent; empty for a root.
+    pub fn name(&self) -> &[u8] {
+        &self.name
+    }
+
+    /// How many components lie between the root and here.
+    pub fn depth(&self) -> u32 {
+        self.depth
+    }
+
+    /// The index of its root among the roots of the job.
+    pub fn root_index(&self) -> u32 {
+        self.root
+    }
+
+    /// The length of the path relative to the root, in bytes.
+    pub fn path_len(&self) -> usize {
+        self.path_len
+    }
+
+    /// Replaces `path` by the path relative to the root; empty for the root itself.
+    pub fn write_path(&self, path: &mut Vec<u8>) {
+        path.clear();
+        self.append_path(path);
+    }
+
+    /// Appends the path relative to the root; nothing for the root itself.
+    pub fn append_path(&self, path: &mut Vec<u8>) {
+        let start = path.len();
+        path.resize(start + self.path_len, b'/');
+        let mut room = path.get_mut(start..).unwrap_or_default();
+        for node in self.chain() {
+            let Some((before, name)) = room.split_at_mut_checked(room.len() - node.name.len())
+            else {
+                return;
+            };
+            name.copy_from_slice(&node.name);
+            let slash = before.len().saturating_sub(1);
+            room = before.get_mut(..slash).unwrap_or_default();
+        }
+    }
+
+    /// This directory and those above it, without the root.
+    fn chain(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |node| node.parent.as_deref())
+            .take_while(|node| node.parent.is_some())
+    }
+}
+
+impl Drop for DirNode {
+    /// Lets go of the chain above in a loop: it may be longer than the stack is deep.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut node) = next.and_then(Arc::into_inner) {
+            next = node.parent.take();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path_of(node: &DirNode) -> Vec<u8> {
+        let mut path = b"something older and much longer than what comes".to_vec();
+        node.write_path(&mut path);
+        path
+    }
+
+    #[test]
+    fn writes_the_path_relative_to_the_root() {
+        let root = DirNode::root(3);
+        assert_eq!(path_of(&root), b"");
+        let a = DirNode::below(&root, b"a\n\xff");
+        assert_eq!(path_of(&a), b"a\n\xff");
+        let c = DirNode::below(&a, b"b/c");
+        let d = DirNode::below(&c, b"d");
+        assert_eq!(path_of(&d), b"a\n\xff/b/c/d");
+        assert_eq!((d.depth(), d.root_index()), (4, 3));
+        assert_eq!(d.path_len(), path_of(&d).len());
+    }
+
+    #[test]
+    fn drops_a_chain_longer_than_the_stack_is_deep() {
+        let mut node = DirNode::root(0);
+        for _ in 0..300_000 {
+            node = DirNode::below(&node, b"d");
+        }
+        let other = DirNode::below(&node, b"other");
+        drop(node);
+        assert_eq!(other.depth(), 300_001);
+        drop(other);
+    }
+}

@@ -1,0 +1,128 @@
+//! What the walking and the talking thread share: the ledger under one lock, and a byte that asks for attention.
+//!
+//! ```text
+//!            attention: NONE, SOON, NOW (read per entry, relaxed)
+//!   walker ◄──────────────────────────────────────────────────────── talker
+//!     │  lock: push, finish, pop, cut     lock: grants, sheds, beats    ▲
+//!     └────────────────────── eventfd: "something to send" ─────────────┘
+//! ```
+
+use crate::lease::Lease;
+use crate::place::At;
+use hydra_proto::ids::IdRange;
+use hydra_proto::ledger::{Frontier, Time, Uplink};
+use rustix::event::{EventfdFlags, eventfd};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How urgently the walker is wanted at the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Attention {
+    /// Walk on.
+    None = 0,
+    /// At the next end of a directory or of a buffer of names.
+    Soon = 1,
+    /// After the entry in hand.
+    Now = 2,
+}
+
+/// The ledger of this worker, and what its two threads tell each other about it.
+pub(crate) struct Ledger {
+    pub(crate) frontier: Frontier<At>,
+    pub(crate) uplink: Uplink,
+    /// The session has ended.
+    pub(crate) over: bool,
+    pub(crate) paused: bool,
+    /// The walker waits.
+    pub(crate) idle: bool,
+    /// It is time for a commit.
+    pub(crate) commit_due: bool,
+    pub(crate) last_commit: Time,
+    /// The time between two commits.
+    pub(crate) interval: Duration,
+    /// Counts the pieces of work that were finished.
+    pub(crate) steps: u64,
+    /// What the parent believes.
+    pub(crate) told_hungry: bool,
+    /// The talker was woken to look whether the parent believes the right thing.
+    pub(crate) hunger_noted: bool,
+    /// Why the walker has given up.
+    pub(crate) failure: Option<String>,
+}
+
+/// See the module.
+pub(crate) struct Shared {
+    ledger: Mutex<Ledger>,
+    work: Condvar,
+    attention: AtomicU8,
+    pub(crate) wake: OwnedFd,
+    pub(crate) lease: Arc<Lease>,
+}
+
+impl Shared {
+    pub(crate) fn new(uplink: Uplink) -> Result<Self, rustix::io::Errno> {
+        let ledger = Ledger {
+            frontier: Frontier::new(IdRange::default()),
+            uplink,
+            over: false,
+            paused: false,
+            idle: false,
+            commit_due: false,
+            last_commit: Time::ZERO,
+            interval: Duration::ZERO,
+            steps: 0,
+            told_hungry: true,
+            hunger_noted: false,
+            failure: None,
+        };
+        Ok(Self {
+            ledger: Mutex::new(ledger),
+            work: Condvar::new(),
+            attention: AtomicU8::new(0),
+            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            lease: Arc::default(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the walker wait until the talker has news for it.
+    pub(crate) fn wait<'a>(&self, ledger: MutexGuard<'a, Ledger>) -> MutexGuard<'a, Ledger> {
+        self.work
+            .wait(ledger)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the walker, if it waits.
+    pub(crate) fn notify(&self) {
+        self.work.notify_all();
+    }
+
+    /// Wakes the talker.
+    pub(crate) fn wake(&self) {
+        // It can only fail when the counter is full, and then the talker is awake anyway.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    #[inline]
+    pub(crate) fn wants(&self, attention: Attention) -> bool {
+        self.attention.load(Ordering::Relaxed) >= attention as u8
+    }
+
+    pub(crate) fn ask_for(&self, attention: Attention) {
+        self.attention.store(attention as u8, Ordering::Relaxed);
+    }
+
+    /// The session is over: frees the walker from whatever it waits for.
+    pub(crate) fn end(&self) {
+        self.lock().over = true;
+        self.ask_for(Attention::Now);
+        self.notify();
+        self.lease.end();
+    }
+}

@@ -1,0 +1,357 @@
+//! The talking thread: frames in and out, the beat, the commit interval, and answers to the parent while the
+//! walker is busy.
+//!
+//! It decides nothing about work; it asks the ledger. It waits in one place, in `poll`, for the channel, the walker
+//! or a timer.
+
+use crate::clock;
+use crate::session::WorkerError;
+use crate::shared::{Attention, Ledger, Shared};
+use hydra_proto::codec;
+use hydra_proto::frame::{self, FRAME_BYTES_MAX, FrameDecoder};
+use hydra_proto::ids::ConnId;
+use hydra_proto::ledger::{Frontier, Time, UplinkEvent};
+use hydra_proto::message::{Down, Grant, Refusal, Shed, Welcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The only connection of a worker.
+const CONN: ConnId = ConnId(0);
+/// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// How long the deque must have been empty, or not, before the parent is told: a chain of directories empties and
+/// fills it at each step.
+const HUNGER_LASTS: Duration = Duration::from_micros(300);
+/// Bytes read at once.
+const INPUT_BYTES: usize = 64 << 10;
+
+/// One end of the channel to the parent.
+pub(crate) struct Talker {
+    channel: OwnedFd,
+    decoder: FrameDecoder,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    sent: usize,
+    shared: Arc<Shared>,
+    /// When to look whether the parent knows if we are hungry.
+    hunger_check: Option<Time>,
+    /// When to ask more urgently, unless the walker has made this many steps by then.
+    escalate: Option<(Time, u64)>,
+    over: Option<Option<Refusal>>,
+}
+
+impl Talker {
+    /// Greets the parent on `channel`.
+    pub(crate) fn new(channel: OwnedFd, shared: Arc<Shared>) -> Result<Self, WorkerError> {
+        rustix::io::ioctl_fionbio(&channel, true).map_err(|errno| channel_error("open", errno))?;
+        shared.lock().uplink.connected(clock::now(), CONN);
+        Ok(Self {
+            channel,
+            decoder: FrameDecoder::new(FRAME_BYTES_MAX),
+            input: vec![0; INPUT_BYTES],
+            output: Vec::new(),
+            sent: 0,
+            shared,
+            hunger_check: None,
+            escalate: None,
+            over: None,
+        })
+    }
+
+    /// Talks until the parent has said what the job is.
+    pub(crate) fn welcome(&mut self) -> Result<Box<Welcome>, WorkerError> {
+        loop {
+            if let Some(welcome) = self.turn()? {
+                return Ok(welcome);
+            }
+            self.check_over()?;
+            if self.over.is_some() {
+                return Err(WorkerError::Refused(Refusal::JobOver));
+            }
+        }
+    }
+
+    /// Talks until the session is over, and frees the walker then.
+    pub(crate) fn run(&mut self) -> Result<(), WorkerError> {
+        let outcome = self.talk();
+        self.shared.end();
+        outcome
+    }
+
+    fn talk(&mut self) -> Result<(), WorkerError> {
+        while self.over.is_none() {
+            self.turn()?;
+            let failure = self.shared.lock().failure.take();
+            if let Some(reason) = failure {
+                self.leave(reason.clone());
+                return Err(WorkerError::Walk(reason));
+            }
+        }
+        self.check_over()
+    }
+
+    /// Says that this worker cannot go on, and waits until that is sent or the parent is gone.
+    pub(crate) fn leave(&mut self, reason: String) {
+        let message = hydra_proto::message::Up::Leave(reason);
+        self.shared.lock().uplink.send(message);
+        let is_sent = |talker: &Self| talker.output.is_empty() && talker.over.is_none();
+        while self.flush().is_ok() && !is_sent(self) && self.over.is_none() {
+            if self.turn().is_err() {
+                return;
+            }
+        }
+    }
+
+    fn check_over(&mut self) -> Result<(), WorkerError> {
+        match &self.over {
+            Some(Some(refusal)) if *refusal != Refusal::JobOver => {
+                Err(WorkerError::Refused(refusal.clone()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for one thing to happen, and deals with it.
+    fn turn(&mut self) -> Result<Option<Box<Welcome>>, WorkerError> {
+        self.flush()?;
+        let readable = self.wait()?;
+        if readable {
+            self.receive()?;
+        }
+        self.tick();
+        let welcome = self.events()?;
+        self.timers();
+        self.flush()?;
+        Ok(welcome)
+    }
+
+    fn wait(&self) -> Result<bool, WorkerError> {
+        let mut interest = PollFlags::IN;
+        if !self.output.is_empty() {
+            interest |= PollFlags::OUT;
+        }
+        let mut fds = [
+            PollFd::new(&self.channel, interest),
+            PollFd::new(&self.shared.wake, PollFlags::IN),
+        ];
+        let timeout = self.timeout().map(timespec);
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(channel_error("poll", errno)),
+        }
+        let [channel, wake] = fds.map(|fd| fd.revents());
+        if !wake.is_empty() {
+            // Nothing to read means that somebody else woke us: no harm.
+            let _ = rustix::io::read(&self.shared.wake, &mut [0; 8]);
+        }
+        Ok(channel.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR))
+    }
+
+    /// How long to wait at most.
+    fn timeout(&self) -> Option<Duration> {
+        let ledger = self.shared.lock();
+        let commit = commit_timer(&ledger);
+        let uplink = ledger.uplink.poll_timeout();
+        let escalate = self.escalate.map(|(at, _)| at);
+        let next = [commit, uplink, self.hunger_check, escalate];
+        let next = next.into_iter().flatten().min()?;
+        Some(next.saturating_sub(clock::now()))
+    }
+
+    fn receive(&mut self) -> Result<(), WorkerError> {
+        let count = match rustix::io::read(&self.channel, &mut self.input) {
+            Ok(0) | Err(Errno::CONNRESET) => {
+                self.shared.lock().uplink.closed(clock::now(), CONN);
+                return Ok(());
+            }
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(channel_error("read", errno)),
+        };
+        let now = clock::now();
+        let mut bytes = self.input.get(..count).unwrap_or_default();
+        while let Some(payload) = self.decoder.decode(&mut bytes).map_err(protocol)? {
+            let message: Down = codec::decode(&payload).map_err(protocol)?;
+            self.shared.lock().uplink.handle(now, CONN, message);
+        }
+        Ok(())
+    }
+
+    fn events(&mut self) -> Result<Option<Box<Welcome>>, WorkerError> {
+        let shared = Arc::clone(&self.shared);
+        let mut ledger = shared.lock();
+        let mut started = None;
+        while let Some(event) = ledger.uplink.poll_event() {
+            match event {
+                UplinkEvent::Started(welcome) => {
+                    started = Some(start(&mut ledger, welcome));
+                }
+                UplinkEvent::Granted(grant) => granted(&mut ledger, grant)?,
+                UplinkEvent::Asked(shed) => asked(&mut ledger, shed),
+                UplinkEvent::Paused(paused) => ledger.paused = paused,
+                UplinkEvent::Over(refusal) => self.over = Some(refusal),
+                UplinkEvent::Resumed | UplinkEvent::Lost | UplinkEvent::Drop(_) => {}
+            }
+        }
+        if let Some(until) = ledger.uplink.acts_until() {
+            shared.lease.renew(until);
+        }
+        shared.notify();
+        Ok(started)
+    }
+
+    /// Before the events: a silent parent is one.
+    fn tick(&self) {
+        let mut ledger = self.shared.lock();
+        let load = ledger.frontier.load();
+        ledger.uplink.tick(clock::now(), load);
+    }
+
+    fn timers(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut ledger = shared.lock();
+        let now = clock::now();
+        if commit_timer(&ledger).is_some_and(|due| now >= due) {
+            ledger.commit_due = true;
+        }
+        self.tell_hunger(&mut ledger, now);
+        self.press(&ledger, now);
+    }
+
+    /// Tells the parent that the deque is empty, or is so no longer, if that lasts.
+    fn tell_hunger(&mut self, ledger: &mut Ledger, now: Time) {
+        if ledger.hunger_noted {
+            self.hunger_check.get_or_insert(now + HUNGER_LASTS);
+        }
+        if self.hunger_check.is_some_and(|check| now >= check) {
+            self.hunger_check = None;
+            ledger.hunger_noted = false;
+            let load = ledger.frontier.load();
+            if load.hungry != ledger.told_hungry {
+                ledger.told_hungry = load.hungry;
+                ledger.uplink.beat(now, load);
+            }
+        }
+    }
+
+    /// Asks the walker for attention as long as something waits for it, and more urgently if it does not come.
+    fn press(&mut self, ledger: &Ledger, now: Time) {
+        let waits = ledger.commit_due || ledger.frontier.asked().is_some();
+        if !waits || ledger.idle || !ledger.uplink.has_window() {
+            self.escalate = None;
+            return;
+        }
+        match self.escalate {
+            Some((at, steps)) if now >= at && steps == ledger.steps => {
+                self.shared.ask_for(Attention::Now);
+                self.escalate = None;
+            }
+            Some((at, _)) if now < at => {}
+            _ => {
+                if !self.shared.wants(Attention::Soon) {
+                    self.shared.ask_for(Attention::Soon);
+                }
+                self.escalate = Some((now + PATIENCE, ledger.steps));
+            }
+        }
+    }
+
+    /// Sends what can be sent without waiting.
+    fn flush(&mut self) -> Result<(), WorkerError> {
+        loop {
+            if self.output.is_empty() && !self.fill()? {
+                return Ok(());
+            }
+            let rest = self.output.get(self.sent..).unwrap_or_default();
+            match rustix::net::send(&self.channel, rest, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(count) => self.sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::PIPE | Errno::CONNRESET) => return self.hung_up(),
+                Err(errno) => return Err(channel_error("write", errno)),
+            }
+            if self.sent >= self.output.len() {
+                self.output.clear();
+                self.sent = 0;
+            }
+        }
+    }
+
+    /// What the parent said last may still be there to be read.
+    fn hung_up(&mut self) -> Result<(), WorkerError> {
+        self.output.clear();
+        self.sent = 0;
+        self.receive()?;
+        self.shared.lock().uplink.closed(clock::now(), CONN);
+        Ok(())
+    }
+
+    /// Encodes the next message; `false` if there is none.
+    fn fill(&mut self) -> Result<bool, WorkerError> {
+        let Some(message) = self.shared.lock().uplink.poll_send() else {
+            return Ok(false);
+        };
+        let payload = codec::encode(&message).map_err(protocol)?;
+        frame::encode(&payload, &mut self.output).map_err(protocol)?;
+        Ok(true)
+    }
+}
+
+/// When the next commit is due, if the walker is at work.
+fn commit_timer(ledger: &Ledger) -> Option<Time> {
+    let at_work = !ledger.idle && !ledger.commit_due && ledger.uplink.has_window();
+    at_work.then_some(ledger.last_commit + ledger.interval)
+}
+
+fn start(ledger: &mut Ledger, welcome: Box<Welcome>) -> Box<Welcome> {
+    ledger.frontier = Frontier::new(welcome.ids);
+    ledger.interval = welcome.job.timing.commit_interval;
+    ledger.idle = true;
+    welcome
+}
+
+fn granted(ledger: &mut Ledger, grant: Grant) -> Result<(), WorkerError> {
+    for parcel in &grant.items {
+        parcel.check().map_err(protocol)?;
+    }
+    if !grant.items.is_empty() {
+        ledger.told_hungry = false;
+        if ledger.idle {
+            ledger.idle = false;
+            ledger.last_commit = clock::now();
+        }
+    }
+    ledger.frontier.accept(grant);
+    Ok(())
+}
+
+/// Gives at once what is on record; what is not waits for the walker.
+fn asked(ledger: &mut Ledger, shed: Shed) {
+    ledger.frontier.ask(shed);
+    if ledger.uplink.has_window()
+        && let Some(cut) = ledger.frontier.give()
+    {
+        ledger.uplink.commit(cut);
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: duration.subsec_nanos().into(),
+    }
+}
+
+fn protocol(error: impl std::fmt::Display) -> WorkerError {
+    WorkerError::Protocol(error.to_string())
+}
+
+fn channel_error(operation: &'static str, errno: Errno) -> WorkerError {
+    WorkerError::Channel {
+        operation,
+        source: errno.into(),
+    }
+}

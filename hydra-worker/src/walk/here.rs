@@ -1,0 +1,73 @@
+//! The directory that the piece in hand is about.
+
+use super::rules;
+use crate::entry::Dir;
+use crate::node::DirNode;
+use hydra_proto::ids::RootId;
+use hydra_proto::job::{JobSpec, RootSpec};
+use std::cell::OnceCell;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// An open directory.
+pub(super) struct Here<'a> {
+    pub(super) root: &'a RootSpec,
+    pub(super) node: &'a Arc<DirNode>,
+    pub(super) fd: BorrowedFd<'a>,
+    /// Names in it that are roots of their own.
+    pub(super) stops: Vec<&'a [u8]>,
+    path: OnceCell<Vec<u8>>,
+}
+
+impl<'a> Here<'a> {
+    /// `node`, open as `fd`; none if the job has no such root.
+    pub(super) fn new(
+        job: &'a JobSpec,
+        node: &'a Arc<DirNode>,
+        fd: BorrowedFd<'a>,
+    ) -> Option<Self> {
+        let root = job.roots.get(node.root_index() as usize)?;
+        let mut here = Self {
+            root,
+            node,
+            fd,
+            stops: Vec::new(),
+            path: OnceCell::new(),
+        };
+        if !root.stops.is_empty() {
+            here.stops = rules::stops_in(root, here.path());
+        }
+        Some(here)
+    }
+
+    /// Its path below the root; built when it is first asked for.
+    pub(super) fn path(&self) -> &[u8] {
+        self.path.get_or_init(|| {
+            let mut path = Vec::new();
+            self.node.append_path(&mut path);
+            path
+        })
+    }
+
+    /// As plugins see it.
+    #[inline]
+    pub(super) fn dir(&self) -> Dir<'_> {
+        Dir {
+            root: self.root,
+            root_id: RootId(self.node.root_index()),
+            depth: self.node.depth(),
+            fd: Some(self.fd),
+            path: &**self.node,
+        }
+    }
+
+    /// The path of the entry `name` as results show it.
+    pub(super) fn shown(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.path().to_vec();
+        if !path.is_empty() && !name.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        self.root.show(&path)
+    }
+}

@@ -1,0 +1,383 @@
+//! Directories: reading them as far as it goes.
+//!
+//! ```text
+//!   names ─► shown one by one ─► Listed: the directory is finished
+//!                │
+//!                ├─ between two buffers: the rest is left for later, the directory stays open
+//!                │      (a commit is due; too many subdirectories were found)
+//!                ├─ between two buffers, and others wait for work: pieces are read ahead for them first
+//!                └─ within a buffer, because entries take long: what is left in the buffer becomes pieces
+//! ```
+
+use super::here::Here;
+use super::split::{
+    AHEAD_BYTES, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead, rest_of_buffer,
+};
+use super::{Left, Walker};
+use crate::node::DirNode;
+use crate::place::At;
+use crate::plugin::{Enter, Visit};
+use crate::shared::Attention;
+use crate::sys::list::{ListBuffer, Lister, NameHash};
+use crate::sys::{self, Errno};
+use hydra_proto::ids::ItemId;
+use hydra_proto::item::Listing;
+use hydra_proto::ledger::{Key, Work};
+use hydra_proto::walk::WalkError;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+/// A directory with as many entries is worth sharing.
+const LARGE: u64 = 256;
+/// The most subdirectories that are found before the reading of their directory is put off.
+const SUBDIRS_MAX: usize = 64 << 10;
+/// The same in bytes of names.
+const SUBDIRS_BYTES_MAX: usize = 2 << 20;
+/// Where paths are this long, subdirectories are kept to one parcel at a time.
+const PATH_LONG: usize = 64 << 10;
+
+/// A directory being read.
+struct Reading {
+    visit: Option<ItemId>,
+    /// What was read before.
+    read: Listing,
+    /// It was opened anew, and stands at its beginning.
+    anew: bool,
+}
+
+/// Why the showing of entries stopped.
+enum Pause {
+    Ended(Ended),
+    /// At the end of a buffer.
+    Between,
+    /// At the end of a buffer, and others are hungry.
+    Share,
+    /// Within a buffer.
+    Within,
+}
+
+impl<V: Visit> Walker<V> {
+    /// Walks the directory `name` in `parent`, or `parent` itself.
+    pub(super) fn directory(&mut self, key: Key, parent: &At, name: &[u8]) {
+        let node = match name.is_empty() {
+            true => Arc::clone(&parent.0),
+            false => DirNode::below(&parent.0, name),
+        };
+        if node.parent().is_none() && !self.root(&node) {
+            return;
+        }
+        let Some(fd) = self.open(&node) else {
+            return;
+        };
+        if self.enter(&node, &fd) == Enter::Walk {
+            let read = Listing {
+                hash: NameHash::SEED,
+                ..Listing::default()
+            };
+            let reading = Reading {
+                visit: None,
+                read,
+                anew: true,
+            };
+            self.read(key, &node, fd, reading);
+        }
+    }
+
+    /// Reads on in a directory.
+    pub(super) fn rest(&mut self, key: Key, dir: At, visit: Option<ItemId>, read: Listing) {
+        let parked = self.parked.take(&dir.0, read.entries);
+        let anew = parked.is_none();
+        let fd = parked.or_else(|| self.reopen(&dir.0));
+        if let Some(fd) = fd {
+            self.read(key, &dir.0, fd, Reading { visit, read, anew });
+        }
+    }
+
+    /// All entries of a split directory were shown.
+    pub(super) fn after(&mut self, dir: &At) {
+        let job = Arc::clone(&self.job);
+        if let Some(fd) = self.reopen(&dir.0)
+            && let Some(here) = Here::new(&job, &dir.0, fd.as_fd())
+        {
+            self.leave(&here);
+        }
+    }
+
+    fn enter(&mut self, node: &Arc<DirNode>, fd: &OwnedFd) -> Enter {
+        let job = Arc::clone(&self.job);
+        let Some(here) = Here::new(&job, node, fd.as_fd()) else {
+            return Enter::Skip;
+        };
+        let entered = self.call(
+            || here.shown(b""),
+            |visit, out| visit.enter(&here.dir(), out),
+        );
+        entered.unwrap_or(Enter::Walk)
+    }
+
+    pub(super) fn leave(&mut self, here: &Here<'_>) {
+        if self.wants.leave {
+            self.call(
+                || here.shown(b""),
+                |visit, out| visit.leave(&here.dir(), out),
+            );
+        }
+    }
+
+    /// Reads a directory, and keeps it open if somebody will need that.
+    fn read(&mut self, key: Key, node: &Arc<DirNode>, fd: OwnedFd, reading: Reading) {
+        let job = Arc::clone(&self.job);
+        let buffer = self.buffer.take();
+        let mut buffer = buffer.unwrap_or_else(|| ListBuffer::new(self.buffer_bytes));
+        let parked = Here::new(&job, node, fd.as_fd())
+            .and_then(|here| self.read_here(key, &here, &mut buffer, reading));
+        self.buffer = Some(buffer);
+        match parked {
+            Some(entries) => self.parked.put(node, entries, fd),
+            None if matches!(self.left.last(), Some(Left::Dirs(..))) => self.dirs.keep(node, fd),
+            None => {}
+        }
+    }
+
+    /// Returns after how many names the directory is to be parked, if it is.
+    fn read_here(
+        &mut self,
+        key: Key,
+        here: &Here<'_>,
+        buffer: &mut ListBuffer,
+        mut reading: Reading,
+    ) -> Option<u64> {
+        let mut lister = self.lister(here, buffer, &reading)?;
+        if self.wants.acts || (key.careful && !self.wants.whole_directories) {
+            return self.drain(key, here, &mut lister, reading);
+        }
+        loop {
+            let parked = match self.show(here, &mut lister, &mut reading) {
+                Pause::Ended(ended) => {
+                    let listed = self.ended(here, &lister, &reading, ended);
+                    if listed && reading.visit.is_none() {
+                        self.leave(here);
+                    }
+                    None
+                }
+                Pause::Between => self.put_off(here, &lister, &reading),
+                pause => {
+                    if !self.may_split(here.node, &mut reading.visit) {
+                        continue;
+                    }
+                    self.split(here, &mut lister, &mut reading, &pause)
+                }
+            };
+            return parked;
+        }
+    }
+
+    /// A lister behind what was read before; `None` if that is no longer the same.
+    fn lister<'b>(
+        &mut self,
+        here: &Here<'b>,
+        buffer: &'b mut ListBuffer,
+        reading: &Reading,
+    ) -> Option<Lister<'b>> {
+        let read = reading.read;
+        if !reading.anew {
+            return Some(Lister::resume(here.fd, buffer, read.entries, read.hash));
+        }
+        let mut lister = Lister::new(here.fd, buffer);
+        for _ in 0..read.entries {
+            match lister.next() {
+                Some(Ok(_)) => {}
+                Some(Err(errno)) => {
+                    self.fail(here.shown(b""), "list", errno);
+                    return None;
+                }
+                None => break,
+            }
+        }
+        if (lister.names(), lister.hash()) == (read.entries, read.hash) {
+            return Some(lister);
+        }
+        self.sink.walk.fail(WalkError {
+            path: here.shown(b""),
+            operation: "list".to_owned(),
+            kind: "CHANGED".to_owned(),
+            message: "the directory changed while it was being read in parts".to_owned(),
+        });
+        None
+    }
+
+    /// Shows entries until there is a reason to stop.
+    fn show(&mut self, here: &Here<'_>, lister: &mut Lister<'_>, reading: &mut Reading) -> Pause {
+        let mut announced = false;
+        loop {
+            match lister.next() {
+                None => return Pause::Ended(Ended::Listed),
+                Some(Err(errno)) => return Pause::Ended(Ended::Failed(errno)),
+                Some(Ok(entry)) => {
+                    let file_type = super::entry::type_of(entry.kind);
+                    reading.read.directories += u64::from(entry.kind == sys::FileType::Directory);
+                    self.entry(here, entry.c_name, file_type);
+                }
+            }
+            if self.wants.whole_directories {
+                continue;
+            }
+            if lister.at_buffer_end() {
+                if lister.names() >= LARGE
+                    && let Some(pause) = self.between(here, &mut announced)
+                {
+                    return pause;
+                }
+            } else if self.is_pressed() {
+                return Pause::Within;
+            }
+        }
+    }
+
+    /// Looks around between two buffers of a large directory.
+    fn between(&mut self, here: &Here<'_>, announced: &mut bool) -> Option<Pause> {
+        if !*announced {
+            *announced = true;
+            self.shared.lock().frontier.set_splittable(true);
+        }
+        let names_max = match here.node.path_len() {
+            0..PATH_LONG => SUBDIRS_MAX,
+            _ => hydra_proto::item::PARCEL_NAMES_MAX / 2,
+        };
+        if self.subdirs.len() >= names_max || self.subdirs.size() >= SUBDIRS_BYTES_MAX {
+            return Some(Pause::Between);
+        }
+        let pressed = self.is_pressed();
+        if !pressed && !self.shared.wants(Attention::Soon) {
+            return None;
+        }
+        let ledger = self.shared.lock();
+        match ledger.frontier.asked() {
+            Some(shed) if ledger.frontier.held() <= u64::from(shed.hungry) => Some(Pause::Share),
+            _ if ledger.commit_due || pressed => Some(Pause::Between),
+            _ => None,
+        }
+    }
+
+    /// Leaves the unread part for later, below the directories that were found.
+    fn put_off(&mut self, here: &Here<'_>, lister: &Lister<'_>, reading: &Reading) -> Option<u64> {
+        let read = listing(lister, reading);
+        let dir = At(Arc::clone(here.node));
+        let visit = reading.visit;
+        self.left.push(Left::Part(Work::Rest { dir, visit, read }));
+        self.leave_subdirs(here.node);
+        Some(read.entries)
+    }
+
+    /// Turns what is left into pieces. Those that are read ahead lie lowest, so that they are given away first and
+    /// this worker reads on before it takes one up; what was in the buffer lies highest.
+    fn split(
+        &mut self,
+        here: &Here<'_>,
+        lister: &mut Lister<'_>,
+        reading: &mut Reading,
+        pause: &Pause,
+    ) -> Option<u64> {
+        let shares = self.shares();
+        let mut own = Batches::new(here.node, BATCH_NAMES);
+        let mut ahead = Batches::new(here.node, BATCH_NAMES);
+        let directories = &mut reading.read.directories;
+        let mut ended = match pause {
+            Pause::Within => rest_of_buffer(lister, directories, &mut own),
+            _ => None,
+        };
+        if shares > 1 && ended.is_none() {
+            let window = (4 * shares).min(BATCHES_MAX);
+            ended = read_ahead(lister, directories, &mut ahead, window);
+        }
+        let visit = reading.visit;
+        self.leave_names(here.node, visit, ahead);
+        let parked = match ended {
+            Some(ended) => {
+                self.ended(here, lister, reading, ended);
+                None
+            }
+            None => self.put_off(here, lister, reading),
+        };
+        self.leave_names(here.node, visit, own.shared_among(here.node, shares));
+        parked
+    }
+
+    /// Reads without showing anything: entries are shown when the listing has ended, or one by one.
+    fn drain(
+        &mut self,
+        key: Key,
+        here: &Here<'_>,
+        lister: &mut Lister<'_>,
+        mut reading: Reading,
+    ) -> Option<u64> {
+        let mut batches = Batches::new(here.node, BATCH_NAMES);
+        let ended = loop {
+            let directories = &mut reading.read.directories;
+            let ended = read_ahead(lister, directories, &mut batches, usize::MAX);
+            if ended.is_some() || self.may_split(here.node, &mut reading.visit) {
+                break ended;
+            }
+            batches.allow(AHEAD_BYTES);
+        };
+        let listed = ended.is_none_or(|ended| self.ended(here, lister, &reading, ended));
+        let whole = ended.is_some() && reading.visit.is_none();
+        let together = batches.len() == 0 || (batches.len() == 1 && !key.careful);
+        if whole && (together || !self.may_split(here.node, &mut reading.visit)) {
+            self.show_all(here, batches, listed);
+            return None;
+        }
+        self.leave_names(here.node, reading.visit, batches);
+        match ended {
+            Some(_) => None,
+            None => self.put_off(here, lister, &reading),
+        }
+    }
+
+    /// The listing has ended, well or not; whether well.
+    fn ended(
+        &mut self,
+        here: &Here<'_>,
+        lister: &Lister<'_>,
+        reading: &Reading,
+        ended: Ended,
+    ) -> bool {
+        let read = listing(lister, reading);
+        let listed = match ended {
+            Ended::Listed => {
+                self.call(
+                    || here.shown(b""),
+                    |visit, out| visit.listed(&here.dir(), &read, out),
+                );
+                true
+            }
+            Ended::Failed(Errno::STALE) if self.is_first_try(here.node, read.entries) => {
+                let dir = At(Arc::clone(here.node));
+                let visit = reading.visit;
+                self.left.push(Left::Part(Work::Rest { dir, visit, read }));
+                false
+            }
+            Ended::Failed(errno) => {
+                self.fail(here.shown(b""), "list", errno);
+                false
+            }
+        };
+        self.leave_subdirs(here.node);
+        listed
+    }
+
+    /// A stale file handle is tried again once: opened anew, it may be good.
+    fn is_first_try(&mut self, node: &Arc<DirNode>, entries: u64) -> bool {
+        let before = self.stale.replace((Arc::clone(node), entries));
+        before.is_none_or(|(tried, at)| !Arc::ptr_eq(&tried, node) || at != entries)
+    }
+}
+
+/// What was read so far.
+fn listing(lister: &Lister<'_>, reading: &Reading) -> Listing {
+    Listing {
+        entries: lister.names(),
+        directories: reading.read.directories,
+        hash: lister.hash(),
+    }
+}

@@ -1,0 +1,119 @@
+//! Entries that were read before, by this worker or another.
+
+use super::Walker;
+use super::here::Here;
+use super::split::Batches;
+use crate::place::At;
+use crate::plugin::Visit;
+use crate::sys::Errno;
+use crate::sys::open::{Mounts, OpenError};
+use hydra_proto::ids::ItemId;
+use hydra_proto::item::NameList;
+use hydra_proto::ledger::Key;
+use hydra_proto::walk::FileType;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+impl<V: Visit> Walker<V> {
+    /// Shows entries of `dir`.
+    pub(super) fn names(
+        &mut self,
+        key: Key,
+        dir: &At,
+        mut visit: Option<ItemId>,
+        names: NameList,
+        types: Vec<u8>,
+    ) {
+        if key.careful && names.len() > 1 && self.may_split(&dir.0, &mut visit) {
+            let pieces = tail(dir, &names, &types, 0, 2);
+            return self.leave_names(&dir.0, visit, pieces);
+        }
+        let job = Arc::clone(&self.job);
+        let fd = match self.try_open(&dir.0, Mounts::Cross) {
+            Ok(fd) => fd,
+            Err(OpenError::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
+                self.sink.walk.vanished += names.len() as u64;
+                return;
+            }
+            Err(OpenError::Errno(errno)) => return self.fail(self.shown(&dir.0), "open", errno),
+            Err(OpenError::MountPoint) => return,
+        };
+        let Some(here) = Here::new(&job, &dir.0, fd.as_fd()) else {
+            return;
+        };
+        let mut done = 0;
+        while done < names.len() {
+            done = self.show_names(&here, &names, &types, done);
+            if done < names.len() && self.may_split(&dir.0, &mut visit) {
+                break;
+            }
+        }
+        self.leave_subdirs(&dir.0);
+        if done < names.len() {
+            let pieces = tail(dir, &names, &types, done, self.shares());
+            self.leave_names(&dir.0, visit, pieces);
+        } else if visit.is_none() {
+            self.leave(&here);
+        }
+        if !self.left.is_empty() {
+            self.dirs.keep(&dir.0, fd);
+        }
+    }
+
+    /// Shows names from `from` on; returns where it stopped, one at least.
+    fn show_names(
+        &mut self,
+        here: &Here<'_>,
+        names: &NameList,
+        types: &[u8],
+        from: usize,
+    ) -> usize {
+        for index in from..names.len() {
+            let name = names.get(index).unwrap_or_default();
+            let raw = types.get(index).copied().unwrap_or_default();
+            self.show_name(here, name, FileType::from_raw(raw));
+            if self.is_pressed() {
+                return index + 1;
+            }
+        }
+        names.len()
+    }
+
+    fn show_name(&mut self, here: &Here<'_>, name: &[u8], file_type: FileType) {
+        let mut terminated = std::mem::take(&mut self.name);
+        terminated.clear();
+        terminated.extend_from_slice(name);
+        terminated.push(0);
+        // Names with NUL do not come this far: parcels are checked on arrival.
+        if let Ok(name) = CStr::from_bytes_with_nul(&terminated) {
+            self.entry(here, name, file_type);
+        }
+        self.name = terminated;
+    }
+
+    /// Shows a directory that was read whole.
+    pub(super) fn show_all(&mut self, here: &Here<'_>, batches: Batches, listed: bool) {
+        for (names, types) in batches.into_pieces() {
+            let mut done = 0;
+            while done < names.len() {
+                done = self.show_names(here, &names, &types, done);
+            }
+        }
+        self.leave_subdirs(here.node);
+        if listed {
+            self.leave(here);
+        }
+    }
+}
+
+/// The names from `from` on, in about `shares` pieces.
+fn tail(dir: &At, names: &NameList, types: &[u8], from: usize, shares: usize) -> Batches {
+    let left = names.len() - from;
+    let mut pieces = Batches::new(&dir.0, left.div_ceil(shares.max(1)));
+    for index in from..names.len() {
+        let name = names.get(index).unwrap_or_default();
+        pieces.push(name, types.get(index).copied().unwrap_or_default());
+    }
+    pieces
+}

@@ -1,0 +1,197 @@
+//! Between two pieces of work: what was found is handed over, commits are cut, the next piece is taken.
+
+use super::{Left, ROWS_BYTES_MAX, Walker};
+use crate::clock;
+use crate::place::At;
+use crate::plugin::Visit;
+use crate::shared::{Attention, Ledger, Shared};
+use hydra_proto::codec;
+use hydra_proto::ledger::{Key, Work};
+use hydra_proto::message::Delta;
+use std::sync::MutexGuard;
+use std::time::Duration;
+
+/// When what is not on record would take about as much memory and wire as this, a commit is due.
+const UNRECORDED_BYTES_MAX: usize = 4 << 20;
+/// Cutting commits may take one part in as many of the time.
+const CUT_SHARE: u32 = 100;
+/// Yet nothing stays uncommitted for longer, whatever it costs.
+const INTERVAL_MAX: Duration = Duration::from_secs(5);
+
+/// What the walker remembers from one turn to the next.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// A piece is in hand.
+    in_hand: bool,
+    /// Whether it is to be committed as soon as it is finished.
+    careful: bool,
+    /// Something was found since the last commit.
+    has_results: bool,
+    /// Roughly the bytes that the items without an id take.
+    unrecorded: usize,
+}
+
+impl<V: Visit> Walker<V> {
+    /// Finishes the piece in hand and takes the next; waits for one if need be. `None` when the session is over.
+    pub(super) fn next(&mut self, shared: &Shared) -> Result<Option<(Key, Work<At>)>, String> {
+        let mut ledger = shared.lock();
+        self.hand_over(&mut ledger);
+        ledger = self.attend(shared, ledger)?;
+        loop {
+            if ledger.over {
+                return Ok(None);
+            }
+            if !ledger.paused
+                && let Some((key, work)) = ledger.frontier.pop()
+            {
+                self.take(shared, &mut ledger, key);
+                return Ok(Some((key, work)));
+            }
+            let news = self.turn.has_results || ledger.frontier.has_news();
+            if news && ledger.uplink.has_window() {
+                let cut;
+                (ledger, cut) = self.cut(shared, ledger)?;
+                if cut {
+                    continue;
+                }
+            }
+            ledger = self.wait(shared, ledger);
+        }
+    }
+
+    /// Puts what the piece left behind into the deque.
+    fn hand_over(&mut self, ledger: &mut Ledger) {
+        if !self.turn.in_hand {
+            return;
+        }
+        self.turn.in_hand = false;
+        self.turn.has_results = true;
+        for left in self.left.drain(..) {
+            match left {
+                Left::Dirs(at, names) => {
+                    self.turn.unrecorded += 64 + at.0.path_len() + names.size();
+                    ledger.frontier.push_dirs(&at, names);
+                }
+                Left::Part(work) => {
+                    self.turn.unrecorded += size_of_part(&work);
+                    ledger.frontier.push(work);
+                }
+            }
+        }
+        ledger.frontier.finish();
+        ledger.steps += 1;
+    }
+
+    /// Does what the parent or the clock asks for.
+    fn attend<'a>(
+        &mut self,
+        shared: &'a Shared,
+        mut ledger: MutexGuard<'a, Ledger>,
+    ) -> Result<MutexGuard<'a, Ledger>, String> {
+        let must = self.turn.careful
+            || self.turn.unrecorded > UNRECORDED_BYTES_MAX
+            || self.sink.rows.len() > ROWS_BYTES_MAX;
+        while must && !ledger.uplink.has_window() && !ledger.over {
+            ledger = self.wait(shared, ledger);
+        }
+        if !ledger.uplink.has_window() {
+            return Ok(ledger);
+        }
+        if ledger.frontier.could_give()
+            && let Some(cut) = ledger.frontier.give()
+        {
+            ledger.uplink.commit(cut);
+            shared.wake();
+        }
+        let asked = ledger.frontier.could_give();
+        if (must || ledger.commit_due || asked) && self.turn.has_results {
+            (ledger, _) = self.cut(shared, ledger)?;
+        }
+        if shared.wants(Attention::Soon) {
+            let waits = ledger.frontier.asked().is_some() || ledger.commit_due;
+            shared.ask_for(if waits {
+                Attention::Soon
+            } else {
+                Attention::None
+            });
+        }
+        Ok(ledger)
+    }
+
+    fn wait<'a>(
+        &mut self,
+        shared: &'a Shared,
+        mut ledger: MutexGuard<'a, Ledger>,
+    ) -> MutexGuard<'a, Ledger> {
+        if let Some(slot) = &self.slot {
+            slot.set_item(None);
+        }
+        ledger.idle = true;
+        let mut ledger = shared.wait(ledger);
+        ledger.idle = false;
+        ledger
+    }
+
+    fn take(&mut self, shared: &Shared, ledger: &mut Ledger, key: Key) {
+        self.turn.in_hand = true;
+        self.turn.careful = key.careful;
+        if ledger.frontier.load().hungry != ledger.told_hungry && !ledger.hunger_noted {
+            ledger.hunger_noted = true;
+            shared.wake();
+        }
+        if let Some(slot) = &self.slot {
+            slot.set_item(Some(key.origin.0));
+            slot.advance(1);
+        }
+    }
+
+    /// Cuts a commit; `false` if there are not enough ids for what is new.
+    fn cut<'a>(
+        &mut self,
+        shared: &'a Shared,
+        ledger: MutexGuard<'a, Ledger>,
+    ) -> Result<(MutexGuard<'a, Ledger>, bool), String> {
+        // The plugin must not keep the talker waiting. Nothing is in hand, so only grants can change the deque.
+        drop(ledger);
+        let begun = clock::now();
+        self.call(Vec::new, |visit, out| visit.flush(out));
+        let mut ledger = shared.lock();
+        let Some(mut cut) = ledger.frontier.cut(None) else {
+            return Ok((ledger, false));
+        };
+        if self.turn.has_results {
+            cut.result = Some(self.take_delta()?);
+        }
+        self.turn.has_results = false;
+        self.turn.unrecorded = 0;
+        ledger.told_hungry = cut.load.hungry;
+        ledger.uplink.commit(cut);
+        ledger.commit_due = false;
+        ledger.last_commit = clock::now();
+        let spent = ledger.last_commit.saturating_sub(begun);
+        let affordable = (spent * CUT_SHARE).min(INTERVAL_MAX);
+        ledger.interval = self.job.timing.commit_interval.max(affordable);
+        shared.wake();
+        Ok((ledger, true))
+    }
+
+    fn take_delta(&mut self) -> Result<Delta, String> {
+        let summary = std::mem::take(&mut self.sink.summary);
+        Ok(Delta {
+            walk: std::mem::take(&mut self.sink.walk),
+            plugin: codec::encode(&summary).map_err(|error| error.to_string())?,
+            rows: std::mem::take(&mut self.sink.rows),
+            lost_workers: 0,
+        })
+    }
+}
+
+fn size_of_part(work: &Work<At>) -> usize {
+    match work {
+        Work::Dir { parent, name } => 64 + parent.0.path_len() + name.len(),
+        Work::Names {
+            dir, names, types, ..
+        } => 64 + dir.0.path_len() + names.size() + types.len(),
+        Work::Rest { dir, .. } | Work::After { dir, .. } => 64 + dir.0.path_len(),
+    }
+}

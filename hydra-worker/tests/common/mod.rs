@@ -1,0 +1,486 @@
+//! A parent over real sockets, with workers in threads of this process.
+#![allow(dead_code, unreachable_pub)]
+
+use hydra_proto::codec;
+use hydra_proto::frame::{self, FRAME_BYTES_MAX, FrameDecoder};
+use hydra_proto::ids::{ConnId, IdRange, ItemId, JobId, RootId};
+use hydra_proto::item::{Dirs, NameList, Parcel};
+use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
+use hydra_proto::message::{Commit, Down, Up};
+use hydra_proto::reduce::Summary;
+use hydra_proto::walk::{FileType, WalkSummary};
+use hydra_worker::WorkerError;
+use hydra_worker::{Dir, Enter, Entry, Facts, Identity, Listing, Session, Sink, Visit, Wants};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Nothing here takes longer, unless it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+struct Conn {
+    stream: UnixStream,
+    decoder: FrameDecoder,
+    thread: JoinHandle<Result<(), WorkerError>>,
+    entries: u64,
+    commits: u64,
+}
+
+/// A parent and its workers.
+pub struct Cluster {
+    pub parent: Parent,
+    conns: BTreeMap<ConnId, Conn>,
+    gone: Vec<JoinHandle<Result<(), WorkerError>>>,
+    next_conn: u64,
+    begun: Instant,
+    pub walk: WalkSummary,
+    pub rows: Vec<Vec<u8>>,
+    /// Entries of each worker, by connection.
+    pub entries: BTreeMap<ConnId, u64>,
+    pub commits: u64,
+    pub gives: u64,
+    /// Every commit as it came, when asked for.
+    pub keep: bool,
+    pub kept: Vec<Commit>,
+    /// Whether workers may be lost.
+    pub tolerant: bool,
+    pub lost: Vec<String>,
+    spec: JobSpec,
+}
+
+pub fn job(root: &Path) -> JobSpec {
+    let bytes = root.as_os_str().as_bytes().to_vec();
+    JobSpec {
+        plugin: "test".to_owned(),
+        options: Vec::new(),
+        acts: false,
+        roots: vec![RootSpec {
+            shown: bytes.clone(),
+            local: bytes,
+            stops: Vec::new(),
+        }],
+        walk: WalkOptions::default(),
+        timing: Timing {
+            commit_interval: Duration::from_millis(5),
+            ..Timing::default()
+        },
+    }
+}
+
+impl Cluster {
+    pub fn new(spec: JobSpec) -> Self {
+        let mut cluster = Self::empty(spec);
+        for root in 0..cluster.spec.roots.len() {
+            let first = ItemId(cluster.parent.take_ids(1).unwrap().start);
+            let dirs = Dirs {
+                first,
+                root: RootId(root as u32),
+                dir: Vec::new(),
+                names: NameList::from_iter([&b""[..]]),
+            };
+            cluster.parent.add(vec![Parcel::Dirs(dirs)], false);
+        }
+        cluster
+    }
+
+    /// With nothing to do yet.
+    pub fn empty(spec: JobSpec) -> Self {
+        let parent = Parent::new(ParentConfig {
+            job: JobId(7),
+            spec: spec.clone(),
+            ids: IdRange {
+                start: 1,
+                end: u64::MAX / 2,
+            },
+            lease_ids: 1 << 20,
+            resumable: false,
+            forward_logs: false,
+            release: "test".to_owned(),
+            secrets: Box::new(|| [7; 16]),
+        });
+        Self {
+            parent,
+            conns: BTreeMap::new(),
+            gone: Vec::new(),
+            next_conn: 0,
+            begun: Instant::now(),
+            walk: WalkSummary::default(),
+            rows: Vec::new(),
+            entries: BTreeMap::new(),
+            commits: 0,
+            gives: 0,
+            keep: false,
+            kept: Vec::new(),
+            tolerant: false,
+            lost: Vec::new(),
+            spec,
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.begun.elapsed()
+    }
+
+    pub fn worker<V: Visit>(&mut self, visit: V) -> ConnId {
+        self.worker_as(visit, Identity::default())
+    }
+
+    pub fn worker_as<V: Visit>(&mut self, visit: V, mut identity: Identity) -> ConnId {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        identity.nonce = 1000 + conn.0;
+        identity.name = format!("worker {}", conn.0);
+        let thread = std::thread::spawn(move || {
+            let session = Session::open(OwnedFd::from(theirs), identity)?;
+            session.run(visit)
+        });
+        let conn_state = Conn {
+            stream: ours,
+            decoder: FrameDecoder::new(FRAME_BYTES_MAX),
+            thread,
+            entries: 0,
+            commits: 0,
+        };
+        self.conns.insert(conn, conn_state);
+        conn
+    }
+
+    /// Closes the connection to a worker, which the parent takes for its death.
+    pub fn kill(&mut self, conn: ConnId, in_hand: Option<ItemId>) {
+        if let Some(state) = self.conns.remove(&conn) {
+            self.gone.push(state.thread);
+            drop(state.stream);
+            let now = self.now();
+            self.parent.died(now, conn, in_hand, "killed");
+            self.actions();
+        }
+    }
+
+    /// Runs until the job is done, then stops the workers and waits for them.
+    pub fn finish(&mut self) {
+        self.until(|cluster| cluster.parent.is_done());
+        assert!(self.parent.aside().is_empty(), "{:?}", self.parent.aside());
+        self.stop();
+    }
+
+    pub fn stop(&mut self) {
+        self.parent.stop();
+        self.actions();
+        for (_, conn) in std::mem::take(&mut self.conns) {
+            drop(conn.stream);
+            self.gone.push(conn.thread);
+        }
+        for thread in self.gone.drain(..) {
+            let outcome = thread.join().unwrap();
+            assert!(
+                matches!(outcome, Ok(()) | Err(WorkerError::Refused(_))),
+                "{outcome:?}"
+            );
+        }
+    }
+
+    pub fn until(&mut self, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        self.actions();
+        while !done(self) {
+            assert!(
+                Instant::now() < deadline,
+                "stuck: {:?} {:?}",
+                self.parent.counts(),
+                self.parent.children().collect::<Vec<_>>()
+            );
+            self.step();
+        }
+    }
+
+    /// Waits for one message or timer.
+    pub fn step(&mut self) {
+        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
+        let mut fds: Vec<PollFd<'_>> = self
+            .conns
+            .values()
+            .map(|conn| PollFd::new(&conn.stream, PollFlags::IN))
+            .collect();
+        let now = self.now();
+        let timer = self.parent.poll_timeout().map(|at| at.saturating_sub(now));
+        let wait = timer.unwrap_or(PATIENCE).min(Duration::from_millis(200));
+        let wait = Timespec {
+            tv_sec: wait.as_secs() as i64,
+            tv_nsec: i64::from(wait.subsec_nanos()),
+        };
+        let _ = poll(&mut fds, Some(&wait));
+        let ready: Vec<ConnId> = ids
+            .into_iter()
+            .zip(&fds)
+            .filter(|(_, fd)| !fd.revents().is_empty())
+            .map(|(id, _)| id)
+            .collect();
+        drop(fds);
+        for conn in ready {
+            self.receive(conn);
+        }
+        let now = self.now();
+        self.parent.tick(now);
+        self.actions();
+    }
+
+    fn receive(&mut self, conn: ConnId) {
+        let mut buffer = vec![0; 1 << 16];
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        let count = state.stream.read(&mut buffer).unwrap_or(0);
+        if count == 0 {
+            let state = self.conns.remove(&conn).unwrap();
+            let outcome = state.thread.join().unwrap();
+            panic!("worker {} is gone: {outcome:?}", conn.0);
+        }
+        let mut bytes = &buffer[..count];
+        let mut messages = Vec::new();
+        while let Some(payload) = state.decoder.decode(&mut bytes).unwrap() {
+            messages.push(codec::decode::<Up>(&payload).unwrap());
+        }
+        for message in messages {
+            if let Up::Commit(commit) = &message {
+                self.commits += 1;
+                self.gives += u64::from(!commit.give.is_empty());
+                let result = commit.result.as_ref();
+                *self.entries.entry(conn).or_default() += result.map_or(0, |r| r.walk.entries);
+                if self.keep {
+                    self.kept.push((**commit).clone());
+                }
+            }
+            let now = self.now();
+            self.parent.handle(now, conn, message);
+            self.actions();
+        }
+    }
+
+    fn actions(&mut self) {
+        while let Some(action) = self.parent.poll_action() {
+            match action {
+                Action::Send { conn, message } => self.send(conn, &message),
+                Action::Close { conn } => {
+                    if let Some(state) = self.conns.remove(&conn) {
+                        self.gone.push(state.thread);
+                    }
+                }
+                Action::Sees { child, roots } => {
+                    assert_eq!(roots.len(), self.spec.roots.len());
+                    self.parent.serve(child, vec![true; roots.len()]);
+                }
+                Action::Applied {
+                    result: Some(delta),
+                    ..
+                } => {
+                    self.walk.merge(delta.walk);
+                    let lines = delta.rows.split(|&byte| byte == b'\n');
+                    let lines = lines.filter(|line| !line.is_empty());
+                    self.rows.extend(lines.map(<[u8]>::to_vec));
+                }
+                Action::Lost { reason, .. } if reason != "killed" => {
+                    assert!(self.tolerant, "lost: {reason}");
+                    self.lost.push(reason);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, conn: ConnId, message: &Down) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            let mut bytes = Vec::new();
+            frame::encode(&codec::encode(message).unwrap(), &mut bytes).unwrap();
+            let _ = state.stream.write_all(&bytes);
+        }
+    }
+
+    /// Asks a worker for work, though nobody is hungry.
+    pub fn shed(&mut self, conn: ConnId, hungry: u32) {
+        let shed = hydra_proto::message::Shed {
+            id: u64::MAX,
+            hungry,
+        };
+        self.send(conn, &Down::Shed(shed));
+    }
+
+    pub fn pause(&mut self, pause: bool) {
+        self.parent.pause(pause);
+        self.actions();
+    }
+
+    pub fn workers(&self) -> Vec<ConnId> {
+        self.conns.keys().copied().collect()
+    }
+
+    /// The paths that were shown, sorted.
+    pub fn paths(&self, kind: u8) -> Vec<Vec<u8>> {
+        let of_kind = |row: &&Vec<u8>| row[0] == kind;
+        let rows = self.rows.iter().filter(of_kind);
+        let mut paths: Vec<_> = rows.map(|row| unhex(&row[1..])).collect();
+        paths.sort();
+        paths
+    }
+}
+
+/// Reports each call as a row: `e` entry, `i` enter, `l` listed, `o` leave, and the path in hexadecimal.
+#[derive(Default)]
+pub struct Paths {
+    pub wants: Wants,
+    pub calls: bool,
+    /// Waits for so long at each entry.
+    pub slow: Duration,
+    /// Panics at entries of this name.
+    pub panic_at: Option<&'static [u8]>,
+    pub skip: Option<&'static [u8]>,
+    pub stop_at: Option<(Vec<u8>, std::sync::mpsc::Sender<()>)>,
+}
+
+impl Paths {
+    fn row(out: &mut Sink<()>, kind: u8, path: &[u8]) {
+        out.rows.push(kind);
+        for byte in path {
+            write!(out.rows, "{byte:02x}").unwrap();
+        }
+        out.rows.push(b'\n');
+    }
+}
+
+pub fn unhex(text: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(text).unwrap();
+    (0..text.len() / 2)
+        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        .collect()
+}
+
+impl Visit for Paths {
+    type Summary = ();
+
+    fn wants(&self) -> Wants {
+        self.wants
+    }
+
+    fn enter(&mut self, dir: &Dir<'_>, out: &mut Sink<()>) -> Enter {
+        if self.calls {
+            Self::row(out, b'i', &dir.shown());
+        }
+        match self.skip {
+            Some(name) if dir.shown().ends_with(name) => Enter::Skip,
+            _ => Enter::Walk,
+        }
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<()>) {
+        assert_ne!(entry.file_type, FileType::Unknown);
+        if let Some((path, told)) = &self.stop_at
+            && entry.shown() == *path
+        {
+            let _ = told.send(());
+            std::thread::sleep(PATIENCE);
+        }
+        if self.panic_at == Some(entry.name) {
+            panic!("as asked");
+        }
+        if !self.slow.is_zero() {
+            std::thread::sleep(self.slow);
+        }
+        Self::row(out, b'e', &entry.shown());
+    }
+
+    fn listed(&mut self, dir: &Dir<'_>, _: &Listing, out: &mut Sink<()>) {
+        if self.calls {
+            Self::row(out, b'l', &dir.shown());
+        }
+    }
+
+    fn leave(&mut self, dir: &Dir<'_>, out: &mut Sink<()>) {
+        if self.calls {
+            Self::row(out, b'o', &dir.shown());
+        }
+    }
+}
+
+/// What walkdir finds, sorted.
+pub fn oracle(root: &Path) -> Vec<Vec<u8>> {
+    let entries = walkdir::WalkDir::new(root)
+        .into_iter()
+        .filter_map(Result::ok);
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.path().as_os_str().as_bytes().to_vec())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// Fails with the first difference, not with two long lists.
+pub fn assert_same(left: &[Vec<u8>], right: &[Vec<u8>]) {
+    let differ = left.iter().zip(right).find(|(l, r)| l != r);
+    let show = |path: &Vec<u8>| OsStr::from_bytes(path).to_owned();
+    assert!(
+        differ.is_none(),
+        "{:?}",
+        differ.map(|(l, r)| (show(l), show(r)))
+    );
+    assert_eq!(left.len(), right.len());
+}
+
+/// A tree of `dirs` directories per level, `depth` levels, `files` files in each.
+pub fn tree(root: &Path, dirs: usize, depth: usize, files: usize) {
+    for file in 0..files {
+        std::fs::write(root.join(format!("f{file}")), b"x").unwrap();
+    }
+    if depth > 0 {
+        for dir in 0..dirs {
+            let path = root.join(format!("d{dir}"));
+            std::fs::create_dir(&path).unwrap();
+            tree(&path, dirs, depth - 1, files);
+        }
+    }
+}
+
+pub fn flat(root: &Path, count: usize) {
+    for index in 0..count {
+        let name = root.join(format!("file-{index}"));
+        // Links cost less than files.
+        match index % 60_000 {
+            0 => std::fs::write(&name, b"").unwrap(),
+            past => {
+                let first = root.join(format!("file-{}", index - past));
+                std::fs::hard_link(first, &name).unwrap();
+            }
+        }
+    }
+}
+
+/// Shows nothing.
+pub struct Count;
+
+impl Visit for Count {
+    type Summary = ();
+
+    fn wants(&self) -> Wants {
+        Wants::default()
+    }
+
+    fn entry(&mut self, _: &Entry<'_>, _: &mut Sink<()>) {}
+}
+
+/// Wants every fact.
+pub fn with_stat() -> Paths {
+    Paths {
+        wants: Wants {
+            facts: Facts::ALL,
+            ..Wants::default()
+        },
+        ..Paths::default()
+    }
+}

@@ -1,0 +1,309 @@
+//! Directories in parts: shared, cut, taken up elsewhere, lost with their worker.
+
+mod common;
+
+use common::*;
+use hydra_proto::ids::{ItemId, RootId};
+use hydra_proto::item::{Listing, NameList, Names, Parcel, Rest};
+use hydra_worker::sys::list::{ListBuffer, Lister};
+use hydra_worker::sys::slot::{self, Slot};
+use hydra_worker::{Identity, Wants};
+use rand::{RngExt, SeedableRng};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::Duration;
+
+fn small_buffer() -> Identity {
+    Identity {
+        list_buffer: 1,
+        ..Identity::default()
+    }
+}
+
+fn watching_leave() -> Paths {
+    Paths {
+        wants: Wants {
+            leave: true,
+            ..Wants::default()
+        },
+        calls: true,
+        ..Paths::default()
+    }
+}
+
+#[test]
+fn a_slow_plugin_shares_a_small_directory_too() {
+    let dir = tempfile::tempdir().unwrap();
+    flat(dir.path(), 160);
+    let mut cluster = Cluster::new(job(dir.path()));
+    let mut workers = Vec::new();
+    for _ in 0..4 {
+        workers.push(cluster.worker(Paths {
+            slow: Duration::from_millis(20),
+            ..Paths::default()
+        }));
+    }
+    cluster.finish();
+    assert_same(&cluster.paths(b'e'), &oracle(dir.path()));
+    for worker in workers {
+        assert!(cluster.entries[&worker] > 10, "{:?}", cluster.entries);
+    }
+}
+
+#[test]
+fn random_requests_neither_lose_nor_double_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path(), 6, 3, 20);
+    flat(&dir.path().join("d0"), 3000);
+    let expected = oracle(dir.path());
+    for seed in 0..8 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let mut cluster = Cluster::new(job(dir.path()));
+        for _ in 0..3 {
+            cluster.worker_as(watching_leave(), small_buffer());
+        }
+        cluster.until(|cluster| {
+            for worker in cluster.workers() {
+                if random.random_ratio(1, 3) {
+                    cluster.shed(worker, random.random_range(1..5));
+                }
+            }
+            cluster.parent.is_done()
+        });
+        cluster.stop();
+        assert_same(&cluster.paths(b'e'), &expected);
+        assert_left_last(&cluster);
+    }
+}
+
+/// Every directory is entered, listed and left once, and left after all its entries.
+fn assert_left_last(cluster: &Cluster) {
+    let left = cluster.paths(b'o');
+    assert_same(&left, &cluster.paths(b'i'));
+    assert_same(&left, &cluster.paths(b'l'));
+    let mut seen = std::collections::HashSet::new();
+    for row in &cluster.rows {
+        let path = unhex(&row[1..]);
+        match row[0] {
+            b'o' => assert!(seen.insert(path), "left twice"),
+            b'e' => {
+                let parent = Path::new(std::ffi::OsStr::from_bytes(&path)).parent();
+                let parent = parent.unwrap().as_os_str().as_bytes();
+                assert!(!seen.contains(parent), "an entry after the end");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(seen.len() as u64, cluster.walk.directories);
+}
+
+#[test]
+fn what_a_lost_worker_had_is_done_by_another_exactly_once() {
+    let dir = tempfile::tempdir().unwrap();
+    tree(dir.path(), 5, 4, 10);
+    flat(&dir.path().join("d1"), 5000);
+    let expected = oracle(dir.path());
+    for seed in 0..6 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let mut cluster = Cluster::new(job(dir.path()));
+        cluster.worker_as(watching_leave(), small_buffer());
+        cluster.worker(watching_leave());
+        for kills in 1..4 {
+            let enough = random.random_range(0..expected.len() as u64 / 4) * kills;
+            cluster.until(|cluster| cluster.walk.entries >= enough || cluster.parent.is_done());
+            let workers = cluster.workers();
+            cluster.kill(workers[random.random_range(0..workers.len())], None);
+            cluster.worker_as(watching_leave(), small_buffer());
+        }
+        cluster.finish();
+        assert_same(&cluster.paths(b'e'), &expected);
+        assert_left_last(&cluster);
+    }
+}
+
+fn open(path: &Path) -> OwnedFd {
+    File::open(path).unwrap().into()
+}
+
+/// The first `count` names of a directory as it is read, and what reading them says.
+fn first_names(path: &Path, count: u64) -> (NameList, Listing) {
+    let (fd, mut buffer) = (open(path), ListBuffer::default());
+    let mut lister = Lister::new(fd.as_fd(), &mut buffer);
+    let mut names = NameList::default();
+    for _ in 0..count {
+        names.push(lister.next().unwrap().unwrap().name());
+    }
+    let read = Listing {
+        entries: count,
+        directories: 0,
+        hash: lister.hash(),
+    };
+    (names, read)
+}
+
+fn rest(read: Listing) -> Parcel {
+    Parcel::Rest(Rest {
+        id: ItemId(0),
+        root: RootId(0),
+        dir: Vec::new(),
+        visit: None,
+        read,
+    })
+}
+
+fn add(cluster: &mut Cluster, mut parcel: Parcel) {
+    let id = ItemId(cluster.parent.take_ids(1).unwrap().start);
+    match &mut parcel {
+        Parcel::Rest(rest) => rest.id = id,
+        Parcel::Names(names) => names.id = id,
+        _ => unreachable!(),
+    }
+    cluster.parent.add(vec![parcel], false);
+}
+
+#[test]
+fn names_and_the_rest_make_the_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    flat(dir.path(), 500);
+    for identity in [small_buffer(), Identity::default()] {
+        for count in [0, 1, 77, 499, 500] {
+            let (names, read) = first_names(dir.path(), count);
+            let mut cluster = Cluster::empty(job(dir.path()));
+            add(&mut cluster, rest(read));
+            if count > 0 {
+                let types = vec![0; names.len()];
+                let names = Names {
+                    id: ItemId(0),
+                    root: RootId(0),
+                    dir: Vec::new(),
+                    visit: None,
+                    names,
+                    types,
+                };
+                add(&mut cluster, Parcel::Names(names));
+            }
+            let list_buffer = identity.list_buffer;
+            let identity = Identity {
+                list_buffer,
+                ..Identity::default()
+            };
+            cluster.worker_as(Paths::default(), identity);
+            cluster.finish();
+            assert_same(&cluster.paths(b'e'), &oracle(dir.path())[1..]);
+            assert_eq!(cluster.walk.entries, 500);
+        }
+    }
+}
+
+#[test]
+fn a_directory_that_has_changed_under_its_rest_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    flat(dir.path(), 100);
+    let (_, good) = first_names(dir.path(), 50);
+    let other_names = Listing { hash: 1, ..good };
+    let fewer_names = Listing {
+        entries: 101,
+        ..good
+    };
+    for bad in [other_names, fewer_names] {
+        let mut cluster = Cluster::empty(job(dir.path()));
+        add(&mut cluster, rest(bad));
+        cluster.worker(Paths::default());
+        cluster.finish();
+        assert_eq!(cluster.walk.errors["CHANGED"], 1);
+        assert_eq!(cluster.walk.first_errors.first().unwrap().operation, "list");
+        assert_eq!(cluster.walk.entries, 0);
+    }
+}
+
+#[test]
+fn many_subdirectories_are_put_off_and_not_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    for index in 0..70_000 {
+        std::fs::create_dir(dir.path().join(format!("{index}"))).unwrap();
+    }
+    for workers in 1..3 {
+        let mut cluster = Cluster::new(job(dir.path()));
+        for _ in 0..workers {
+            cluster.worker(Count);
+        }
+        cluster.finish();
+        assert_eq!(cluster.walk.directories, 70_001);
+        assert_eq!(cluster.walk.error_count(), 0);
+    }
+}
+
+fn memfd() -> OwnedFd {
+    let memfd = rustix::fs::memfd_create("slot", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    slot::prepare(&memfd).unwrap();
+    memfd
+}
+
+/// A worker that never comes back from one entry, and the page that tells what it has in hand.
+fn poisoned(cluster: &mut Cluster, path: &[u8]) -> (hydra_proto::ids::ConnId, Death) {
+    let memfd = memfd();
+    let (told, hears) = std::sync::mpsc::channel();
+    let identity = Identity {
+        slot: Some(Slot::map(&memfd).unwrap()),
+        ..Identity::default()
+    };
+    let visit = Paths {
+        stop_at: Some((path.to_vec(), told)),
+        ..Paths::default()
+    };
+    (cluster.worker_as(visit, identity), Death { memfd, hears })
+}
+
+struct Death {
+    memfd: OwnedFd,
+    hears: std::sync::mpsc::Receiver<()>,
+}
+
+impl Death {
+    fn item(&self) -> Option<ItemId> {
+        let file = File::from(self.memfd.try_clone().unwrap());
+        let mut page = vec![0; slot::SLOT_BYTES];
+        file.read_exact_at(&mut page, 0).unwrap();
+        slot::decode(&page).unwrap().item.map(ItemId)
+    }
+}
+
+#[test]
+fn an_entry_that_kills_its_worker_is_set_aside_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    flat(dir.path(), 3000);
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    flat(&dir.path().join("sub"), 100);
+    let poison = dir.path().join("file-1234");
+    let mut cluster = Cluster::new(job(dir.path()));
+    let mut deaths = 0;
+    while !cluster.parent.is_done() {
+        let (conn, death) = poisoned(&mut cluster, poison.as_os_str().as_bytes());
+        let mut died = false;
+        cluster.until(|cluster| {
+            died = death.hears.try_recv().is_ok();
+            died || cluster.parent.is_done()
+        });
+        if died {
+            deaths += 1;
+            assert!(deaths < 8);
+            let item = death.item();
+            assert!(item.is_some());
+            cluster.kill(conn, item);
+        }
+    }
+    cluster.stop();
+    let aside: Vec<_> = cluster.parent.aside().values().collect();
+    assert_eq!(aside.len(), 1);
+    let Parcel::Names(names) = aside[0].item.parcel() else {
+        panic!("{aside:?}");
+    };
+    let names: Vec<_> = names.names.iter().collect();
+    assert_eq!(names, [b"file-1234"]);
+    let mut expected = oracle(dir.path());
+    expected.retain(|path| path != poison.as_os_str().as_bytes());
+    assert_same(&cluster.paths(b'e'), &expected);
+}

@@ -1,0 +1,186 @@
+//! A server's job done by clients: joins the configuration, the keys and the plugin with `hydra-server`.
+
+use super::host;
+use super::run::{Rows, report_context};
+use super::server_config::{Clients, ServerConfig};
+use crate::exit_codes::Exit;
+use crate::keys;
+use crate::progress::{Progress, Screen, Snapshot};
+use crate::registry::{Registry, lend};
+use crate::report::{Outcome, Run, escape};
+use anyhow::Context as _;
+use hydra_link::{Connection, Timeouts};
+use hydra_proto::handshake::Key;
+use hydra_proto::message::LogLine;
+use std::sync::Arc;
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+/// Has clients do the job.
+pub(super) fn walk(
+    config: &ServerConfig,
+    clients: &Clients,
+    registry: &Registry,
+    screen: &Screen,
+    rows: Option<Rows>,
+) -> anyhow::Result<Outcome> {
+    let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
+    let server = hydra_server::Config {
+        job: config.job.clone(),
+        clients: clients.hosts.clone(),
+        listen: clients.listen.clone(),
+        min_clients: usize::try_from(clients.min_clients)?,
+        client_timeout: clients.client_timeout,
+        timeouts: Timeouts {
+            connect: clients.connect_timeout,
+            handshake: clients.handshake_timeout,
+            ..Timeouts::default()
+        },
+        wait: clients.wait,
+        key: match clients.hosts.is_empty() && clients.listen.is_none() {
+            true => None,
+            false => Some(key(clients)?),
+        },
+        embedded: None,
+        reducer,
+        rows,
+        progress: Some(progress(config, screen)),
+        logs: clients.forward_logs.then(|| logs(screen)),
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.context("the server cannot start")?;
+    let outcome = runtime.block_on(serve(server, config, clients, registry));
+    // A name that is still being looked up must not hold up the end.
+    runtime.shutdown_background();
+    let outcome = outcome?;
+    let report = lent.report(&report_context(config, &outcome.walk));
+    Ok(Outcome {
+        plugin: config.job.plugin.clone(),
+        roots: config
+            .job
+            .roots
+            .iter()
+            .map(|root| root.shown.clone())
+            .collect(),
+        roots_walked: outcome.roots_walked,
+        ending: outcome.ending,
+        walk: outcome.walk,
+        report: report.context("the report cannot be made")?,
+        set_aside: outcome.set_aside,
+        run: Run {
+            elapsed: outcome.elapsed,
+            clients: outcome.clients,
+            warnings: Vec::new(),
+        },
+    })
+}
+
+/// Runs the server, and beside it the client of this host, if it has one.
+async fn serve(
+    mut server: hydra_server::Config,
+    config: &ServerConfig,
+    clients: &Clients,
+    registry: &Registry,
+) -> anyhow::Result<hydra_server::Outcome> {
+    let Some(workers) = clients.embedded_workers else {
+        return Ok(hydra_server::run(server, interrupt()).await?);
+    };
+    let (ours, theirs) = UnixStream::pair().context("the embedded client cannot be connected")?;
+    server.embedded = Some(Connection::plain(ours, &server.timeouts));
+    let connection = Connection::plain(theirs, &server.timeouts);
+    let client = host::embedded(workers, registry, &config.log);
+    let walking = hydra_client::serve_embedded(connection, client, std::future::pending());
+    let serving = hydra_server::run(server, interrupt());
+    let (walked, outcome) = tokio::join!(walking, serving);
+    if let Err(error) = walked {
+        tracing::debug!("the embedded client: {error}");
+    }
+    Ok(outcome?)
+}
+
+fn key(clients: &Clients) -> anyhow::Result<Arc<Key>> {
+    let dir = clients.key_dir.as_deref();
+    let dir =
+        dir.context("there is no home directory to keep keys in: say where with --key-dir")?;
+    let (key, is_new) = keys::load_or_generate(dir)?;
+    if is_new {
+        let dir = escape(dir.as_os_str().as_encoded_bytes());
+        let client = keys::CLIENT_KEY_FILE;
+        tracing::warn!(
+            "made new keys: copy {dir}/{client} to every client's ~/.config/hydra/{client}"
+        );
+    }
+    Ok(Arc::new(key.into()))
+}
+
+fn progress(config: &ServerConfig, screen: &Screen) -> hydra_server::ProgressSink {
+    let mut progress = Progress::new(screen, !config.log.quiet);
+    Box::new(move |now| {
+        progress.update(&Snapshot {
+            entries: now.entries,
+            open_directories: now.frontier,
+            busy: now.busy,
+            workers: now.workers,
+        });
+    })
+}
+
+fn logs(screen: &Screen) -> hydra_server::LogSink {
+    let screen = screen.clone();
+    Box::new(move |client, line| screen.message(&log_line(client, line)))
+}
+
+fn log_line(client: &str, line: &LogLine) -> String {
+    let level = match line.level {
+        1 => "ERROR",
+        2 => "WARN",
+        3 => "INFO",
+        4 => "DEBUG",
+        _ => "TRACE",
+    };
+    let LogLine { worker, pid, .. } = line;
+    let (client, target) = (escape(client.as_bytes()), escape(line.target.as_bytes()));
+    let text = escape(line.text.as_bytes());
+    format!("{level} {client} worker {worker} (pid {pid}) {target}: {text}")
+}
+
+/// Is ready when the user interrupts the program; the second time the program ends at once.
+async fn interrupt() {
+    let (first, ready) = oneshot::channel();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return std::future::pending().await;
+        }
+        let _ = first.send(());
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+    });
+    if ready.await.is_err() {
+        std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_s_log_line_says_whose_it_is_and_does_no_harm() {
+        let line = LogLine {
+            worker: 3,
+            pid: 77,
+            level: 2,
+            target: "hydra_worker".into(),
+            text: "slow: /a\x1b[2J".into(),
+        };
+        let text = log_line("host1", &line);
+        assert_eq!(
+            text,
+            "WARN host1 worker 3 (pid 77) hydra_worker: slow: /a\\x1b[2J"
+        );
+    }
+}

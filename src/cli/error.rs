@@ -1,0 +1,117 @@
+//! What can be wrong with a command line, and how a program says so.
+
+use super::values::ValueError;
+use crate::registry::{PluginError, RegistryError};
+use crate::report::escape;
+use hydra_link::address::AddressError;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// Wrong usage: nothing was tried.
+#[derive(Debug, thiserror::Error)]
+pub enum UsageError {
+    /// What the argument parser found; also its answer to `--help`.
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
+    /// A first operand without `/` that names nothing.
+    #[error(
+        "there is no plugin or command '{name}'; there are: {known}. A path of that name is written ./{name}"
+    )]
+    UnknownName {
+        /// What was typed, escaped.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// No path to walk.
+    #[error("no path is given: name at least one directory to walk")]
+    NoPath,
+    /// A path that no system call takes.
+    #[error("'{0}' is not a path: it is empty or has a NUL in it")]
+    BadPath(String),
+    /// A file with more arguments that cannot be read.
+    #[error("{option}: cannot read {path}: {source}")]
+    File {
+        /// The option that names it.
+        option: &'static str,
+        /// The file, escaped.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file that must be text and is not.
+    #[error("{option}: line {line} of {path} is not UTF-8")]
+    NotText {
+        /// The option that names it.
+        option: &'static str,
+        /// The file, escaped.
+        path: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A glob that does not parse.
+    #[error("the glob '{glob}' cannot be read: {reason}")]
+    Glob {
+        /// The glob, escaped.
+        glob: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A filter for log messages that does not parse.
+    #[error(
+        "the log level '{filter}' cannot be read: {reason}; write a level (error, warn, info, debug, trace) or TARGET=LEVEL, separated by commas"
+    )]
+    LogFilter {
+        /// The filter, escaped.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Options that do not go together, or a value outside its limits.
+    #[error("{0}")]
+    Options(String),
+    /// The working directory is gone, so relative paths mean nothing.
+    #[error("the working directory cannot be found, so relative paths mean nothing: {0}")]
+    WorkingDirectory(#[source] std::io::Error),
+    /// A host, or a list of hosts, that cannot be read.
+    #[error("{option}: {source}")]
+    Address {
+        /// The option that names it.
+        option: &'static str,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A value that cannot be read.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The plugin does not take its options.
+    #[error(transparent)]
+    Plugin(PluginError),
+    /// The program's own plugins do not fit together.
+    #[error("internal error: {0}")]
+    Registry(#[from] RegistryError),
+    /// A plugin's option has the name of one of Hydra's.
+    #[error(
+        "internal error: the plugin '{plugin}' has an option '{option}', which is one of Hydra's own"
+    )]
+    OptionTwice {
+        /// The plugin.
+        plugin: &'static str,
+        /// The option.
+        option: String,
+    },
+}
+
+impl From<PluginError> for UsageError {
+    fn from(error: PluginError) -> Self {
+        match error {
+            PluginError::Arguments(error) => Self::Clap(error),
+            error => Self::Plugin(error),
+        }
+    }
+}
+
+/// A path or argument as messages show it.
+pub(super) fn shown(text: &OsStr) -> String {
+    escape(text.as_bytes())
+}

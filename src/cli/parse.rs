@@ -1,0 +1,252 @@
+//! From arguments to a request: which role, which plugin, and its configuration.
+
+use super::client_args::ClientArgs;
+use super::client_config::{self, ClientConfig};
+use super::environment::Environment;
+use super::error::UsageError;
+use super::logging::LogConfig;
+use super::operand::{Verb, Word, take_word};
+use super::server_args::{KeygenArgs, ServerArgs};
+use super::server_config::{self, ServerConfig};
+use crate::registry::{AnyPlugin, Registry};
+use clap::{ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A program: its name, its plugins and what it may be.
+pub(super) struct Program<'a> {
+    pub(super) name: &'a str,
+    pub(super) roles: Roles,
+    pub(super) registry: &'a Registry,
+}
+
+/// The roles that people may ask a program for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Roles {
+    Server,
+    Client,
+    All,
+}
+
+/// What a command line asks for.
+pub(super) enum Request {
+    Serve(Box<ServerConfig>),
+    Client(ClientConfig),
+    Keygen(KeygenConfig),
+}
+
+/// How to make keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeygenConfig {
+    /// Where to put them; none without a home and an option.
+    pub key_dir: Option<PathBuf>,
+    /// Which messages are shown.
+    pub log: LogConfig,
+}
+
+impl Program<'_> {
+    /// Reads `args`, without the program's name.
+    pub(super) fn parse(
+        &self,
+        mut args: Vec<OsString>,
+        environment: &Environment,
+    ) -> Result<Request, UsageError> {
+        self.registry.check()?;
+        if self.roles == Roles::Client {
+            return self.client(args, self.name, environment);
+        }
+        let scanned = self.scanned()?;
+        match take_word(&mut args, &scanned, self.registry, self.verbs())? {
+            Word::Nothing | Word::Verb(Verb::Server) => self.server(args, None, environment),
+            Word::Plugin(plugin) => self.server(args, Some(&plugin), environment),
+            Word::Verb(Verb::Keygen) => self.keygen(args, environment),
+            Word::Verb(Verb::Client) => {
+                self.client(args, &format!("{} client", self.name), environment)
+            }
+        }
+    }
+
+    fn verbs(&self) -> &'static [(&'static str, Verb)] {
+        match self.roles {
+            Roles::All => &[
+                ("server", Verb::Server),
+                ("client", Verb::Client),
+                ("keygen", Verb::Keygen),
+            ],
+            Roles::Server | Roles::Client => &[("keygen", Verb::Keygen)],
+        }
+    }
+
+    /// The options that may stand before the first operand, which decides about all others.
+    fn scanned(&self) -> Result<Command, UsageError> {
+        let command = server_options(self.name);
+        match self.registry.default_plugin() {
+            Some(plugin) => with_plugin(command, &**plugin),
+            None => Ok(command),
+        }
+    }
+
+    fn server(
+        &self,
+        args: Vec<OsString>,
+        named: Option<&Arc<dyn AnyPlugin>>,
+        environment: &Environment,
+    ) -> Result<Request, UsageError> {
+        let plugin = named.or(self.registry.default_plugin());
+        let plugin = plugin.ok_or(crate::registry::RegistryError::Empty)?;
+        let command = match named {
+            Some(plugin) => self.plugin_command(&**plugin)?,
+            None => self.general_command(&**plugin)?,
+        };
+        let matches = command.try_get_matches_from(args)?;
+        let typed = ServerArgs::from_arg_matches(&matches)?;
+        let config = server_config::resolve(typed, &matches, plugin, environment)?;
+        Ok(Request::Serve(Box::new(config)))
+    }
+
+    fn client(
+        &self,
+        args: Vec<OsString>,
+        name: &str,
+        environment: &Environment,
+    ) -> Result<Request, UsageError> {
+        let matches = parse_plain(ClientArgs::command(), name, args)?;
+        let typed = ClientArgs::from_arg_matches(&matches)?;
+        let config = client_config::resolve(typed, self.registry, environment)?;
+        Ok(Request::Client(config))
+    }
+
+    fn keygen(
+        &self,
+        args: Vec<OsString>,
+        environment: &Environment,
+    ) -> Result<Request, UsageError> {
+        let name = format!("{} keygen", self.name);
+        let matches = parse_plain(KeygenArgs::command(), &name, args)?;
+        let typed = KeygenArgs::from_arg_matches(&matches)?;
+        Ok(Request::Keygen(KeygenConfig {
+            key_dir: typed.key_dir.or_else(|| environment.key_dir.clone()),
+            log: typed.log.resolve(environment.rust_log.clone())?,
+        }))
+    }
+
+    /// No plugin is named: the default one's options are there, and the help names all plugins.
+    fn general_command(&self, plugin: &dyn AnyPlugin) -> Result<Command, UsageError> {
+        let general = server_options(self.name);
+        let own = ids(&general);
+        let mut command = with_plugin(general, plugin)?;
+        for id in ids(&command) {
+            if !own.contains(&id) {
+                command = command.mut_arg(id, |arg| arg.hide(true));
+            }
+        }
+        Ok(command.after_help(self.after_help(plugin)))
+    }
+
+    /// A plugin is named: the help shows its options only.
+    fn plugin_command(&self, plugin: &dyn AnyPlugin) -> Result<Command, UsageError> {
+        let (name, word) = (self.name, plugin.name());
+        let general = server_options(name).mut_args(|arg| arg.hide(true));
+        let command = with_plugin(general, plugin)?;
+        Ok(command
+            .about(plugin.about())
+            .override_usage(format!("{name} [OPTIONS] {word} [PLUGIN OPTIONS] PATH..."))
+            .after_help(format!("All other options: {name} --help")))
+    }
+
+    fn after_help(&self, default: &dyn AnyPlugin) -> String {
+        let name = self.name;
+        let mut text = String::from("Plugins:\n");
+        for plugin in self.registry.iter() {
+            let mark = match plugin.name() == default.name() {
+                true => " (default)",
+                false => "",
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {:<10} {}{mark}", plugin.name(), plugin.about());
+        }
+        let _ = write!(
+            text,
+            "\nA plugin's options: {name} {} --help\n",
+            default.name()
+        );
+        let _ = write!(
+            text,
+            "Exit status: 0 complete, 1 some entries could not be read, 2 wrong usage, 3 incomplete, \
+             4 nothing was walked, 130 interrupted"
+        );
+        text
+    }
+}
+
+/// The server's own options.
+fn server_options(name: &str) -> Command {
+    ServerArgs::augment_args(Command::new("hydra"))
+        .bin_name(name)
+        .display_name(name)
+        .no_binary_name(true)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Walk file trees with many workers on many hosts, and get one exact answer")
+        .override_usage(format!(
+            "{name} [OPTIONS] [PLUGIN [PLUGIN OPTIONS]] PATH...\n       {name} keygen"
+        ))
+}
+
+/// Adds a plugin's options.
+fn with_plugin(general: Command, plugin: &dyn AnyPlugin) -> Result<Command, UsageError> {
+    // Looked at on their own first: the parser does not report a clash, it panics.
+    let alone = plugin.add_options(Command::new(plugin.name()));
+    if let Some(option) = clash(&general, &alone) {
+        return Err(UsageError::OptionTwice {
+            plugin: plugin.name(),
+            option,
+        });
+    }
+    let about = general.get_about().cloned().unwrap_or_default();
+    let command = plugin.add_options(general.next_help_heading("Options of the plugin"));
+    // A plugin's doc comments must not replace the program's.
+    Ok(command.about(about).long_about(None))
+}
+
+pub(super) fn clash(general: &Command, plugin: &Command) -> Option<String> {
+    for arg in plugin.get_arguments() {
+        let long = arg.get_long().filter(|long| {
+            let mut own = general.get_arguments().filter_map(clap::Arg::get_long);
+            matches!(*long, "help" | "version") || own.any(|known| known == *long)
+        });
+        let short = arg.get_short().filter(|short| {
+            let mut own = general.get_arguments().filter_map(clap::Arg::get_short);
+            matches!(short, 'h' | 'V') || own.any(|known| known == *short)
+        });
+        let id = arg.get_id();
+        let same = general.get_arguments().any(|known| known.get_id() == id);
+        let long = long.map(|long| format!("--{long}"));
+        let short = short.map(|short| format!("-{short}"));
+        if let Some(option) = long.or(short).or(same.then(|| id.to_string())) {
+            return Some(option);
+        }
+    }
+    let mut groups = plugin.get_groups().map(clap::ArgGroup::get_id);
+    let taken = |id: &&clap::Id| general.get_groups().any(|known| known.get_id() == *id);
+    groups.find(taken).map(ToString::to_string)
+}
+
+fn ids(command: &Command) -> Vec<clap::Id> {
+    let ids = command.get_arguments().map(|arg| arg.get_id().clone());
+    ids.collect()
+}
+
+fn parse_plain(
+    command: Command,
+    name: &str,
+    args: Vec<OsString>,
+) -> Result<ArgMatches, UsageError> {
+    let command = command
+        .bin_name(name)
+        .display_name(name)
+        .no_binary_name(true)
+        .version(env!("CARGO_PKG_VERSION"));
+    Ok(command.try_get_matches_from(args)?)
+}

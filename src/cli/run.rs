@@ -1,0 +1,227 @@
+//! Runs a resolved request to its end, and delivers what comes out.
+
+use super::client_config::ClientConfig;
+use super::clients;
+use super::host;
+use super::logging;
+use super::parse::KeygenConfig;
+use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
+use crate::exit_codes::Exit;
+use crate::keys;
+use crate::plugin::ReportContext;
+use crate::progress::{Progress, Screen, Snapshot, terminal_width};
+use crate::registry::Registry;
+use crate::report::{self, ClientRun, Ending, Outcome, Run, escape};
+use crate::serial::{SerialError, Watch};
+use anyhow::Context as _;
+use hydra_proto::reduce::ReduceError;
+use hydra_proto::walk::WalkSummary;
+use hydra_server::ServerError;
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// Does a server's job.
+pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
+    let screen = Screen::default();
+    logging::start(&config.log, &screen);
+    let rows = match open_rows(config.output.rows.as_ref()) {
+        Ok(rows) => rows,
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            return Exit::Usage;
+        }
+    };
+    let outcome = match &config.mode {
+        Mode::Serial => serial(&config, &screen, rows),
+        Mode::Clients(clients) => clients::walk(&config, clients, registry, &screen, rows),
+    };
+    screen.clear();
+    match outcome {
+        Ok(outcome) => deliver(name, &outcome, &config.output),
+        Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            status_of(&error)
+        }
+    }
+}
+
+/// The status of a job without an outcome: whether it ended before anything was walked.
+fn status_of(error: &anyhow::Error) -> Exit {
+    let server = error.downcast_ref::<ServerError>();
+    let serial = error.downcast_ref::<SerialError>();
+    let kept = error.is::<ReduceError>() || error.is::<io::Error>();
+    match (server, serial) {
+        (Some(ServerError::Reduce { .. } | ServerError::Rows(_)), _)
+        | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
+        (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
+        _ if kept => Exit::Incomplete,
+        _ => Exit::Nothing,
+    }
+}
+
+/// Serves jobs as a client, until it is told to stop.
+pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> Exit {
+    logging::start(&config.log, &Screen::default());
+    match host::serve(registry, config) {
+        Ok(()) => Exit::Complete,
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            Exit::Nothing
+        }
+    }
+}
+
+/// Makes keys, and says where they are and what to do with them.
+pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
+    logging::start(&config.log, &Screen::default());
+    let Some(dir) = config.key_dir else {
+        let text = "there is no home directory to keep keys in: say where with --key-dir";
+        complain(name, &text);
+        return Exit::Usage;
+    };
+    if let Err(error) = keys::generate(&dir) {
+        complain(name, &error);
+        return Exit::Nothing;
+    }
+    let shown = escape(dir.as_os_str().as_bytes());
+    let (server, client) = (keys::SERVER_KEY_FILE, keys::CLIENT_KEY_FILE);
+    // Who closed standard output does not want to know.
+    let _ = writeln!(
+        io::stdout(),
+        "{shown}/{server} stays on this host.\nCopy {shown}/{client} to every client's ~/.config/hydra/{client}."
+    );
+    Exit::Complete
+}
+
+/// Runs as a worker of a client.
+pub(super) fn worker(registry: &Registry) -> Exit {
+    match crate::worker::run_worker(registry) {
+        Ok(()) => Exit::Complete,
+        Err(error) => {
+            complain("hydra-worker", &error);
+            Exit::Nothing
+        }
+    }
+}
+
+/// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
+pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{name}: {error}");
+}
+
+fn serial(
+    config: &ServerConfig,
+    screen: &Screen,
+    mut rows: Option<Rows>,
+) -> anyhow::Result<Outcome> {
+    let start = Instant::now();
+    let mut progress = Progress::new(screen, !config.log.quiet);
+    let mut tick = |entries, open_directories| {
+        progress.update(&Snapshot {
+            entries,
+            open_directories,
+            busy: 1,
+            workers: 1,
+        });
+    };
+    let mut watch = Watch {
+        rows: rows.as_mut().map(|rows| rows as &mut dyn Write),
+        tick: &mut tick,
+        interrupt: &AtomicBool::new(false),
+    };
+    let (walked, reducer) = config.plugin.walk_serially(&config.job, &mut watch)?;
+    // What is still in a buffer belongs to the results.
+    rows.map_or(Ok(()), |mut rows| rows.flush())?;
+    let elapsed = start.elapsed();
+    drop(progress);
+    let context = report_context(config, &walked.walk);
+    let client = ClientRun {
+        name: "serial".to_owned(),
+        workers: 1,
+        entries: walked.walk.entries,
+        ..ClientRun::default()
+    };
+    Ok(Outcome {
+        plugin: config.job.plugin.clone(),
+        roots: config
+            .job
+            .roots
+            .iter()
+            .map(|root| root.shown.clone())
+            .collect(),
+        ending: match walked.interrupted {
+            true => Ending::Interrupted,
+            false => Ending::Done,
+        },
+        report: reducer
+            .report(&context)
+            .context("the report cannot be made")?,
+        walk: walked.walk,
+        roots_walked: walked.roots_walked,
+        set_aside: Vec::new(),
+        run: Run {
+            elapsed,
+            clients: vec![client],
+            warnings: Vec::new(),
+        },
+    })
+}
+
+/// What the plugin's report may depend on besides its total.
+pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> ReportContext {
+    ReportContext {
+        width: terminal_width(io::stdout()).unwrap_or(80),
+        color: config.output.color && io::stdout().is_terminal(),
+        walk: walk.clone(),
+    }
+}
+
+/// Where rows go.
+pub(super) type Rows = Box<dyn Write + Send>;
+
+fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
+    Ok(match rows {
+        None => None,
+        Some(RowsTo::Stdout) => Some(Box::new(BufWriter::new(io::stdout()))),
+        Some(RowsTo::File(path)) => {
+            let shown = escape(path.as_os_str().as_bytes());
+            let file =
+                File::create(path).with_context(|| format!("--rows: cannot write {shown}"))?;
+            Some(Box::new(BufWriter::new(file)))
+        }
+    })
+}
+
+/// Prints the report and decides the status.
+fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
+    let mut text = Vec::new();
+    let made = match output.report {
+        ReportShape::Json => report::write_json(outcome, &mut text),
+        ReportShape::Text | ReportShape::TextAside => report::write_text(outcome, &mut text),
+    };
+    let written = made.and_then(|()| match output.report {
+        ReportShape::TextAside => io::stderr().write_all(&text),
+        ReportShape::Text | ReportShape::Json => {
+            let mut out = io::stdout().lock();
+            out.write_all(&text).and_then(|()| out.flush())
+        }
+    });
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(name, &format_args!("the report cannot be written: {error}"));
+            Exit::Incomplete
+        }
+        _ => Exit::decide(outcome),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut errors = error
+        .chain()
+        .filter_map(|error| error.downcast_ref::<io::Error>());
+    errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,151 @@
+//! What may be typed to the server. Defaults, conflicts and meanings are in [`super::server_config`].
+
+use super::logging::LogArgs;
+use super::values::period;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The server's command line, without the plugin's options.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ServerArgs {
+    /// Directories to walk
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<OsString>,
+    /// Add the paths in FILE, one a line (-: standard input)
+    #[arg(long, value_name = "FILE")]
+    pub(super) paths_from: Vec<OsString>,
+    /// The paths in --paths-from are separated by NUL
+    #[arg(short = '0', requires = "paths_from")]
+    pub(super) nul: bool,
+    /// What to walk and how.
+    #[command(flatten)]
+    pub(super) walk: WalkArgs,
+    /// Who walks.
+    #[command(flatten)]
+    pub(super) hosts: HostArgs,
+    /// When to give up.
+    #[command(flatten)]
+    pub(super) times: TimeArgs,
+    /// What comes out.
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    /// What is said meanwhile.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// How to walk.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Walk")]
+pub(super) struct WalkArgs {
+    /// Do not enter other file systems
+    #[arg(short = 'x', long)]
+    pub(super) one_file_system: bool,
+    /// Leave out what matches, by its path below its root; ** crosses directories
+    #[arg(short = 'E', long, value_name = "GLOB")]
+    pub(super) exclude: Vec<OsString>,
+    /// Leave out what matches a glob in FILE, one a line, # begins a comment
+    #[arg(long, value_name = "FILE")]
+    pub(super) exclude_from: Vec<OsString>,
+    /// Enter snapshot directories (.snapshot, .snapshots, .zfs, .ckpt) too
+    #[arg(long)]
+    pub(super) enter_snapshots: bool,
+    /// Enter the kernel's pseudo file systems (proc, sysfs ...) below a root too
+    #[arg(long)]
+    pub(super) enter_pseudo: bool,
+    /// Let network file systems answer from their caches
+    #[arg(long)]
+    pub(super) lazy_stat: bool,
+    /// Walk a root even on hosts that see something else there than the others do
+    #[arg(long)]
+    pub(super) trust_roots: bool,
+    /// Walk in one thread of this process, to compare with
+    #[arg(long, conflicts_with_all = ["clients", "hostfile", "listen", "workers"])]
+    pub(super) serial: bool,
+}
+
+/// Who walks.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Hosts")]
+pub(super) struct HostArgs {
+    /// Workers on this host (default: one for each CPU). With other hosts: walk here too
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(super) workers: Option<u32>,
+    /// Dial these clients: host1,host2:8200,node[3-6]
+    #[arg(long, value_name = "LIST")]
+    pub(super) clients: Vec<String>,
+    /// Dial the clients in FILE, one a line, # begins a comment
+    #[arg(long, value_name = "FILE")]
+    pub(super) hostfile: Vec<OsString>,
+    /// Let clients dial in (default address: 0.0.0.0:8102)
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "")]
+    pub(super) listen: Option<String>,
+    /// Begin when N clients are connected
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) min_clients: Option<u32>,
+    /// Wait for clients that are busy with another job
+    #[arg(long)]
+    pub(super) wait: bool,
+    /// Where the keys are (default: ~/.config/hydra)
+    #[arg(long, value_name = "DIR")]
+    pub(super) key_dir: Option<PathBuf>,
+    /// Show the log messages of the clients' workers here
+    #[arg(long)]
+    pub(super) forward_logs: bool,
+}
+
+/// Periods and time-outs.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Times")]
+pub(super) struct TimeArgs {
+    /// How long to try to reach clients
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "10s")]
+    pub(super) connect_timeout: Duration,
+    /// How long a peer may take to prove its key
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "3s")]
+    pub(super) handshake_timeout: Duration,
+    /// How long to wait for a client when none is left
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
+    pub(super) client_timeout: Duration,
+    /// How often each side says that it lives
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "1s")]
+    pub(super) beat: Duration,
+    /// Silence after which a link counts as dead
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "5s")]
+    pub(super) dead_after: Duration,
+    /// How long a client may come back after that
+    #[arg(long, value_name = "TIME", value_parser = super::values::duration, default_value = "15s")]
+    pub(super) grace: Duration,
+    /// How long a worker may change the tree after the server's last word
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "8s")]
+    pub(super) lease: Duration,
+    /// The longest time between two commits of a worker
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "200ms")]
+    pub(super) commit_interval: Duration,
+}
+
+/// What comes out.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(super) struct OutputArgs {
+    /// Print the report as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the plugin's rows to FILE as lines of JSON (-: standard output, instead of the report)
+    #[arg(long, value_name = "FILE")]
+    pub(super) rows: Option<PathBuf>,
+}
+
+/// The command line of `keygen`.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(about = "Make the keys of a server and its clients")]
+pub(super) struct KeygenArgs {
+    /// Where to put them (default: ~/.config/hydra)
+    #[arg(long, value_name = "DIR")]
+    pub(super) key_dir: Option<PathBuf>,
+    /// What is said meanwhile.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}

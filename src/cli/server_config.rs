@@ -1,0 +1,318 @@
+//! What the server needs to know: the command line with defaults filled in, files read and conflicts found.
+
+use super::environment::Environment;
+use super::error::UsageError;
+use super::logging::LogConfig;
+use super::paths;
+use super::server_args::{HostArgs, OutputArgs, ServerArgs, TimeArgs, WalkArgs};
+use super::values::listen_address;
+use crate::registry::AnyPlugin;
+use crate::report::escape;
+use clap::ArgMatches;
+use hydra_link::address::{AddressError, HostPort, parse_hostfile, parse_hosts};
+use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The port that servers listen on.
+pub(super) const SERVER_PORT: u16 = 8102;
+/// The port that clients listen on.
+pub(super) const CLIENT_PORT: u16 = 8101;
+
+/// A server's job and how to do it.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// The plugin.
+    pub plugin: Arc<dyn AnyPlugin>,
+    /// What goes to clients and workers.
+    pub job: JobSpec,
+    /// Who walks.
+    pub mode: Mode,
+    /// What comes out.
+    pub output: Output,
+    /// Which messages are shown.
+    pub log: LogConfig,
+}
+
+/// Who walks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// One thread of this process.
+    Serial,
+    /// Clients.
+    Clients(Clients),
+}
+
+/// Which clients, and how patient to be with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clients {
+    /// Workers of the client in this process; none if only other hosts walk.
+    pub embedded_workers: Option<u32>,
+    /// Clients to dial, each once.
+    pub hosts: Vec<HostPort>,
+    /// Where clients may dial in.
+    pub listen: Option<HostPort>,
+    /// How many clients must be connected before work begins.
+    pub min_clients: u32,
+    /// How long to try to reach clients.
+    pub connect_timeout: Duration,
+    /// How long a peer may take to prove its key.
+    pub handshake_timeout: Duration,
+    /// How long to wait for a client when none is left.
+    pub client_timeout: Duration,
+    /// Whether to wait for clients that are busy.
+    pub wait: bool,
+    /// Where the keys are; none without a home and an option.
+    pub key_dir: Option<PathBuf>,
+    /// Whether to show the log messages of workers.
+    pub forward_logs: bool,
+}
+
+/// What comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The report's shape on standard output.
+    pub report: ReportShape,
+    /// Where rows go.
+    pub rows: Option<RowsTo>,
+    /// Whether colours are welcome, should standard output be a terminal.
+    pub color: bool,
+}
+
+/// The report's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportShape {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// On standard error, for people: rows have standard output.
+    TextAside,
+}
+
+/// Where rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowsTo {
+    /// Standard output.
+    Stdout,
+    /// A file, which is replaced.
+    File(PathBuf),
+}
+
+/// Resolves a parsed command line.
+///
+/// # Errors
+/// When it is wrong usage, in words.
+pub(super) fn resolve(
+    args: ServerArgs,
+    matches: &ArgMatches,
+    plugin: &Arc<dyn AnyPlugin>,
+    environment: &Environment,
+) -> Result<ServerConfig, UsageError> {
+    let log = args.log.resolve(environment.rust_log.clone())?;
+    let roots = paths::roots(all_paths(&args, environment)?);
+    let walk = walk_options(&args.walk, &**plugin)?;
+    let timing = timing(&args.times)?;
+    let mode = match args.walk.serial {
+        true => Mode::Serial,
+        false => Mode::Clients(clients(args.hosts, &args.times, environment)?),
+    };
+    let job = JobSpec {
+        plugin: plugin.name().to_owned(),
+        options: plugin.read_options(matches, environment.now)?,
+        acts: plugin.acts(),
+        roots,
+        walk,
+        timing,
+    };
+    Ok(ServerConfig {
+        plugin: Arc::clone(plugin),
+        job,
+        mode,
+        output: output(args.output, environment)?,
+        log,
+    })
+}
+
+fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
+    let cwd = environment.cwd()?;
+    let mut all = Vec::new();
+    for path in &args.paths {
+        all.push(paths::absolute(path, cwd)?);
+    }
+    for file in &args.paths_from {
+        for path in paths::read_paths(file, args.nul)? {
+            all.push(paths::absolute(&path, cwd)?);
+        }
+    }
+    match all.is_empty() {
+        true => Err(UsageError::NoPath),
+        false => Ok(all),
+    }
+}
+
+fn walk_options(args: &WalkArgs, plugin: &dyn AnyPlugin) -> Result<WalkOptions, UsageError> {
+    if args.lazy_stat && plugin.acts() {
+        let name = plugin.name();
+        return Err(UsageError::Options(format!(
+            "--lazy-stat cannot be used with {name}: what changes the tree must see it as it is"
+        )));
+    }
+    let mut excludes = Vec::new();
+    for glob in &args.exclude {
+        excludes.push(glob_text(glob)?);
+    }
+    for file in &args.exclude_from {
+        for glob in paths::read_lines("--exclude-from", file)? {
+            excludes.push(glob_text(OsStr::new(&glob))?);
+        }
+    }
+    Ok(WalkOptions {
+        one_file_system: args.one_file_system,
+        excludes,
+        snapshots: args.enter_snapshots,
+        pseudo: args.enter_pseudo,
+        lazy_stat: args.lazy_stat,
+        trust_roots: args.trust_roots,
+    })
+}
+
+/// Checks a glob. A slash at its end, as people write for directories, is dropped: paths have none there.
+fn glob_text(glob: &OsStr) -> Result<String, UsageError> {
+    let wrong = |reason: String| UsageError::Glob {
+        glob: escape(glob.as_bytes()),
+        reason,
+    };
+    let text = glob
+        .to_str()
+        .ok_or_else(|| wrong("it is not UTF-8".to_owned()))?;
+    let trimmed = text.trim_end_matches('/');
+    if trimmed.is_empty() {
+        return Err(wrong("it matches nothing".to_owned()));
+    }
+    if trimmed.starts_with('/') {
+        let reason = "paths are compared without the root, so it cannot begin with '/'";
+        return Err(wrong(reason.to_owned()));
+    }
+    let parsed = globset::GlobBuilder::new(trimmed)
+        .literal_separator(true)
+        .build();
+    parsed.map_err(|error| wrong(error.kind().to_string()))?;
+    Ok(trimmed.to_owned())
+}
+
+fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {
+    let wrong = |text: String| Err(UsageError::Options(text));
+    if args.dead_after <= args.beat {
+        return wrong(format!(
+            "--dead-after ({:?}) must be longer than --beat ({:?}), or every link counts as dead",
+            args.dead_after, args.beat
+        ));
+    }
+    let given_up = args.dead_after.saturating_add(args.grace);
+    if args.lease >= given_up {
+        return wrong(format!(
+            "--lease ({:?}) must be shorter than --dead-after and --grace together ({given_up:?}), or a lost \
+             worker could still act on what another has got",
+            args.lease
+        ));
+    }
+    Ok(Timing {
+        beat: args.beat,
+        dead_after: args.dead_after,
+        grace: args.grace,
+        lease: args.lease,
+        commit_interval: args.commit_interval,
+        ..Timing::default()
+    })
+}
+
+fn clients(
+    args: HostArgs,
+    times: &TimeArgs,
+    environment: &Environment,
+) -> Result<Clients, UsageError> {
+    let hosts = hosts(&args)?;
+    let listen = args
+        .listen
+        .map(|text| listen_text(&text, SERVER_PORT))
+        .transpose()?;
+    let network = !hosts.is_empty() || listen.is_some();
+    if args.min_clients.is_some() && !network {
+        let text = "--min-clients counts other hosts: add --listen or --clients";
+        return Err(UsageError::Options(text.to_owned()));
+    }
+    let embedded_workers = match network {
+        true => args.workers,
+        false => Some(args.workers.unwrap_or(environment.cpus)),
+    };
+    Ok(Clients {
+        embedded_workers,
+        hosts,
+        listen,
+        min_clients: args.min_clients.unwrap_or(1),
+        connect_timeout: times.connect_timeout,
+        handshake_timeout: times.handshake_timeout,
+        client_timeout: times.client_timeout,
+        wait: args.wait,
+        key_dir: args.key_dir.or_else(|| environment.key_dir.clone()),
+        forward_logs: args.forward_logs,
+    })
+}
+
+/// The clients to dial, in the order in which they were named.
+fn hosts(args: &HostArgs) -> Result<Vec<HostPort>, UsageError> {
+    let mut hosts = Vec::new();
+    let mut seen = HashSet::new();
+    let mut add = |option, parsed: Result<Vec<HostPort>, AddressError>| {
+        let parsed = parsed.map_err(|source| UsageError::Address { option, source })?;
+        hosts.extend(parsed.into_iter().filter(|host| seen.insert(host.clone())));
+        Ok::<_, UsageError>(())
+    };
+    for list in &args.clients {
+        add("--clients", parse_hosts(list, CLIENT_PORT))?;
+    }
+    for file in &args.hostfile {
+        let text = paths::read_text("--hostfile", file)?;
+        add("--hostfile", parse_hostfile(&text, CLIENT_PORT))?;
+    }
+    Ok(hosts)
+}
+
+/// The value of `--listen`, which is empty where none was written.
+pub(super) fn listen_text(text: &str, port: u16) -> Result<HostPort, UsageError> {
+    let address = match text {
+        "" => SocketAddr::from(([0, 0, 0, 0], port)),
+        text => listen_address(text, port)?,
+    };
+    Ok(HostPort {
+        host: address.ip().to_string(),
+        port: address.port(),
+    })
+}
+
+fn output(args: OutputArgs, environment: &Environment) -> Result<Output, UsageError> {
+    let rows = args.rows.map(|path| match path.as_os_str().as_bytes() {
+        b"-" => RowsTo::Stdout,
+        _ => RowsTo::File(path),
+    });
+    let report = match (args.json, &rows) {
+        (true, Some(RowsTo::Stdout)) => {
+            let text = "--json and --rows - both want standard output: write the rows to a file";
+            return Err(UsageError::Options(text.to_owned()));
+        }
+        (true, _) => ReportShape::Json,
+        (false, Some(RowsTo::Stdout)) => ReportShape::TextAside,
+        (false, _) => ReportShape::Text,
+    };
+    Ok(Output {
+        report,
+        rows,
+        color: !environment.no_color,
+    })
+}

@@ -1,0 +1,149 @@
+//! The exit statuses, and which of them an outcome deserves.
+
+use crate::report::{Ending, Outcome};
+use std::process::ExitCode;
+
+/// How a program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Complete, and every entry was read.
+    Complete = 0,
+    /// Complete, but some entries could not be read.
+    Unread = 1,
+    /// Wrong usage: nothing was tried.
+    Usage = 2,
+    /// Incomplete: items were set aside, work was given up, or no client was left.
+    Incomplete = 3,
+    /// Nothing was walked: no client, a wrong key, every root missing or refused.
+    Nothing = 4,
+    /// Interrupted.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// The number.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// Whether the whole tree was walked, as the report's `complete` says.
+    #[must_use]
+    pub fn is_complete(self) -> bool {
+        matches!(self, Self::Complete | Self::Unread)
+    }
+
+    /// What `outcome` deserves.
+    #[must_use]
+    pub fn decide(outcome: &Outcome) -> Self {
+        let walked = outcome.roots_walked > 0 || outcome.walk.entries > 0;
+        match &outcome.ending {
+            Ending::Interrupted => Self::Interrupted,
+            Ending::Done | Ending::Incomplete(_) if !walked => Self::Nothing,
+            Ending::Incomplete(_) => Self::Incomplete,
+            Ending::Done if !outcome.set_aside.is_empty() => Self::Incomplete,
+            Ending::Done if outcome.walk.error_count() > 0 => Self::Unread,
+            Ending::Done => Self::Complete,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Run, SetAside};
+    use hydra_proto::walk::{FileType, WalkError, WalkSummary};
+
+    fn outcome(roots: &[&str]) -> Outcome {
+        let mut walk = WalkSummary::default();
+        walk.count(FileType::Directory);
+        Outcome {
+            plugin: "audit".into(),
+            roots: roots.iter().map(|root| root.as_bytes().to_vec()).collect(),
+            roots_walked: roots.len(),
+            ending: Ending::Done,
+            walk,
+            report: Default::default(),
+            set_aside: Vec::new(),
+            run: Run::default(),
+        }
+    }
+
+    fn missing(outcome: &mut Outcome, path: &str) {
+        outcome.roots_walked -= 1;
+        outcome.walk.fail(WalkError {
+            path: path.into(),
+            operation: "open".into(),
+            kind: "ENOENT".into(),
+            message: "no such file or directory".into(),
+        });
+    }
+
+    #[test]
+    fn a_whole_walk_is_complete() {
+        assert_eq!(Exit::decide(&outcome(&["/a"])), Exit::Complete);
+    }
+
+    #[test]
+    fn an_unread_entry_shows() {
+        let mut outcome = outcome(&["/a"]);
+        outcome.walk.vanished = 3;
+        assert_eq!(Exit::decide(&outcome), Exit::Complete);
+        outcome.walk.fail(WalkError {
+            path: b"/a/b".to_vec(),
+            operation: "open".into(),
+            kind: "EACCES".into(),
+            message: "permission denied".into(),
+        });
+        assert_eq!(Exit::decide(&outcome), Exit::Unread);
+    }
+
+    #[test]
+    fn a_missing_root_counts_by_what_else_there_is() {
+        let mut both = outcome(&["/a", "/b"]);
+        missing(&mut both, "/b");
+        assert_eq!(Exit::decide(&both), Exit::Unread);
+        missing(&mut both, "/a");
+        both.walk.entries = 0;
+        assert_eq!(Exit::decide(&both), Exit::Nothing);
+    }
+
+    #[test]
+    fn work_left_undone_is_incomplete() {
+        let mut aside = outcome(&["/a"]);
+        aside.set_aside.push(SetAside {
+            path: b"/a/b".to_vec(),
+            reason: "killed its worker three times".into(),
+        });
+        assert_eq!(Exit::decide(&aside), Exit::Incomplete);
+        let mut alone = outcome(&["/a"]);
+        alone.ending = Ending::Incomplete("no client is left".into());
+        assert_eq!(Exit::decide(&alone), Exit::Incomplete);
+        alone.ending = Ending::Interrupted;
+        assert_eq!(Exit::decide(&alone), Exit::Interrupted);
+    }
+
+    #[test]
+    fn statuses_are_the_documented_numbers() {
+        let all = [
+            Exit::Complete,
+            Exit::Unread,
+            Exit::Usage,
+            Exit::Incomplete,
+            Exit::Nothing,
+            Exit::Interrupted,
+        ];
+        assert_eq!(all.map(Exit::code), [0, 1, 2, 3, 4, 130]);
+        assert_eq!(
+            all.map(Exit::is_complete),
+            [true, true, false, false, false, false]
+        );
+    }
+}

@@ -1,0 +1,467 @@
+//! The real programs: wrong usage, help, and `--serial` against what `find` and `du` say.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// An ordinary user, for trees with unreadable directories when the tests run as root.
+const NOBODY: u32 = 65534;
+
+fn server() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hydra-server"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    server().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output)))
+}
+
+/// What `find` counts with these tests, by its own types.
+fn find(paths: &[&Path], arguments: &[&str]) -> u64 {
+    let mut command = Command::new("find");
+    command.arg("-H").args(paths).args(arguments);
+    let output = command.args(["-printf", "."]).output().unwrap();
+    output.stdout.len() as u64
+}
+
+fn du(path: &Path) -> u64 {
+    let output = Command::new("du")
+        .args(["-s", "-B1", "-D"])
+        .arg(path)
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    text.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn assert_totals(path: &Path, more: &[&str], find_more: &[&str]) -> Value {
+    let output = server()
+        .args(["--serial", "--json"])
+        .args(more)
+        .arg(path)
+        .output()
+        .unwrap();
+    let document = report(&output);
+    let totals = &document["totals"];
+    let typed = |kind: &str| find(&[path], &[find_more, &["-type", kind]].concat());
+    assert_eq!(totals["entries"], find(&[path], find_more));
+    assert_eq!(totals["directories"], typed("d"));
+    assert_eq!(totals["files"], typed("f"));
+    assert_eq!(totals["symlinks"], typed("l"));
+    assert_eq!(totals["other"], typed("p,s,c,b"));
+    document
+}
+
+fn hostile_tree(root: &Path) {
+    let names: [&[u8]; 5] = [b"a b", b"new\nline", b"\xff\xfe", b"-rf", b"\x1b[2J"];
+    for name in names {
+        let dir = root.join(OsStr::from_bytes(name));
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(OsStr::from_bytes(name)), vec![b'x'; 5000]).unwrap();
+    }
+    fs::write(root.join("n".repeat(255)), "").unwrap();
+    fs::hard_link(root.join("a b/a b"), root.join("linked")).unwrap();
+    symlink("a b", root.join("to-dir")).unwrap();
+    symlink("nowhere", root.join("dangling")).unwrap();
+    nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+    let sparse = fs::File::create(root.join("sparse")).unwrap();
+    sparse.set_len(1 << 30).unwrap();
+}
+
+#[test]
+fn wrong_usage_is_one_sentence_and_status_2() {
+    let cases: [(&[&str], &str); 8] = [
+        (&[], "no path is given"),
+        (&["nonsense"], "audit, count, keygen"),
+        (&["--no-such", "/"], "--no-such"),
+        (&["--grace", "5", "/"], "'5' is not a duration"),
+        (&["-E", "a[", "/"], "the glob 'a['"),
+        (&["--paths-from", "/no/such/list"], "/no/such/list"),
+        (&["--serial", "--clients", "a", "/"], "cannot be used with"),
+        (
+            &["--serial", "--rows", "/no/such/dir/rows", "/usr/bin"],
+            "--rows: cannot write",
+        ),
+    ];
+    for (arguments, part) in cases {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        let text = stderr(&output);
+        assert!(text.contains(part), "{arguments:?}: {text}");
+        assert!(
+            !text.contains("panicked") && !text.contains("backtrace"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn names_in_messages_cannot_move_the_cursor() {
+    let output = run(&["\x1b[2Jaudit"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("\\x1b[2Jaudit"));
+    assert!(!stderr(&output).contains('\x1b'));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [
+        &["--help"][..],
+        &["audit", "--help"],
+        &["--version"],
+        &["keygen", "--help"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains("hydra-server"), "{arguments:?}");
+        assert_eq!(stderr(&output), "");
+    }
+    let client = env!("CARGO_BIN_EXE_hydra-client");
+    let output = Command::new(client).arg("--help").output().unwrap();
+    assert!(
+        stdout(&output).contains("Usage: hydra-client"),
+        "{}",
+        stdout(&output)
+    );
+    let output = Command::new(client).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn keygen_makes_keys_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    let keygen = || {
+        server()
+            .args(["keygen", "--key-dir"])
+            .arg(&keys)
+            .output()
+            .unwrap()
+    };
+    let first = keygen();
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert!(stdout(&first).contains("client.key"));
+    let mode = fs::metadata(keys.join("server.key")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = keygen();
+    assert_ne!(second.status.code(), Some(0));
+    assert!(
+        stderr(&second).contains("server.key"),
+        "{}",
+        stderr(&second)
+    );
+}
+
+#[test]
+fn a_client_that_cannot_be_reached_is_named() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut command = server();
+    command.args([
+        "--clients",
+        "127.0.0.1:1",
+        "--connect-timeout",
+        "100ms",
+        "--key-dir",
+    ]);
+    let output = command
+        .arg(tmp.path().join("keys"))
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("127.0.0.1:1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn serial_counts_what_find_and_du_count() {
+    let tmp = tempfile::tempdir().unwrap();
+    hostile_tree(tmp.path());
+    let document = assert_totals(tmp.path(), &[], &[]);
+    let totals = &document["totals"];
+    assert_eq!(totals["unique_allocated_bytes"], du(tmp.path()));
+    assert_eq!(totals["apparent_bytes"], 6 * 5000 + (1u64 << 30));
+    assert_eq!(totals["hard_linked"], 2);
+    assert_eq!(document["complete"], true);
+    assert_eq!(document["errors"]["count"], 0);
+    assert_eq!(document["roots"][0], tmp.path().to_str().unwrap());
+}
+
+#[test]
+fn serial_follows_the_walk_s_options() {
+    let tmp = tempfile::tempdir().unwrap();
+    hostile_tree(tmp.path());
+    let root = tmp.path().display();
+    let (dir, file) = (format!("{root}/a b"), format!("{root}/-rf/-rf"));
+    let without = [
+        "-path", &dir, "-prune", "-o", "-path", &file, "-prune", "-o",
+    ];
+    let excludes = ["-E", "a b", "-E", "*/-rf"];
+    let output = server()
+        .args(["--serial", "--json"])
+        .args(excludes)
+        .arg(tmp.path())
+        .output();
+    let document = report(&output.unwrap());
+    assert_eq!(document["totals"]["entries"], find(&[tmp.path()], &without));
+    assert_eq!(document["skipped"]["excluded"], 2);
+    assert_totals(Path::new("/dev"), &["-x"], &["-xdev"]);
+}
+
+#[test]
+fn the_default_plugin_needs_no_name_and_count_has_no_byte_totals() {
+    let tmp = tempfile::tempdir().unwrap();
+    hostile_tree(tmp.path());
+    let plain = report(
+        &server()
+            .args(["--serial", "--json"])
+            .arg(tmp.path())
+            .output()
+            .unwrap(),
+    );
+    let named = server()
+        .args(["audit", "--serial", "--json"])
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    assert_eq!(plain["plugin"], "audit");
+    assert_eq!(plain["totals"], report(&named)["totals"]);
+    let count = server()
+        .arg("count")
+        .arg(tmp.path())
+        .args(["--json", "--serial"])
+        .output();
+    let count = report(&count.unwrap());
+    assert_eq!(count["plugin"], "count");
+    assert!(count["count"].is_object());
+    assert_eq!(count["totals"]["entries"], plain["totals"]["entries"]);
+    for key in [
+        "apparent_bytes",
+        "allocated_bytes",
+        "unique_allocated_bytes",
+        "hard_linked",
+    ] {
+        assert!(count["totals"][key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn roots_given_twice_or_nested_are_walked_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    hostile_tree(tmp.path());
+    let alone = report(
+        &server()
+            .args(["--serial", "--json"])
+            .arg(tmp.path())
+            .output()
+            .unwrap(),
+    );
+    let mut command = server();
+    command
+        .args(["--serial", "--json", "./a b", "./", "a b/.//"])
+        .arg(tmp.path());
+    let nested = report(&command.current_dir(tmp.path()).output().unwrap());
+    assert_eq!(nested["totals"], alone["totals"]);
+    assert_eq!(nested["roots"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn paths_come_from_a_file_too() {
+    let tmp = tempfile::tempdir().unwrap();
+    let names: [&[u8]; 2] = [b"new\nline", b"\xff"];
+    for name in names {
+        fs::create_dir(tmp.path().join(OsStr::from_bytes(name))).unwrap();
+    }
+    let mut command = server();
+    command
+        .args(["--serial", "--json", "--paths-from", "-", "-0"])
+        .current_dir(tmp.path());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&names.join(&0)).unwrap();
+    drop(input);
+    let document = report(&child.wait_with_output().unwrap());
+    assert_eq!(document["totals"]["directories"], 2);
+    assert!(document["roots_b64"][1].is_string(), "{document}");
+}
+
+#[test]
+fn a_missing_root_shows_in_the_status() {
+    let tmp = tempfile::tempdir().unwrap();
+    let missing = tmp.path().join("missing");
+    let beside = server()
+        .args(["--serial", "--json"])
+        .arg(tmp.path())
+        .arg(&missing)
+        .output();
+    let beside = beside.unwrap();
+    assert_eq!(beside.status.code(), Some(1));
+    let document = report(&beside);
+    assert_eq!(document["complete"], true);
+    assert_eq!(document["errors"]["by_kind"]["ENOENT"], 1);
+    let alone = server()
+        .args(["--serial", "--json"])
+        .arg(&missing)
+        .output()
+        .unwrap();
+    assert_eq!(alone.status.code(), Some(4));
+    assert_eq!(report(&alone)["complete"], false);
+}
+
+#[test]
+fn unreadable_directories_are_errors_with_their_paths() {
+    let tmp = tempfile::tempdir().unwrap();
+    let root = tmp.path().join("root");
+    for name in ["closed", "unsearchable"] {
+        fs::create_dir_all(root.join(name).join("below")).unwrap();
+    }
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let as_root = fs::metadata(tmp.path()).unwrap().uid() == 0;
+    set_mode(tmp.path(), 0o755).unwrap();
+    // The program must be where an ordinary user can reach it.
+    let program = tmp.path().join("hydra-server");
+    fs::copy(env!("CARGO_BIN_EXE_hydra-server"), &program).unwrap();
+    set_mode(&root.join("closed"), 0o000).unwrap();
+    set_mode(&root.join("unsearchable"), 0o744).unwrap();
+    if as_root {
+        for path in [root.clone(), root.join("closed")] {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+    }
+    let mut command = Command::new(program);
+    command.args(["--serial", "--json"]).arg(&root);
+    if as_root {
+        use std::os::unix::process::CommandExt;
+        command.uid(NOBODY).gid(NOBODY);
+    } else {
+        set_mode(&root.join("unsearchable"), 0o444).unwrap();
+    }
+    let output = command.output().unwrap();
+    for name in ["closed", "unsearchable"] {
+        set_mode(&root.join(name), 0o755).unwrap();
+    }
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let document = report(&output);
+    assert_eq!(document["totals"]["entries"], 4);
+    assert_eq!(document["errors"]["by_kind"]["EACCES"], 2);
+    let first = &document["errors"]["first"];
+    assert_eq!(first[0]["path"], root.join("closed").to_str().unwrap());
+    assert_eq!(first[0]["operation"], "open");
+    assert_eq!(first[0]["message"], "permission denied");
+    assert_eq!(
+        first[1]["path"],
+        root.join("unsearchable/below").to_str().unwrap()
+    );
+}
+
+#[test]
+fn the_document_has_the_documented_keys_and_types() {
+    let tmp = tempfile::tempdir().unwrap();
+    let document = report(
+        &server()
+            .args(["--serial", "--json"])
+            .arg(tmp.path())
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(document["schema"], "hydra.report/1");
+    let numbers = [
+        "/totals/entries",
+        "/totals/directories",
+        "/totals/files",
+        "/totals/symlinks",
+        "/totals/other",
+        "/totals/apparent_bytes",
+        "/totals/allocated_bytes",
+        "/totals/unique_allocated_bytes",
+        "/totals/hard_linked",
+        "/errors/count",
+        "/errors/vanished",
+        "/run/seconds",
+        "/run/entries_per_second",
+        "/run/clients/0/workers",
+        "/run/clients/0/entries",
+        "/run/clients/0/commits",
+        "/run/clients/0/grants",
+        "/run/clients/0/sheds",
+        "/run/clients/0/lost_workers",
+    ];
+    for pointer in numbers {
+        assert!(
+            document.pointer(pointer).is_some_and(Value::is_number),
+            "{pointer}"
+        );
+    }
+    for pointer in [
+        "/errors/first",
+        "/errors/set_aside",
+        "/run/clients",
+        "/roots",
+    ] {
+        assert!(
+            document.pointer(pointer).is_some_and(Value::is_array),
+            "{pointer}"
+        );
+    }
+    assert!(document["errors"]["by_kind"].is_object());
+    assert!(document["audit"].is_object());
+}
+
+#[test]
+fn the_report_for_people_names_the_tree_and_its_totals() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::write(tmp.path().join("f"), "x").unwrap();
+    let output = server().arg("--serial").arg(tmp.path()).output().unwrap();
+    let text = stdout(&output);
+    assert!(
+        text.contains("2 entries: 1 directory, 1 file, 0 symlinks"),
+        "{text}"
+    );
+    assert!(text.contains(tmp.path().to_str().unwrap()), "{text}");
+    assert_eq!(
+        stderr(&output),
+        "",
+        "no progress where there is no terminal"
+    );
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for arguments in [&["--serial", "--json", "/usr/bin"][..], &["--help"]] {
+        let mut command = server();
+        command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}

@@ -1,0 +1,101 @@
+//! The audit, with a tick: a datagram with the worker's process id every few directories.
+
+use hydra::plugins::audit::{Audit, AuditOptions, AuditVisit};
+use hydra::{Plugin, PluginReport, ReduceError, ReportContext, SummaryOf};
+use hydra_worker::{Dir, Enter, Entry, Listing, Sink, Visit, Wants};
+use serde::{Deserialize, Serialize};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Directories between two ticks.
+pub(crate) const STRIDE: u64 = 10;
+
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
+pub(crate) struct TickOptions {
+    #[command(flatten)]
+    audit: AuditOptions,
+    /// Where the harness listens for ticks
+    #[arg(long)]
+    ticks: Option<PathBuf>,
+}
+
+pub(crate) struct TickAudit;
+
+pub(crate) struct TickVisit {
+    audit: AuditVisit,
+    ticks: Option<UnixDatagram>,
+    entered: u64,
+}
+
+impl Plugin for TickAudit {
+    const NAME: &'static str = "tick-audit";
+    const ABOUT: &'static str = "The audit, telling a harness who is at work";
+    type Options = TickOptions;
+    type Visit = TickVisit;
+    type Total = <Audit as Plugin>::Total;
+
+    fn prepare(options: &mut TickOptions, now: SystemTime) {
+        Audit::prepare(&mut options.audit, now);
+    }
+
+    fn visit(options: &TickOptions) -> Result<TickVisit, String> {
+        let ticks = options.ticks.as_ref().map(|path| {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(path)?;
+            Ok::<_, std::io::Error>(socket)
+        });
+        Ok(TickVisit {
+            audit: Audit::visit(&options.audit)?,
+            ticks: ticks.transpose().map_err(|error| error.to_string())?,
+            entered: 0,
+        })
+    }
+
+    fn total(options: &TickOptions) -> Result<Self::Total, String> {
+        Audit::total(&options.audit)
+    }
+
+    fn report(
+        options: &TickOptions,
+        total: Self::Total,
+        context: &ReportContext,
+    ) -> Result<PluginReport, ReduceError> {
+        Audit::report(&options.audit, total, context)
+    }
+}
+
+impl Visit for TickVisit {
+    type Summary = SummaryOf<Audit>;
+
+    fn wants(&self) -> Wants {
+        self.audit.wants()
+    }
+
+    fn enter(&mut self, dir: &Dir<'_>, out: &mut Sink<Self::Summary>) -> Enter {
+        self.entered += 1;
+        if self.entered.is_multiple_of(STRIDE)
+            && let Some(ticks) = &self.ticks
+        {
+            // The harness may have heard enough.
+            let _ = ticks.send(&std::process::id().to_le_bytes());
+        }
+        self.audit.enter(dir, out)
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>) {
+        self.audit.entry(entry, out);
+    }
+
+    fn listed(&mut self, dir: &Dir<'_>, listing: &Listing, out: &mut Sink<Self::Summary>) {
+        self.audit.listed(dir, listing, out);
+    }
+
+    fn leave(&mut self, dir: &Dir<'_>, out: &mut Sink<Self::Summary>) {
+        self.audit.leave(dir, out);
+    }
+
+    fn flush(&mut self, out: &mut Sink<Self::Summary>) {
+        self.audit.flush(out);
+    }
+}
