@@ -68,6 +68,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         nonce: start.nonce,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         slot: Some(slot),
+        own_descriptors: true,
         ..Identity::default()
     };
     let session = Session::open(control.into(), identity)?;
