@@ -70,6 +70,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     };
     let session = Session::open(control.into(), identity)?;
     let name = session.job().plugin.clone();
+    tracing::debug!(plugin = name, "the job has begun");
     let outcome = match registry.get(&name) {
         Some(plugin) => plugin.work(WorkerSession { session }),
         None => {

@@ -226,6 +226,8 @@ fn a_client_that_joins_a_running_job_gets_work_at_once() {
     let gate = Gate::new(&lab);
     let mut server = lab.example("exec", &["-v", "--json", "--listen=127.0.0.1:0"]);
     server.args(gate.arguments()).arg("./tree");
+    // What can be given away is what a commit has told of.
+    server.args(["--commit-interval", "1ms"]);
     let mut server = Process::start(server);
     let line = server.line("listening for clients");
     let port = line.rsplit('=').next().unwrap();
@@ -235,7 +237,8 @@ fn a_client_that_joins_a_running_job_gets_work_at_once() {
         Process::start(client)
     };
     let _first = dial("first");
-    gate.reached();
+    gate.open(5);
+    (0..6).for_each(|_| gate.reached());
     // The first one's only worker stands at the gate: whoever comes there now is another.
     let _second = dial("second");
     gate.reached();
@@ -264,7 +267,10 @@ fn a_plugin_that_runs_commands_must_be_allowed_by_the_client() {
 #[test]
 fn worker_logs_reach_the_server_when_asked_for() {
     let (lab, _) = lab_with_tree();
-    let (_client, address) = lab.listen(&["--log-level", "trace"]);
+    let mut client = lab.client();
+    // Not -v: what is said of the log goes before how much is said.
+    client.args(["--log-level", "hydra=debug,hydra_client=info", "--listen", "127.0.0.1:0"]);
+    let (_client, address) = listening(client);
     let mut server = lab.audit();
     server.args(["--clients", &address, "./tree"]);
     server.arg("--forward-logs");
