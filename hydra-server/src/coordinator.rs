@@ -534,7 +534,9 @@ impl Coordinator {
         }
         self.ended = now;
         if matches!(ending, Ending::Incomplete(_)) {
-            self.abandon(now);
+            // Named, so that the user knows what is missing.
+            self.parent
+                .abandon(now, &|_| "no client was left to walk it".to_owned());
         }
         self.ending = Some(ending);
         self.wishes.clear();
@@ -543,16 +545,6 @@ impl Coordinator {
             true => Phase::Over,
             false => Phase::Ending(now + LETTING_GO),
         };
-    }
-
-    /// Sets aside all that is left, so that it is named.
-    fn abandon(&mut self, now: Time) {
-        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
-        for child in children {
-            self.parent.fence(now, child, "the job ends");
-        }
-        self.parent
-            .set_aside_unserved(&|_| "no client was left to walk it".to_owned());
     }
 
     /// What came out of it.
