@@ -203,7 +203,9 @@ fn a_second_server_is_told_who_is_served_or_waits() {
     let mut second = server(&["--command", "true", "./one"]);
     second.args(["--connect-timeout", "5s"]);
     let ran = lab.run(second);
-    ran.assert_status(4).assert_says(&address).assert_says("busy");
+    ran.assert_status(4)
+        .assert_says(&address)
+        .assert_says("busy");
     ran.assert_says("it serves").assert_says("--wait");
 
     let mut patient = Process::start(server(&["-v", "--wait", "--command", "true", "./one"]));
@@ -269,7 +271,12 @@ fn worker_logs_reach_the_server_when_asked_for() {
     let (lab, _) = lab_with_tree();
     let mut client = lab.client();
     // Not -v: what is said of the log goes before how much is said.
-    client.args(["--log-level", "hydra=debug,hydra_client=info", "--listen", "127.0.0.1:0"]);
+    client.args([
+        "--log-level",
+        "hydra=debug,hydra_client=info",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
     let (_client, address) = listening(client);
     let mut server = lab.audit();
     server.args(["--clients", &address, "./tree"]);

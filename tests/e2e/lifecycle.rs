@@ -1,6 +1,9 @@
 //! How jobs end: by themselves, by the user, by a signal, by the death of any process. Nobody is left behind.
 
-use super::common::{Gate, Lab, Process, forest, lab::listening, pids_with, truth, without_run};
+use super::common::{
+    Gate, LIMIT, Lab, Process, forest, lab::listening, pids_with, truth, without_run,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -59,7 +62,10 @@ fn ctrl_c_says_to_people_that_the_report_is_partial() {
     let ran = server.finish();
     ran.assert_status(130);
     let text = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
-    assert!(text.contains("partial") || text.contains("interrupted"), "{text}");
+    assert!(
+        text.contains("partial") || text.contains("interrupted"),
+        "{text}"
+    );
     lab.assert_nobody_left();
 }
 
@@ -193,7 +199,9 @@ fn a_killed_worker_takes_with_it_what_it_started_and_is_replaced() {
     let server = Process::start(server);
     gate.reached();
     let before = pids_with(lab.mark());
-    let [worker] = workers(&lab)[..] else { panic!() };
+    let [worker] = workers(&lab)[..] else {
+        panic!()
+    };
     kill_process(worker, Signal::KILL).unwrap();
     // The command of the first one has died at the gate, so all of these are for the second.
     gate.reached();
@@ -238,28 +246,44 @@ fn standard_output_has_one_document_and_standard_error_nothing() {
     assert_eq!(without_run(loud.report()), without_run(ran.report()));
 }
 
+/// Reads until `part` was read, or everything.
+fn read_until(source: &mut fs::File, part: &str) -> String {
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while !text.contains(part) {
+        let timeout = Timespec::try_from(LIMIT).unwrap();
+        let ready = poll(&mut [PollFd::new(source, PollFlags::IN)], Some(&timeout));
+        assert_eq!(ready, Ok(1), "{text:?}");
+        // The end of a terminal is an error.
+        match source.read(&mut buffer) {
+            Ok(count @ 1..) => text.push_str(&String::from_utf8_lossy(&buffer[..count])),
+            _ => return text,
+        }
+    }
+    text
+}
+
 #[test]
 fn the_progress_line_is_shown_on_a_terminal_and_not_when_quiet() {
-    use nix::pty::openpty;
     let lab = Lab::new();
     let gate = gated(&lab);
-    for (quiet, shown) in [(false, true), (true, false)] {
-        let pty = openpty(None, None).unwrap();
+    for quiet in [false, true] {
+        let pty = nix::pty::openpty(None, None).unwrap();
         let mut server = exec_at(&lab, &gate);
         server.args(["--workers", "1"]).args(quiet.then_some("-q"));
         server.stdout(Stdio::null()).stderr(Stdio::from(pty.slave));
         let mut child = server.spawn().unwrap();
         drop(server);
-        (0..6).for_each(|_| {
-            gate.reached();
-            gate.open(1);
-        });
-        let mut text = Vec::new();
-        // The end of a terminal is an error.
-        let _ = fs::File::from(pty.master).read_to_end(&mut text);
+        let mut terminal = fs::File::from(pty.master);
+        if !quiet {
+            let text = read_until(&mut terminal, "workers busy");
+            assert!(text.contains("entries"), "{text:?}");
+        }
+        gate.open(6);
+        let text = read_until(&mut terminal, "never said");
         assert!(child.wait().unwrap().success());
-        let text = String::from_utf8_lossy(&text);
-        assert_eq!(text.contains("entries"), shown, "{text:?}");
+        if quiet {
+            assert_eq!(text, "");
+        }
     }
 }
 

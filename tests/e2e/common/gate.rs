@@ -48,6 +48,9 @@ impl Gate {
 
     /// Lets as many through.
     pub(crate) fn open(&self, count: usize) {
-        assert_eq!(rustix::io::write(&self.open, &vec![b'\n'; count]), Ok(count));
+        assert_eq!(
+            rustix::io::write(&self.open, &vec![b'\n'; count]),
+            Ok(count)
+        );
     }
 }

@@ -74,9 +74,7 @@ impl Lab {
     /// A client without a direction.
     pub(crate) fn client(&self) -> Command {
         let mut client = self.command(env!("CARGO_BIN_EXE_hydra-client"));
-        client
-            .args(["-v", "--workers", "2", "--key-dir"])
-            .arg(self.keys());
+        client.args(["-v", "--key-dir"]).arg(self.keys());
         client
     }
 
@@ -84,6 +82,9 @@ impl Lab {
     pub(crate) fn listen(&self, more: &[&str]) -> (Process, String) {
         let mut client = self.client();
         client.args(["--listen", "127.0.0.1:0"]).args(more);
+        if !more.contains(&"--workers") {
+            client.args(["--workers", "2"]);
+        }
         listening(client)
     }
 

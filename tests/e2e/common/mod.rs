@@ -2,7 +2,7 @@
 
 mod gate;
 pub(crate) mod lab;
-mod oracle;
+pub(crate) mod oracle;
 mod process;
 mod tree;
 

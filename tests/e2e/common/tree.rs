@@ -28,7 +28,13 @@ pub(crate) fn forest(root: &Path, directories: usize) {
 /// Builds one directory of `count` empty files.
 pub(crate) fn crowd(root: &Path, count: usize) {
     fs::create_dir(root).unwrap();
-    let dir = openat(CWD, root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let dir = openat(
+        CWD,
+        root,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .unwrap();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
     for number in 0..count {
         openat(&dir, format!("member-{number}"), flags, Mode::RUSR).unwrap();
