@@ -250,6 +250,14 @@ impl Coordinator {
                 let busy = busy.clone();
                 return self.turned_away(conn, &busy);
             }
+            Up::Resume(resume) if resume.epoch.job != self.job_id => {
+                let busy = Busy {
+                    header: resume.header.clone(),
+                    server: "one that is gone and may come back".to_owned(),
+                    job: Some(resume.epoch.job),
+                };
+                return self.turned_away(conn, &busy);
+            }
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
                 self.warn(conn, &reason);
@@ -262,7 +270,8 @@ impl Coordinator {
         self.parent.handle(now, conn, message);
     }
 
-    /// A client does not want this connection: it is busy, with another server or still with this one.
+    /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
+    /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
         let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         let Some(state) = self.conns.remove(&conn) else {

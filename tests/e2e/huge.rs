@@ -60,8 +60,8 @@ fn a_client_killed_in_the_middle_changes_nothing() {
     let mut server = Process::start(server);
     for index in 0..3 {
         // Somebody is in the middle of the directory.
-        server.line("message=Commit");
-        server.line("message=Commit");
+        server.line("Commit(Commit");
+        server.line("Commit(Commit");
         let address = list.split(',').nth(index).unwrap();
         clients[index].kill();
         let mut client = lab.client();

@@ -71,7 +71,7 @@ impl Process {
             match self.next_line(deadline) {
                 Some(line) if line.contains(part) => return line,
                 Some(_) => {}
-                None => panic!("it ended without {part:?}: {}", self.said),
+                None => panic!("it ended without {part:?}: {}", tail(&self.said)),
             }
         }
     }
@@ -85,7 +85,9 @@ impl Process {
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("nothing within {LIMIT:?}: {}", self.said),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("nothing within {LIMIT:?}: {}", tail(&self.said))
+            }
         }
     }
 
@@ -103,7 +105,7 @@ impl Process {
         let process = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
         let timeout = Timespec::try_from(LIMIT).unwrap();
         let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
-        assert_eq!(ended, Ok(1), "it does not end: {}", self.said);
+        assert_eq!(ended, Ok(1), "it does not end: {}", tail(&self.said));
         let status = self.child.wait().unwrap();
         let mut stdout = Vec::new();
         self.stdout.rewind().unwrap();
@@ -134,14 +136,32 @@ impl Ran {
     }
 
     pub(crate) fn assert_status(&self, status: i32) -> &Self {
-        assert_eq!(self.status, Some(status), "{}{}", self.stderr, self.stdout);
+        assert_eq!(
+            self.status,
+            Some(status),
+            "{}{}",
+            tail(&self.stderr),
+            self.stdout
+        );
         self
     }
 
     pub(crate) fn assert_says(&self, part: &str) -> &Self {
-        assert!(self.stderr.contains(part), "{part:?} in: {}", self.stderr);
+        assert!(
+            self.stderr.contains(part),
+            "{part:?} in: {}",
+            tail(&self.stderr)
+        );
         self
     }
+}
+
+/// The end of a long log.
+fn tail(log: &str) -> String {
+    let lines = log.lines().rev().take(20);
+    let mut lines: Vec<String> = lines.map(|line| line.chars().take(300).collect()).collect();
+    lines.reverse();
+    lines.join("\n")
 }
 
 /// The processes with this environment variable, written `NAME=VALUE`; not those that have ended.
