@@ -512,13 +512,13 @@ impl Coordinator {
             return self.end(now, Ending::Done);
         }
         let alone = !self.parent.children().any(|child| child.connected);
-        let stuck = self.parent.is_stuck();
+        let stuck = self.parent.is_stuck() && !self.is_looking();
         if !alone && !stuck {
             self.lonely = None;
             return;
         }
         let since = *self.lonely.get_or_insert(now);
-        let more = self.listens || alone || !self.gathering.missing().is_empty();
+        let more = self.listens || alone || self.is_incomplete();
         let patience = match more && !self.has_embedded {
             true => self.client_timeout,
             false => Duration::ZERO,
@@ -535,6 +535,21 @@ impl Coordinator {
                 self.watch(now);
             }
         }
+    }
+
+    /// Whether some client that is connected has not said yet what it sees of the roots.
+    fn is_looking(&self) -> bool {
+        let mut children = self.parent.children();
+        children.any(|view| view.connected && !self.book.has(view.child))
+    }
+
+    /// Whether some client that is dialled is away: it never came, or is gone and may come back.
+    fn is_incomplete(&self) -> bool {
+        let is_here = |client| {
+            let mut conns = self.conns.values();
+            conns.any(|conn| conn.origin == Origin::Dialled(client) && conn.child.is_some())
+        };
+        !(0..self.clients.len()).all(is_here)
     }
 
     fn end(&mut self, now: Time, ending: Ending) {

@@ -183,7 +183,7 @@ fn wrong_usage_is_named() {
         assert_eq!(ran.stdout, "");
     }
     for arguments in [
-        &["--connect", "a:0"][..],
+        &["--connect", "a:99999"][..],
         &["--map", "nonsense"],
         &["--allow", "nonsense"],
     ] {

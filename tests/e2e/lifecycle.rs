@@ -179,6 +179,28 @@ fn a_client_outlives_its_server_and_serves_the_next_one() {
     lab.assert_nobody_left();
 }
 
+#[test]
+fn the_only_client_that_comes_back_gets_its_work_again_and_nothing_is_set_aside() {
+    let lab = Lab::new();
+    let gate = gated(&lab);
+    let (mut client, address) = exec_client(&lab);
+    let mut server = exec_at(&lab, &gate);
+    server.args(["--clients", &address]);
+    server.args(["--beat", "50ms", "--dead-after", "200ms"]);
+    server.args(["--grace", "0s", "--lease", "50ms"]);
+    let mut server = Process::start(server);
+    gate.reached();
+    client.kill();
+    server.line("is given up");
+    let mut again = lab.example("exec", &["client", "-v", "--listen", &address]);
+    again.args(["--workers", "1", "--allow", "exec"]);
+    let (_client, _) = listening(again);
+    gate.reached();
+    gate.open(6);
+    let ran = server.finish();
+    assert_eq!(ran.assert_status(0).report()["totals"]["files"], 6);
+}
+
 /// The workers of a lab: those whose first argument says so.
 fn workers(lab: &Lab) -> Vec<Pid> {
     let mut pids = pids_with(lab.mark());
