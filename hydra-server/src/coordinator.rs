@@ -250,6 +250,14 @@ impl Coordinator {
                 let busy = busy.clone();
                 return self.turned_away(conn, &busy);
             }
+            Up::Resume(resume) if resume.epoch.job != self.job_id => {
+                let busy = Busy {
+                    header: resume.header.clone(),
+                    server: "one that is gone and may come back".to_owned(),
+                    job: Some(resume.epoch.job),
+                };
+                return self.turned_away(conn, &busy);
+            }
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
                 self.warn(conn, &reason);
@@ -262,7 +270,8 @@ impl Coordinator {
         self.parent.handle(now, conn, message);
     }
 
-    /// A client does not want this connection: it is busy, with another server or still with this one.
+    /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
+    /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
         let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         let Some(state) = self.conns.remove(&conn) else {
@@ -503,13 +512,13 @@ impl Coordinator {
             return self.end(now, Ending::Done);
         }
         let alone = !self.parent.children().any(|child| child.connected);
-        let stuck = self.parent.is_stuck();
+        let stuck = self.parent.is_stuck() && !self.is_looking();
         if !alone && !stuck {
             self.lonely = None;
             return;
         }
         let since = *self.lonely.get_or_insert(now);
-        let more = self.listens || alone || !self.gathering.missing().is_empty();
+        let more = self.listens || alone || self.is_incomplete();
         let patience = match more && !self.has_embedded {
             true => self.client_timeout,
             false => Duration::ZERO,
@@ -528,13 +537,30 @@ impl Coordinator {
         }
     }
 
+    /// Whether some client that is connected has not said yet what it sees of the roots.
+    fn is_looking(&self) -> bool {
+        let mut children = self.parent.children();
+        children.any(|view| view.connected && !self.book.has(view.child))
+    }
+
+    /// Whether some client that is dialled is away: it never came, or is gone and may come back.
+    fn is_incomplete(&self) -> bool {
+        let is_here = |client| {
+            let mut conns = self.conns.values();
+            conns.any(|conn| conn.origin == Origin::Dialled(client) && conn.child.is_some())
+        };
+        !(0..self.clients.len()).all(is_here)
+    }
+
     fn end(&mut self, now: Time, ending: Ending) {
         if self.ending.is_some() {
             return;
         }
         self.ended = now;
         if matches!(ending, Ending::Incomplete(_)) {
-            self.abandon(now);
+            // Named, so that the user knows what is missing.
+            self.parent
+                .abandon(now, &|_| "no client was left to walk it".to_owned());
         }
         self.ending = Some(ending);
         self.wishes.clear();
@@ -543,16 +569,6 @@ impl Coordinator {
             true => Phase::Over,
             false => Phase::Ending(now + LETTING_GO),
         };
-    }
-
-    /// Sets aside all that is left, so that it is named.
-    fn abandon(&mut self, now: Time) {
-        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
-        for child in children {
-            self.parent.fence(now, child, "the job ends");
-        }
-        self.parent
-            .set_aside_unserved(&|_| "no client was left to walk it".to_owned());
     }
 
     /// What came out of it.
