@@ -39,6 +39,7 @@ pub(crate) enum Phase {
 struct Conn {
     outbox: Outbox,
     origin: Origin,
+    since: Time,
     child: Option<ChildId>,
 }
 
@@ -53,9 +54,8 @@ pub(crate) struct Coordinator {
     ending: Option<Ending>,
     hopeless: bool,
     clients: Vec<HostPort>,
-    /// Tell the diallers when to dial again; gone when the job is over.
-    wishes: Vec<watch::Sender<u64>>,
-    has_embedded: bool,
+    /// Tell the diallers when to dial again; gone when a client is given up, or the job is over.
+    wishes: Vec<Option<watch::Sender<u64>>>,
     listens: bool,
     wait: bool,
     timeouts: Timeouts,
@@ -101,7 +101,7 @@ impl Coordinator {
         let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
-        let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
+        let wishes = dialled.map(|_| Some(watch::Sender::new(0))).collect();
         Self {
             book: RootBook::new(config.job.roots.len(), config.job.walk.trust_roots),
             job_id,
@@ -114,7 +114,6 @@ impl Coordinator {
             hopeless: false,
             clients: config.clients,
             wishes,
-            has_embedded,
             listens,
             wait: config.wait,
             timeouts: config.timeouts,
@@ -140,7 +139,7 @@ impl Coordinator {
 
     /// The addresses to dial, and what tells when to dial them again.
     pub(crate) fn diallers(&self) -> Vec<(HostPort, watch::Receiver<u64>)> {
-        let receivers = self.wishes.iter().map(watch::Sender::subscribe);
+        let receivers = self.wishes.iter().flatten().map(watch::Sender::subscribe);
         self.clients.iter().cloned().zip(receivers).collect()
     }
 
@@ -152,7 +151,13 @@ impl Coordinator {
             Phase::Ending(deadline) => Some(deadline),
             Phase::Over => None,
         };
-        own.into_iter().chain(self.parent.poll_timeout()).min()
+        let greeting = self
+            .mute()
+            .map(|(_, since)| since + self.job.timing.dead_after);
+        own.into_iter()
+            .chain(greeting)
+            .chain(self.parent.poll_timeout())
+            .min()
     }
 
     /// Something has happened.
@@ -161,7 +166,7 @@ impl Coordinator {
     /// When the job cannot go on.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Result<(), ServerError> {
         match event {
-            Event::Connected(origin, connection) => self.connected(origin, connection),
+            Event::Connected(origin, connection) => self.connected(now, origin, connection),
             Event::Unreachable {
                 client,
                 reason,
@@ -179,7 +184,19 @@ impl Coordinator {
     /// As [`Coordinator::handle`].
     pub(crate) fn tick(&mut self, now: Time) -> Result<(), ServerError> {
         self.parent.tick(now);
+        while let Some((conn, since)) = self.mute()
+            && now >= since + self.job.timing.dead_after
+        {
+            self.closed(now, conn, Some("it does not say who it is".to_owned()));
+        }
         self.proceed(now)
+    }
+
+    /// The connection that has said nothing for the longest time: no session watches over its silence.
+    fn mute(&self) -> Option<(ConnId, Time)> {
+        let mute = self.conns.iter().filter(|(_, state)| state.child.is_none());
+        mute.map(|(&conn, state)| (conn, state.since))
+            .min_by_key(|&(_, since)| since)
     }
 
     /// The user wants the job to stop.
@@ -211,7 +228,7 @@ impl Coordinator {
         tell(&progress);
     }
 
-    fn connected(&mut self, origin: Origin, connection: Connection) {
+    fn connected(&mut self, now: Time, origin: Origin, connection: Connection) {
         if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
             return;
         }
@@ -224,6 +241,7 @@ impl Coordinator {
             Conn {
                 outbox,
                 origin,
+                since: now,
                 child,
             },
         );
@@ -231,7 +249,18 @@ impl Coordinator {
 
     fn unreachable(&mut self, client: usize, reason: String, last: bool) {
         tracing::debug!(client = self.client_name(client), %reason, last, "not reached");
+        match last {
+            true => self.give_up(client, reason),
+            false => self.gathering.failed(client, reason),
+        }
+    }
+
+    /// Does without a client that was to be dialled.
+    fn give_up(&mut self, client: usize, reason: String) {
         self.gathering.failed(client, reason);
+        if let Some(wish) = self.wishes.get_mut(client) {
+            *wish = None;
+        }
     }
 
     fn client_name(&self, client: usize) -> String {
@@ -242,7 +271,7 @@ impl Coordinator {
 
     fn message(&mut self, now: Time, conn: ConnId, message: Up) {
         tracing::trace!(?conn, ?message);
-        let Some(state) = self.conns.get(&conn) else {
+        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
             return;
         };
         match &message {
@@ -261,8 +290,13 @@ impl Coordinator {
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
                 self.warn(conn, &reason);
-                if let Origin::Dialled(client) = state.origin {
-                    self.gathering.failed(client, reason);
+                if let Origin::Dialled(client) = origin {
+                    self.give_up(client, reason);
+                }
+            }
+            Up::Leave(reason) => {
+                if let Some(client) = self.expected(origin) {
+                    self.gathering.failed(client, reason.clone());
                 }
             }
             _ => {}
@@ -287,8 +321,7 @@ impl Coordinator {
                 self.dial_again(client);
             }
             false => {
-                self.gathering
-                    .failed(client, format!("{reason}; --wait waits for it"));
+                self.give_up(client, format!("{reason}; --wait waits for it"));
             }
         }
     }
@@ -308,20 +341,34 @@ impl Coordinator {
         let Some(state) = state else {
             return;
         };
-        if let Origin::Dialled(client) = state.origin {
-            let why = reason
-                .clone()
-                .unwrap_or_else(|| "it closed the connection".to_owned());
-            self.gathering.failed(client, why);
-            self.dial_again(client);
+        let why = reason
+            .clone()
+            .unwrap_or_else(|| "it closed the connection".to_owned());
+        match state.origin {
+            Origin::Dialled(client) => {
+                self.gathering.put_off(client, why);
+                self.dial_again(client);
+            }
+            // It does not come back.
+            Origin::Embedded => self.gathering.failed(self.clients.len(), why),
+            Origin::Accepted => {}
         }
         if let (Some(reason), Some(child)) = (reason, state.child) {
             tracing::debug!(client = self.tally.name(child), %reason, "connection lost");
         }
     }
 
+    /// The number of a client that the work waits for.
+    fn expected(&self, origin: Origin) -> Option<usize> {
+        match origin {
+            Origin::Dialled(client) => Some(client),
+            Origin::Embedded => Some(self.clients.len()),
+            Origin::Accepted => None,
+        }
+    }
+
     fn dial_again(&mut self, client: usize) {
-        if let Some(wish) = self.wishes.get(client) {
+        if let Some(Some(wish)) = self.wishes.get(client) {
             wish.send_modify(|wish| *wish += 1);
         }
     }
@@ -412,12 +459,12 @@ impl Coordinator {
 
     fn sees(&mut self, child: ChildId, roots: Vec<hydra_proto::message::RootView>) {
         self.book.sees(child, roots);
-        let origin = self.conns.values().find(|state| state.child == Some(child));
-        match origin.map(|state| state.origin) {
-            Some(Origin::Dialled(client)) => self.gathering.arrived(client),
-            Some(Origin::Embedded) => self.gathering.arrived(self.clients.len()),
-            Some(Origin::Accepted) => self.gathering.came(),
-            None => {}
+        let mut conns = self.conns.values();
+        if let Some(state) = conns.find(|state| state.child == Some(child)) {
+            match self.expected(state.origin) {
+                Some(client) => self.gathering.arrived(client),
+                None => self.gathering.came(child),
+            }
         }
         if self.phase == Phase::Walking {
             self.open_roots();
@@ -427,6 +474,7 @@ impl Coordinator {
 
     fn lost(&mut self, child: ChildId, reason: &str) {
         self.book.lost(child);
+        self.gathering.left(child);
         if matches!(self.phase, Phase::Gathering | Phase::Walking) {
             let client = self.tally.name(child);
             tracing::warn!("client {client} is given up: {reason}; its work goes to others");
@@ -518,8 +566,7 @@ impl Coordinator {
             return;
         }
         let since = *self.lonely.get_or_insert(now);
-        let more = self.listens || alone || self.is_incomplete();
-        let patience = match more && !self.has_embedded {
+        let patience = match self.may_come() {
             true => self.client_timeout,
             false => Duration::ZERO,
         };
@@ -543,13 +590,14 @@ impl Coordinator {
         children.any(|view| view.connected && !self.book.has(view.child))
     }
 
-    /// Whether some client that is dialled is away: it never came, or is gone and may come back.
-    fn is_incomplete(&self) -> bool {
-        let is_here = |client| {
-            let mut conns = self.conns.values();
-            conns.any(|conn| conn.origin == Origin::Dialled(client) && conn.child.is_some())
+    /// Whether a client that is not here, or has not said what it sees, may still make a difference.
+    fn may_come(&self) -> bool {
+        let is_here = |state: &&Conn| {
+            let ready = state.child.is_some_and(|child| self.book.has(child));
+            ready && matches!(state.origin, Origin::Dialled(_))
         };
-        !(0..self.clients.len()).all(is_here)
+        let here = self.conns.values().filter(is_here).count();
+        self.listens || self.wishes.iter().flatten().count() > here
     }
 
     fn end(&mut self, now: Time, ending: Ending) {
@@ -631,3 +679,6 @@ fn version_mismatch(protocol: u32, release: &str) -> String {
     let release = release.escape_debug();
     format!("its release {release} is {age} than this server's: install the same release on both")
 }
+
+#[cfg(test)]
+mod tests;
