@@ -13,8 +13,8 @@ use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{getpgrp, getpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
@@ -62,6 +62,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     let Inherited { mut control, slot } = inherit::take().map_err(WorkerError::Inherit)?;
     let start = read_start(&mut control)?;
     log::start(&start);
+    let client = control.try_clone().map_err(WorkerError::Inherit)?;
     let slot = Slot::map(&slot).map_err(|errno| WorkerError::Inherit(errno.into()))?;
     let identity = Identity {
         name: format!("worker {}", start.worker),
@@ -73,6 +74,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     };
     let session = Session::open(control.into(), identity)?;
     let name = session.job().plugin.clone();
+    tracing::debug!(plugin = name, "the job has begun");
     let outcome = match registry.get(&name) {
         Some(plugin) => plugin.work(WorkerSession { session }),
         None => {
@@ -84,16 +86,25 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     if let Err(error) = &outcome {
         tracing::error!("{error}");
     }
-    end_group();
+    if has_hung_up(&client) {
+        end_group();
+    }
     outcome
 }
 
-/// Ends what this worker has started, and with it this process: a client that was killed cannot do it any more.
+/// Whether nobody holds the other end of the control channel any more.
+fn has_hung_up(control: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(control, PollFlags::empty())];
+    let polled = poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+}
+
+/// Kills this process and all that the plugin has started: a client that is gone cannot do it.
 fn end_group() {
-    // Only a leader's group is its own.
+    // The group of a worker that was not started as usual may have others in it.
     if getpgrp() == getpid() {
-        // Nothing is left to be done where it fails.
-        let _ = killpg(getpgrp(), Signal::SIGKILL);
+        // It cannot fail for a group that this process is in; if it does, the process ends by itself.
+        let _ = kill_process_group(getpgrp(), Signal::KILL);
     }
 }
 

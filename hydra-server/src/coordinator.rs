@@ -279,6 +279,17 @@ impl Coordinator {
                 let busy = busy.clone();
                 return self.turned_away(conn, &busy);
             }
+            // One that dials knows no other server than this, and begins anew when it is refused.
+            Up::Resume(resume)
+                if resume.epoch.job != self.job_id && matches!(origin, Origin::Dialled(_)) =>
+            {
+                let busy = Busy {
+                    header: resume.header.clone(),
+                    server: "one that is gone and may come back".to_owned(),
+                    job: Some(resume.epoch.job),
+                };
+                return self.turned_away(conn, &busy);
+            }
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
                 self.warn(conn, &reason);
@@ -296,7 +307,8 @@ impl Coordinator {
         self.parent.handle(now, conn, message);
     }
 
-    /// A client does not want this connection: it is busy, with another server or still with this one.
+    /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
+    /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
         let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         let Some(state) = self.conns.remove(&conn) else {
@@ -591,7 +603,9 @@ impl Coordinator {
         }
         self.ended = now;
         if matches!(ending, Ending::Incomplete(_)) {
-            self.abandon(now);
+            // Named, so that the user knows what is missing.
+            self.parent
+                .abandon(now, &|_| "no client was left to walk it".to_owned());
         }
         self.ending = Some(ending);
         self.wishes.clear();
@@ -600,16 +614,6 @@ impl Coordinator {
             true => Phase::Over,
             false => Phase::Ending(now + LETTING_GO),
         };
-    }
-
-    /// Sets aside all that is left, so that it is named.
-    fn abandon(&mut self, now: Time) {
-        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
-        for child in children {
-            self.parent.fence(now, child, "the job ends");
-        }
-        self.parent
-            .set_aside_unserved(&|_| "no client was left to walk it".to_owned());
     }
 
     /// What came out of it.

@@ -62,8 +62,8 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
     Ok(outcome?)
 }
 
-/// Is ready when the program is told to stop.
-async fn stop() {
+/// Is ready when the program is told to stop, by the user or by the system.
+pub(super) async fn stop() {
     let terminate = signal(SignalKind::terminate());
     let Ok(mut terminate) = terminate else {
         return std::future::pending().await;
