@@ -79,10 +79,11 @@ impl Coordinator {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let listens = config.listen.is_some();
-        let patience = match listens {
-            true => config.client_timeout,
+        let wanted = if listens { config.min_clients } else { 0 };
+        let patience = match wanted {
             // A dialler gives up by itself; what is left then is to say what is seen of the roots.
-            false => config.timeouts.connect + config.timeouts.handshake,
+            0 => config.timeouts.connect + config.timeouts.handshake,
+            _ => config.client_timeout,
         };
         let job_id = JobId(rand::random());
         let parent = Parent::new(ParentConfig {
@@ -98,7 +99,6 @@ impl Coordinator {
             release: config.release,
             secrets: Box::new(rand::random),
         });
-        let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
         let wishes = dialled.map(|_| Some(watch::Sender::new(0))).collect();
@@ -220,9 +220,9 @@ impl Coordinator {
             ..Progress::default()
         };
         for child in self.parent.children() {
-            progress.frontier += child.load.held;
-            progress.busy += child.load.busy;
-            progress.workers += child.workers;
+            progress.frontier = progress.frontier.saturating_add(child.load.held);
+            progress.busy = progress.busy.saturating_add(child.load.busy);
+            progress.workers = progress.workers.saturating_add(child.workers);
             progress.clients += usize::from(child.connected);
         }
         tell(&progress);
@@ -279,7 +279,10 @@ impl Coordinator {
                 let busy = busy.clone();
                 return self.turned_away(conn, &busy);
             }
-            Up::Resume(resume) if resume.epoch.job != self.job_id => {
+            // One that dials knows no other server than this, and begins anew when it is refused.
+            Up::Resume(resume)
+                if resume.epoch.job != self.job_id && matches!(origin, Origin::Dialled(_)) =>
+            {
                 let busy = Busy {
                     header: resume.header.clone(),
                     server: "one that is gone and may come back".to_owned(),
@@ -560,7 +563,7 @@ impl Coordinator {
             return self.end(now, Ending::Done);
         }
         let alone = !self.parent.children().any(|child| child.connected);
-        let stuck = self.parent.is_stuck() && !self.is_looking();
+        let stuck = self.parent.is_stuck();
         if !alone && !stuck {
             self.lonely = None;
             return;
@@ -582,12 +585,6 @@ impl Coordinator {
                 self.watch(now);
             }
         }
-    }
-
-    /// Whether some client that is connected has not said yet what it sees of the roots.
-    fn is_looking(&self) -> bool {
-        let mut children = self.parent.children();
-        children.any(|view| view.connected && !self.book.has(view.child))
     }
 
     /// Whether a client that is not here, or has not said what it sees, may still make a difference.

@@ -64,8 +64,7 @@ impl Gathering {
         }
     }
 
-    /// An expected client went away before it was ready, and is dialled again: it may have had to let go of
-    /// another job first.
+    /// An expected client went away before it was ready, and is dialled again.
     pub(crate) fn put_off(&mut self, client: usize, reason: String) {
         if let Some(state @ Expected::Awaited(_)) = self.expected.get_mut(client) {
             *state = Expected::Awaited(Some(reason));

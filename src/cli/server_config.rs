@@ -57,7 +57,7 @@ pub struct Clients {
     pub hosts: Vec<HostPort>,
     /// Where clients may dial in.
     pub listen: Option<HostPort>,
-    /// How many clients must be connected before work begins.
+    /// How many clients must have dialled in before work begins.
     pub min_clients: u32,
     /// How long to try to reach clients.
     pub connect_timeout: Duration,
@@ -243,19 +243,21 @@ fn clients(
         .map(|text| listen_text(&text, SERVER_PORT))
         .transpose()?;
     let network = !hosts.is_empty() || listen.is_some();
-    if args.min_clients.is_some() && !network {
-        let text = "--min-clients counts other hosts: add --listen or --clients";
+    if args.min_clients.is_some() && listen.is_none() {
+        let text = "--min-clients counts clients that dial in: add --listen";
         return Err(UsageError::Options(text.to_owned()));
     }
     let embedded_workers = match network {
         true => args.workers,
         false => Some(args.workers.unwrap_or(environment.cpus)),
     };
+    // Where others walk as well, nobody need dial in.
+    let needed = u32::from(listen.is_some() && hosts.is_empty() && embedded_workers.is_none());
     Ok(Clients {
         embedded_workers,
         hosts,
         listen,
-        min_clients: args.min_clients.unwrap_or(1),
+        min_clients: args.min_clients.unwrap_or(needed),
         connect_timeout: times.connect_timeout,
         handshake_timeout: times.handshake_timeout,
         client_timeout: times.client_timeout,

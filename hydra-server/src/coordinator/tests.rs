@@ -3,7 +3,7 @@ use hydra_proto::ids::Epoch;
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::{Hello, HelloHeader, Ready, Resume, RootFacts, RootView};
 use hydra_proto::reduce::Merger;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt, DuplexStream};
 
 const NOW: Time = Time::from_secs(100);
 
@@ -116,21 +116,10 @@ fn missing() -> RootView {
 }
 
 #[tokio::test]
-async fn a_client_that_had_to_let_go_of_an_earlier_job_first_was_done_without() {
+async fn a_client_whose_first_connection_broke_was_done_without() {
     let mut server = Server::new(false);
     let conn = server.connect(NOW, Origin::Dialled(0));
-    let earlier = Resume {
-        header: header(),
-        epoch: Epoch {
-            job: JobId(0),
-            number: 1,
-        },
-        secret: [0; 16],
-        attempt: 1,
-        last_grant: 0,
-    };
-    server.say(NOW, conn, Up::Resume(earlier));
-    assert!(server.coordinator.conns.is_empty());
+    server.handle(NOW, Event::Closed(conn, None));
     assert_eq!(server.coordinator.phase(), Phase::Gathering);
     assert!(server.is_to_be_dialled());
     server.join(Origin::Dialled(0), seen());
@@ -188,4 +177,23 @@ async fn an_embedded_client_that_gave_up_was_waited_for() {
         reasons,
         ["host1:8101: nothing listens there", "local: it broke"]
     );
+}
+
+#[tokio::test]
+async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
+    let mut server = Server::new(true);
+    let conn = server.connect(NOW, Origin::Accepted);
+    let earlier = Resume {
+        header: header(),
+        epoch: Epoch {
+            job: JobId(0),
+            number: 1,
+        },
+        secret: [0; 16],
+        attempt: 1,
+        last_grant: 0,
+    };
+    server.say(NOW, conn, Up::Resume(earlier));
+    assert!(server.coordinator.conns.is_empty());
+    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
 }
