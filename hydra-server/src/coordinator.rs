@@ -303,7 +303,7 @@ impl Coordinator {
             let why = reason
                 .clone()
                 .unwrap_or_else(|| "it closed the connection".to_owned());
-            self.gathering.failed(client, why);
+            self.gathering.cut_off(client, why);
             self.dial_again(client);
         }
         if let (Some(reason), Some(child)) = (reason, state.child) {

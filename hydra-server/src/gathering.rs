@@ -7,6 +7,8 @@ use hydra_proto::ledger::Time;
 pub(crate) struct Gathering {
     /// Clients that were dialled, and the embedded one; `None` when it has not turned out yet.
     expected: Vec<Option<Result<(), String>>>,
+    /// Why an expected client's last connection ended before it was here.
+    cut_off: Vec<Option<String>>,
     /// How many clients that dial are waited for.
     wanted: usize,
     /// How many of them have come.
@@ -30,6 +32,7 @@ impl Gathering {
     pub(crate) fn new(expected: usize, wanted: usize, deadline: Time) -> Self {
         Self {
             expected: vec![None; expected],
+            cut_off: vec![None; expected],
             wanted,
             came: 0,
             deadline,
@@ -49,6 +52,14 @@ impl Gathering {
             && *state != Some(Ok(()))
         {
             *state = Some(Err(reason));
+        }
+    }
+
+    /// The connection of an expected client ended before it was here. It is dialled again: a client that still
+    /// waits for a server that died learns only from this connection that it waits in vain.
+    pub(crate) fn cut_off(&mut self, client: usize, reason: String) {
+        if let Some(last) = self.cut_off.get_mut(client) {
+            *last = Some(reason);
         }
     }
 
@@ -75,15 +86,14 @@ impl Gathering {
 
     /// The clients that are not here, by number, and why.
     pub(crate) fn missing(&self) -> Vec<(usize, String)> {
-        let reason = |state: &Option<Result<(), String>>| match state {
+        let late = || "it did not connect in time".to_owned();
+        let clients = self.expected.iter().zip(&self.cut_off).enumerate();
+        let missing = clients.filter_map(|(client, (state, cut_off))| match state {
             Some(Ok(())) => None,
-            Some(Err(reason)) => Some(reason.clone()),
-            None => Some("it did not connect in time".to_owned()),
-        };
-        let clients = self.expected.iter().enumerate();
-        clients
-            .filter_map(|(client, state)| Some((client, reason(state)?)))
-            .collect()
+            Some(Err(reason)) => Some((client, reason.clone())),
+            None => Some((client, cut_off.clone().unwrap_or_else(late))),
+        });
+        missing.collect()
     }
 }
 
@@ -113,6 +123,18 @@ mod tests {
         assert_eq!(gathering.readiness(LATE), Readiness::Begin);
         assert_eq!(gathering.missing().len(), 1);
         assert_eq!(gathering.missing()[0].0, 0);
+    }
+
+    #[test]
+    fn a_client_that_hung_up_at_first_is_waited_for() {
+        let mut gathering = Gathering::new(1, 0, LATE);
+        gathering.cut_off(0, "it closed the connection".to_owned());
+        assert_eq!(gathering.readiness(NOW), Readiness::Wait);
+        let missing = gathering.missing();
+        assert_eq!(missing, [(0, "it closed the connection".to_owned())]);
+        assert_eq!(gathering.readiness(LATE), Readiness::Hopeless);
+        gathering.arrived(0);
+        assert_eq!(gathering.readiness(NOW), Readiness::Begin);
     }
 
     #[test]
