@@ -145,6 +145,8 @@ impl Drop for Lab {
         for pid in pids_with(&self.mark) {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
+        // Some trees are too deep for the recursion of a temporary directory's own removal.
+        let _ = Command::new("rm").arg("-rf").arg(self.path("")).status();
     }
 }
 
