@@ -587,6 +587,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether some client that is connected has not said yet what it sees of the roots.
+    fn is_looking(&self) -> bool {
+        let mut children = self.parent.children();
+        children.any(|view| view.connected && !self.book.has(view.child))
+    }
+
     /// Whether a client that is not here, or has not said what it sees, may still make a difference.
     fn may_come(&self) -> bool {
         let is_here = |state: &&Conn| {
@@ -594,7 +600,7 @@ impl Coordinator {
             ready && matches!(state.origin, Origin::Dialled(_))
         };
         let here = self.conns.values().filter(is_here).count();
-        self.listens || self.wishes.iter().flatten().count() > here
+        self.listens || self.is_looking() || self.wishes.iter().flatten().count() > here
     }
 
     fn end(&mut self, now: Time, ending: Ending) {
