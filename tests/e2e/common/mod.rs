@@ -8,7 +8,7 @@ mod tree;
 
 pub(crate) use gate::Gate;
 pub(crate) use lab::{Lab, REFERENCE_TIME};
-pub(crate) use oracle::{du, find, truth, without_run};
+pub(crate) use oracle::{find, truth, without_run};
 pub(crate) use process::{LIMIT, Process, Ran, pids_with};
 pub(crate) use tree::{chain, crowd, forest};
 
