@@ -245,7 +245,7 @@ fn a_chain_of_a_hundred_thousand_directories_is_walked_in_bounded_memory() {
     const DEPTH: usize = 100_000;
     // What the audit costs grows faster than the depth.
     const AUDITED: usize = 5_000;
-    let lab = Lab::new();
+    let lab = Lab::in_memory();
     let tree = lab.path("chain");
     chain(&tree, DEPTH);
     let mut server = lab.server();
