@@ -11,6 +11,7 @@ use hydra_proto::codec::{self, CodecError};
 use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
+use hydra_proto::message::Refusal;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -72,7 +73,11 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         own_descriptors: true,
         ..Identity::default()
     };
-    let session = Session::open(control.into(), identity)?;
+    let session = match Session::open(control.into(), identity) {
+        // A short job may end before all of its workers have begun.
+        Err(hydra_worker::WorkerError::Refused(Refusal::JobOver)) => return Ok(()),
+        outcome => outcome?,
+    };
     let name = session.job().plugin.clone();
     tracing::debug!(plugin = name, "the job has begun");
     let outcome = match registry.get(&name) {
