@@ -74,9 +74,9 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         ..Identity::default()
     };
     let session = match Session::open(control.into(), identity) {
-        // A short job may end before all of its workers have begun.
+        // The others were quicker: nothing is wrong, and nobody needs to hear of it.
         Err(hydra_worker::WorkerError::Refused(Refusal::JobOver)) => return Ok(()),
-        outcome => outcome?,
+        session => session?,
     };
     let name = session.job().plugin.clone();
     tracing::debug!(plugin = name, "the job has begun");

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,14 +140,18 @@ pub(super) fn resolve(
 }
 
 fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
-    let cwd = environment.cwd()?;
+    let absolute = |path: &OsStr| match path.as_bytes().starts_with(b"/") {
+        // A working directory that is gone does no harm then.
+        true => paths::absolute(path, Path::new("/")),
+        false => paths::absolute(path, environment.cwd()?),
+    };
     let mut all = Vec::new();
     for path in &args.paths {
-        all.push(paths::absolute(path, cwd)?);
+        all.push(absolute(path)?);
     }
     for file in &args.paths_from {
         for path in paths::read_paths(file, args.nul)? {
-            all.push(paths::absolute(&path, cwd)?);
+            all.push(absolute(&path)?);
         }
     }
     match all.is_empty() {

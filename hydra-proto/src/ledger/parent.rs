@@ -145,6 +145,8 @@ pub struct Parent {
     pub(super) lease_until: Option<Time>,
     pub(super) stopped: bool,
     pub(super) paused: bool,
+    /// This parent's own parent has asked for work.
+    pub(super) reserved: bool,
 }
 
 impl Parent {
@@ -166,6 +168,7 @@ impl Parent {
             lease_until: None,
             stopped: false,
             paused: false,
+            reserved: false,
         }
     }
 
