@@ -436,7 +436,8 @@ impl Coordinator {
 
     /// Lets a connection end when everything was sent.
     fn close(&mut self, now: Time, conn: ConnId) {
-        self.closed(now, conn, None);
+        let reason = "it was silent, or its session is over".to_owned();
+        self.closed(now, conn, Some(reason));
     }
 
     fn joined(&mut self, child: ChildId, conn: ConnId, name: &str, workers: u32) {
