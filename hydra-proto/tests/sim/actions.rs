@@ -170,7 +170,7 @@ impl World {
                     }
                 }
                 Action::Lost { child, reason } => self.lost(child, &reason),
-                Action::Log { .. } => {}
+                Action::Log { .. } | Action::Record(_) => {}
             }
             if turns > TURNS_MAX {
                 return self.fail("the server has too much to do at once");
