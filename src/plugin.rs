@@ -192,7 +192,6 @@ pub trait Total<S>: Send + 'static {
 /// Is shown a total, summary by summary.
 pub type Show<'a, S> = &'a mut dyn FnMut(&S) -> Result<(), ReduceError>;
 
-
 impl<S: Summary> Total<S> for S {
     fn add(&mut self, summary: S) -> Result<(), ReduceError> {
         self.merge(summary);

@@ -221,13 +221,7 @@ impl Parent {
     }
 
     /// Notes a grant.
-    pub(super) fn assign(
-        &mut self,
-        child: ChildId,
-        items: &[ItemId],
-        ids: IdRange,
-        careful: bool,
-    ) {
+    pub(super) fn assign(&mut self, child: ChildId, items: &[ItemId], ids: IdRange, careful: bool) {
         let Some(session) = self.sessions.get_mut(&child) else {
             return;
         };

@@ -365,7 +365,10 @@ impl Parent {
             next_epoch: self.next_epoch,
             ids: self.config.ids,
         });
-        self.sessions.values().map(session_state).for_each(&mut tell);
+        self.sessions
+            .values()
+            .map(session_state)
+            .for_each(&mut tell);
         self.snapshot_items(&mut tell);
         let broken = self.table.broken();
         if !broken.is_empty() {

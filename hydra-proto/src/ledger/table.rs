@@ -147,7 +147,9 @@ impl Table {
 
     /// Brings them back.
     pub(super) fn restore_broken(&mut self, visits: &[ItemId]) {
-        visits.iter().for_each(|&visit| self.visits.break_visit(visit));
+        visits
+            .iter()
+            .for_each(|&visit| self.visits.break_visit(visit));
     }
 
     pub(super) fn get(&self, id: ItemId) -> Option<&Entry> {
