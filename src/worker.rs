@@ -13,6 +13,8 @@ use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{getpgrp, getpid};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
@@ -66,6 +68,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         nonce: start.nonce,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         slot: Some(slot),
+        own_descriptors: true,
         ..Identity::default()
     };
     let session = Session::open(control.into(), identity)?;
@@ -81,7 +84,17 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     if let Err(error) = &outcome {
         tracing::error!("{error}");
     }
+    end_group();
     outcome
+}
+
+/// Ends what this worker has started, and with it this process: a client that was killed cannot do it any more.
+fn end_group() {
+    // Only a leader's group is its own.
+    if getpgrp() == getpid() {
+        // Nothing is left to be done where it fails.
+        let _ = killpg(getpgrp(), Signal::SIGKILL);
+    }
 }
 
 /// Reads the first frame of the control channel, and not a byte more.

@@ -74,6 +74,31 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
     );
 }
 
+/// How much of the workers' time is work, in percent, over some seeds with six workers.
+fn efficiency(cut: bool) -> u128 {
+    let (mut busy, mut whole) = (0, 0);
+    for seed in 0..40 {
+        let stats = sim::run_calmly(seed, cut).expect("this seed");
+        busy += stats.busy.as_micros();
+        whole += 6 * stats.finished.as_micros();
+    }
+    busy * 100 / whole
+}
+
+#[test]
+fn work_is_spread() {
+    let percent = efficiency(false);
+    println!("{percent} % of the time of six workers at three clients is work");
+    assert!(percent >= 75);
+}
+
+#[test]
+fn work_is_spread_after_links_were_lost() {
+    let percent = efficiency(true);
+    println!("{percent} % of the time is work where links are lost");
+    assert!(percent >= 70);
+}
+
 /// The harness must find a deliberate fault.
 fn finds(sabotage: Sabotage) {
     let found = (0..SABOTAGE_SEEDS).find_map(|seed| {

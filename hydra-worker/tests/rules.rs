@@ -28,7 +28,7 @@ fn names(cluster: &Cluster, root: &Path) -> Vec<String> {
 }
 
 fn sample() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     for path in ["a/b", "a/.snapshot/old", "build/x/tmp"] {
         std::fs::create_dir_all(dir.path().join(path)).unwrap();
     }
@@ -130,7 +130,7 @@ fn roots_are_taken_as_find_takes_them_with_h() {
 
 #[test]
 fn a_panic_costs_one_entry() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 2, 2, 3);
     let visit = Paths {
         panic_at: Some(b"f1"),
@@ -169,7 +169,7 @@ fn a_directory_that_the_plugin_skips_is_counted_and_not_read() {
 
 #[test]
 fn whole_directories_are_never_split() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 4000);
     let mut cluster = Cluster::new(job(dir.path()));
     let whole = || Paths {
@@ -226,7 +226,7 @@ impl Visit for Purge {
 #[test]
 fn a_plugin_that_removes_what_it_sees_sees_everything() {
     for count in [100, 7000] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         for sub in ["x", "y"] {
             let sub = dir.path().join(sub);
             std::fs::create_dir(&sub).unwrap();
@@ -275,7 +275,7 @@ fn walked(root: &Path, options: WalkOptions) -> WalkSummary {
 
 #[test]
 fn mount_points_are_counted_and_entered_by_the_rules() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let [tmp, proc, bind, a] = ["tmp", "proc", "bind", "a"].map(|name| dir.path().join(name));
     for path in [&tmp, &proc, &bind, &a] {
         std::fs::create_dir(path).unwrap();

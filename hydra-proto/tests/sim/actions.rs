@@ -273,7 +273,8 @@ impl World {
         if client.alive && client.server.is_none() && !client.connecting && !self.over_for(at) {
             let life = client.life;
             self.clients[at].connecting = true;
-            let pause = Duration::from_millis(self.rng.range(1, 200));
+            let most = self.redial.as_micros() as u64;
+            let pause = Duration::from_micros(self.rng.range(1, most));
             self.after(pause, Event::Connect { client: at, life });
         }
     }

@@ -20,12 +20,23 @@ mod worker;
 mod world;
 
 pub(crate) use faults::Sabotage;
-pub(crate) use world::{Stats, World};
+pub(crate) use world::Stats;
+use world::World;
 
-/// Runs one seed. A panic of the machines counts as a failure like any other.
+/// Runs one seed under faults. A panic of the machines counts as a failure like any other.
 pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Stats, String> {
-    let outcome = std::panic::catch_unwind(|| World::new(seed, sabotage, trace).run());
-    match outcome {
+    guarded(|| World::swarm(seed, sabotage, trace).run())
+}
+
+/// Runs one seed in which nothing goes wrong, or every link is lost once.
+pub(crate) fn run_calmly(seed: u64, cut: bool) -> Result<Stats, String> {
+    guarded(|| World::calm(seed, cut, false).run())
+}
+
+fn guarded(
+    run: impl FnOnce() -> Result<Stats, String> + std::panic::UnwindSafe,
+) -> Result<Stats, String> {
+    match std::panic::catch_unwind(run) {
         Ok(outcome) => outcome,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();

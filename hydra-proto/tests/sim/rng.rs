@@ -37,6 +37,14 @@ impl Rng {
         self.below(100) < percent
     }
 
+    /// In so many of a hundred cases a number from `start` up to and including `last`, else zero.
+    pub(crate) fn often(&mut self, percent: u64, start: u64, last: u64) -> u64 {
+        match self.chance(percent) {
+            true => self.range(start, last),
+            false => 0,
+        }
+    }
+
     /// A number up to `last` that is small more often than large.
     pub(crate) fn skewed(&mut self, last: u64) -> u64 {
         let bits = self.below(64 - u64::from(last.max(1).leading_zeros()) + 1);

@@ -1,7 +1,7 @@
 //! How the world of a seed begins.
 
 use super::client::Client;
-use super::faults::{Sabotage, plan};
+use super::faults::{Fault, Sabotage, plan};
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::tree::{Shape, Tree};
@@ -15,61 +15,164 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
-impl World {
-    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let poison = if rng.chance(20) {
-            rng.range(20, 400)
-        } else {
-            0
-        };
+/// What a seed decides before anything happens.
+struct Setup {
+    shape: Shape,
+    timing: Timing,
+    habits: Habits,
+    lease_ids: u64,
+    /// How long the walk takes three workers.
+    span: Duration,
+    latency: Duration,
+    /// How long clients wait before they dial, at most.
+    redial: Duration,
+    crew: Vec<Member>,
+    plan: Vec<(Time, Fault)>,
+}
+
+/// A client: its workers, the roots it serves, and when it starts.
+struct Member {
+    workers: u32,
+    serves: Vec<bool>,
+    starts: Time,
+}
+
+impl Setup {
+    /// Anything can be the case, and anything can happen.
+    fn swarm(rng: &mut Rng, sabotage: Option<Sabotage>) -> Self {
         let afters = rng.chance(60);
         let acts = rng.chance(30) || sabotage == Some(Sabotage::LongLease);
         let shape = Shape {
             seed: rng.next(),
-            roots: if rng.chance(25) { 2 } else { 1 },
+            roots: rng.range(1, 5) as u32 / 4 + 1,
             entries_max: rng.range(20, 900) as u32,
             depth_max: rng.range(1, 7) as u32,
-            huge_one_in: if rng.chance(50) { rng.range(2, 20) } else { 0 },
-            poison_one_in: poison,
+            huge_one_in: rng.often(50, 2, 20),
+            poison_one_in: rng.often(20, 20, 400),
             afters,
         };
-        let tree = Rc::new(Tree::new(shape));
-        let timing = Timing {
-            beat: Duration::from_millis(100),
-            dead_after: Duration::from_millis(500),
-            grace: Duration::from_millis(1500),
-            lease: Duration::from_millis(800),
-            commit_interval: Duration::from_millis(rng.range(1, 60)),
-            commit_window: rng.range(1, 8) as u32,
+        let timing = timing(rng.range(1, 60), rng.range(1, 8) as u32);
+        let split_percent = rng.often(30, 1, 8);
+        let part_bytes = match rng.often(30, 1, 1000) {
+            0 => 1 << 20,
+            bytes => bytes as usize,
         };
-        let habits = Habits {
-            acts,
-            afters,
-            commit_interval: timing.commit_interval,
-            split_percent: if rng.chance(30) { rng.below(8) } else { 0 },
-            part_bytes: if rng.chance(30) {
-                rng.range(1, 1000) as usize
-            } else {
-                1 << 20
-            },
-        };
-        let lease_ids = if rng.chance(30) {
-            rng.range(1 << 13, 1 << 16)
-        } else {
-            1 << 40
+        let lease_ids = match rng.often(30, 1 << 13, 1 << 16) {
+            0 => 1 << 40,
+            ids => ids,
         };
         let span = Duration::from_millis(rng.range(100, 4000));
-        let step_cost = span * 3 / tree.len;
-        let latency = Duration::from_micros(1 << rng.range(5, 15));
+        let picky = rng.chance(40);
+        let member = |client: u64, rng: &mut Rng| Member {
+            workers: rng.range(1, 3) as u32,
+            serves: (0..shape.roots)
+                .map(|root| !picky || client == 0 || root == 0)
+                .collect(),
+            starts: match client > 0 && rng.chance(25) {
+                true => Duration::from_micros(rng.below(2_000_000)),
+                false => Duration::from_micros(rng.below(20_000)),
+            },
+        };
+        Self {
+            shape,
+            timing,
+            habits: Habits {
+                acts,
+                afters,
+                commit_interval: timing.commit_interval,
+                split_percent,
+                part_bytes,
+            },
+            lease_ids,
+            span,
+            latency: Duration::from_micros(1 << rng.range(5, 15)),
+            redial: Duration::from_millis(200),
+            crew: (0..rng.range(1, 4))
+                .map(|client| member(client, rng))
+                .collect(),
+            plan: plan(rng, span),
+        }
+    }
+
+    /// A large tree, a good network, and nothing goes wrong; or every client loses its link once.
+    fn calm(rng: &mut Rng, cut: bool) -> Self {
+        let afters = rng.chance(50);
+        let timing = timing(20, 16);
+        let span = Duration::from_millis(1000);
+        let member = |_| Member {
+            workers: 2,
+            serves: vec![true],
+            starts: Time::ZERO,
+        };
+        let cuts = |n: u32| (span / 20 * (2 + n), Fault::Cut);
+        Self {
+            shape: Shape {
+                seed: rng.next(),
+                roots: 1,
+                entries_max: 4000,
+                depth_max: 8,
+                huge_one_in: rng.often(50, 5, 20),
+                poison_one_in: 0,
+                afters,
+            },
+            timing,
+            habits: Habits {
+                acts: false,
+                afters,
+                commit_interval: timing.commit_interval,
+                split_percent: 0,
+                part_bytes: 1 << 20,
+            },
+            lease_ids: 1 << 40,
+            span,
+            latency: Duration::from_micros(200),
+            redial: Duration::from_millis(5),
+            crew: (0..3).map(member).collect(),
+            plan: if cut {
+                (0..4).map(cuts).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+fn timing(commit_interval: u64, commit_window: u32) -> Timing {
+    Timing {
+        beat: Duration::from_millis(100),
+        dead_after: Duration::from_millis(500),
+        grace: Duration::from_millis(1500),
+        lease: Duration::from_millis(800),
+        commit_interval: Duration::from_millis(commit_interval),
+        commit_window,
+    }
+}
+
+impl World {
+    /// A seed under faults.
+    pub(crate) fn swarm(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::swarm(&mut rng, sabotage);
+        Self::new(rng, setup, sabotage, trace)
+    }
+
+    /// A seed that shows how well work is spread.
+    pub(crate) fn calm(seed: u64, cut: bool, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::calm(&mut rng, cut);
+        Self::new(rng, setup, None, trace)
+    }
+
+    fn new(mut rng: Rng, setup: Setup, sabotage: Option<Sabotage>, trace: bool) -> Self {
+        let tree = Rc::new(Tree::new(setup.shape));
         let server = Parent::new(ParentConfig {
-            job: JobId(seed),
-            spec: spec(&tree, acts, timing),
+            job: JobId(setup.shape.seed),
+            spec: spec(&tree, setup.habits.acts, setup.timing),
             ids: IdRange {
                 start: 1,
                 end: u64::MAX / 2,
             },
-            lease_ids,
+            lease_ids: setup.lease_ids,
             resumable: true,
             forward_logs: false,
             release: String::new(),
@@ -81,7 +184,6 @@ impl World {
             events: HashMap::new(),
             next_event: 0,
             oracle: Oracle::new(Rc::clone(&tree)),
-            tree,
             server,
             clients: Vec::new(),
             workers: Vec::new(),
@@ -90,10 +192,12 @@ impl World {
             frozen: BTreeMap::new(),
             sabotage,
             stats: Stats::default(),
-            habits,
-            step_cost,
-            latency,
-            last_fault: Time::ZERO,
+            habits: setup.habits,
+            step_cost: setup.span * 3 / tree.len,
+            tree,
+            latency: setup.latency,
+            redial: setup.redial,
+            last_fault: setup.plan.last().map_or(Time::ZERO, |&(at, _)| at),
             failure: None,
             over: false,
             lost: BTreeSet::new(),
@@ -108,15 +212,19 @@ impl World {
             spins: (Time::ZERO, 0),
             rng,
         };
-        world.populate();
+        world.add_roots();
+        for member in setup.crew {
+            world.enlist(member);
+        }
+        for (at, fault) in setup.plan {
+            world.at(at, Event::Strike(fault));
+        }
         world
     }
 
-    fn populate(&mut self) {
-        let ids = self
-            .server
-            .take_ids(self.tree.roots.len() as u64)
-            .expect("ids for the roots");
+    fn add_roots(&mut self) {
+        let count = self.tree.roots.len() as u64;
+        let ids = self.server.take_ids(count).expect("ids for the roots");
         let roots = (0..).zip(ids.iter()).map(|(root, first)| {
             let names = NameList::from_iter([&b""[..]]);
             Parcel::Dirs(Dirs {
@@ -127,29 +235,14 @@ impl World {
             })
         });
         self.server.add(roots.collect(), true);
-        let count = self.rng.range(1, 4) as usize;
-        let picky = self.rng.chance(40);
-        for client in 0..count {
-            let serves = (0..self.tree.roots.len()).map(|root| !picky || client == 0 || root == 0);
-            let workers = self.rng.range(1, 3) as u32;
-            let serves = serves.collect();
-            let mut process = Client::new(String::new(), workers, serves, 0);
-            process.part_bytes = self.habits.part_bytes;
-            self.clients.push(process);
-            let joins_late = client > 0 && self.rng.chance(25);
-            let at = if joins_late {
-                self.rng.below(2_000_000)
-            } else {
-                self.rng.below(20_000)
-            };
-            self.at(Duration::from_micros(at), Event::Start(client));
-        }
-        let span = self.step_cost * self.tree.len / 3;
-        let plan = plan(&mut self.rng, span);
-        for &(at, fault) in &plan {
-            self.at(at, Event::Strike(fault));
-        }
-        self.last_fault = plan.last().map_or(Time::ZERO, |&(at, _)| at);
+    }
+
+    fn enlist(&mut self, member: Member) {
+        let number = self.clients.len();
+        let mut client = Client::new(String::new(), member.workers, member.serves, 0);
+        client.part_bytes = self.habits.part_bytes;
+        self.clients.push(client);
+        self.at(member.starts, Event::Start(number));
     }
 }
 

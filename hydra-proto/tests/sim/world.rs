@@ -62,6 +62,8 @@ pub(crate) struct Stats {
     pub resumed: u64,
     pub sheds: u64,
     pub aside: u64,
+    /// Time that workers have spent at work.
+    pub busy: Time,
 }
 
 pub(crate) struct World {
@@ -83,6 +85,8 @@ pub(crate) struct World {
     pub habits: Habits,
     pub step_cost: Duration,
     pub latency: Duration,
+    /// How long clients wait before they dial, at most.
+    pub redial: Duration,
     pub last_fault: Time,
     pub failure: Option<String>,
     pub over: bool,
@@ -388,7 +392,10 @@ impl World {
         }
         let cost = self.step_cost + self.step_cost * (self.rng.below(100) as u32) / 100;
         match step {
-            Step::Went => self.walk_on(at, cost),
+            Step::Went => {
+                self.stats.busy += cost;
+                self.walk_on(at, cost);
+            }
             Step::Idle => {}
             Step::Barred => self.walk_on(at, Duration::from_millis(5)),
             Step::Died => {

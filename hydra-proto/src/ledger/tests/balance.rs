@@ -168,3 +168,13 @@ fn a_grant_of_long_paths_is_measured_as_it_is_packed() {
     let bytes: usize = items.expect("a grant").iter().map(Parcel::size).sum();
     assert!(((1 << 20)..(2 << 20)).contains(&bytes), "{bytes}");
 }
+
+#[test]
+fn one_whose_link_was_lost_is_asked_again() {
+    let mut parent = server();
+    let [_, rich] = two_busy(&mut parent, [2, 3]);
+    join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(2, 1, 1)]);
+    parent.handle(ms(2), ConnId(4), resume(rich, 1, 1));
+    assert_eq!(drain(&mut parent).last(), Some(&shed(4, 2, 1)));
+}
