@@ -170,7 +170,8 @@ impl World {
                     }
                 }
                 Action::Lost { child, reason } => self.lost(child, &reason),
-                Action::Log { .. } | Action::Record(_) => {}
+                Action::Record(record) => self.recorded(*record),
+                Action::Log { .. } => {}
             }
             if turns > TURNS_MAX {
                 return self.fail("the server has too much to do at once");

@@ -5,7 +5,7 @@ use hydra_proto::ids::JobId;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const JOURNAL: &str = "journal";
@@ -166,6 +166,7 @@ fn try_write_snapshot(
         .write(true)
         .create(true)
         .truncate(true)
+        .mode(0o600)
         .open(new);
     let mut file = opened.map_err(failed("create", new))?;
     let mut length = frame::HEADER as u64;
