@@ -7,7 +7,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -176,15 +175,24 @@ struct Client(Child);
 
 impl Client {
     fn start(lab: &Lab) -> (Self, u16) {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
         let mut command = lab.program(env!("CARGO_BIN_EXE_hydra-client"));
-        let address = format!("127.0.0.1:{port}");
+        let log = tempfile::NamedTempFile::new_in(lab.dir.path()).unwrap();
         command
-            .args(["--listen", &address, "--workers", "1", "--key-dir"])
+            .args(["-v", "--listen", "127.0.0.1:0", "--workers", "1"])
+            .arg("--key-dir")
             .arg(lab.path("keys"))
-            .stderr(Stdio::null());
-        (Self(command.spawn().unwrap()), port)
+            .stderr(log.reopen().unwrap());
+        let client = Self(command.spawn().unwrap());
+        // Which port it got is in its log.
+        for _ in 0..1000 {
+            let said = fs::read_to_string(log.path()).unwrap();
+            let address = said.split_once("listening address=127.0.0.1:");
+            if let Some((port, _)) = address.and_then(|(_, rest)| rest.split_once('\n')) {
+                return (client, port.trim().parse().unwrap());
+            }
+            assert!(!ends_within(&client.0, Duration::from_millis(10)), "{said}");
+        }
+        panic!("the client does not listen");
     }
 }
 

@@ -512,6 +512,10 @@ impl Coordinator {
 
     fn gather(&mut self, now: Time) -> Result<(), ServerError> {
         match self.gathering.readiness(now) {
+            // The others may come later: what was granted before goes on without them.
+            Readiness::Wait if self.began_before && self.gathering.has_somebody() => {
+                return self.begin(now);
+            }
             Readiness::Wait => {}
             Readiness::Begin => return self.begin(now),
             Readiness::Hopeless => {
@@ -523,7 +527,11 @@ impl Coordinator {
     }
 
     fn begin(&mut self, now: Time) -> Result<(), ServerError> {
-        for (client, reason) in self.gathering.missing() {
+        let missing = match self.began_before {
+            true => Vec::new(),
+            false => self.gathering.missing(),
+        };
+        for (client, reason) in missing {
             tracing::warn!(
                 "going on without client {}: {reason}",
                 self.client_name(client)

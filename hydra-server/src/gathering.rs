@@ -62,8 +62,13 @@ impl Gathering {
         self.came += 1;
     }
 
+    /// Whether any client has come.
+    pub(crate) fn has_somebody(&self) -> bool {
+        self.expected.contains(&Some(Ok(()))) || self.came > 0
+    }
+
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
-        let here = self.expected.contains(&Some(Ok(()))) || self.came > 0;
+        let here = self.has_somebody();
         let settled = self.expected.iter().all(Option::is_some) && self.came >= self.wanted;
         match (settled || now >= self.deadline, here) {
             (false, _) => Readiness::Wait,
