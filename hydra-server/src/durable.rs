@@ -255,7 +255,7 @@ impl Coordinator {
 }
 
 /// Cuts off what is not durable in `file`, and writes what follows.
-fn write_rows(file: &File, kept: u64, rows: &[u8]) -> Result<(), ServerError> {
+pub(crate) fn write_rows(file: &File, kept: u64, rows: &[u8]) -> Result<(), ServerError> {
     let failed = |error: io::Error| ServerError::Rows(error);
     let found = file.metadata().map_err(failed)?.len();
     if found < kept {
