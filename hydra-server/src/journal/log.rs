@@ -30,7 +30,7 @@ pub(crate) type Ticket = u64;
 pub(crate) struct Report {
     disk: Disk,
     batch: Batch,
-    written: Result<(), JournalError>,
+    pub(super) written: Result<(), JournalError>,
     compacted: Option<Result<(), JournalError>>,
 }
 
@@ -135,10 +135,12 @@ impl Journal {
 
     /// Sends what has gathered to the disk, if that is idle. `snapshot` holds all that was appended.
     pub(crate) fn flush(&mut self, now: Time, snapshot: Option<Vec<Vec<u8>>>) {
-        if let Some((batch, again)) = self.stuck.take() {
-            match self.disk.take().filter(|_| now >= again) {
-                Some(disk) => self.write(disk, batch),
-                None => self.stuck = Some((batch, again)),
+        if let Some((_, again)) = &self.stuck {
+            if now >= *again
+                && let Some(disk) = self.disk.take()
+                && let Some((batch, _)) = self.stuck.take()
+            {
+                self.write(disk, batch);
             }
             return;
         }

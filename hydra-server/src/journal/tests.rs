@@ -315,3 +315,26 @@ fn a_full_disk_is_told_from_a_broken_one() {
     assert!(disk::is_full(&error(rustix::io::Errno::DQUOT)));
     assert!(!disk::is_full(&error(rustix::io::Errno::IO)));
 }
+
+#[tokio::test]
+async fn a_full_disk_that_was_asked_too_early_is_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+    let disk = Disk::begin(dir.path(), JOB, 1, &beginning(), false).unwrap();
+    let (reports, mut written) = tokio::sync::mpsc::channel(1);
+    let mut journal = Journal::new(disk, state.lock, 0, reports);
+    journal.append(&Entry::Began).unwrap();
+    let (ticket, now) = (journal.ticket(), Time::ZERO);
+    journal.flush(now, None);
+    let mut report = written.recv().await.unwrap();
+    let errno = rustix::io::Errno::NOSPC;
+    report.written = Err(JournalError::io("write", dir.path(), errno.into()));
+    assert_eq!(journal.written(now, report).unwrap(), Written::Full);
+    journal.flush(now, None);
+    assert!(!journal.has(ticket) && !journal.is_settled());
+    journal.flush(journal.poll_timeout().unwrap(), None);
+    let report = written.recv().await.unwrap();
+    assert_eq!(journal.written(now, report).unwrap(), Written::RoomAgain);
+    assert!(journal.has(ticket) && journal.is_settled());
+    assert!(replayed_from(dir.path()).began);
+}
