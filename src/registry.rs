@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use hydra_proto::codec;
 use hydra_proto::job::JobSpec;
 use hydra_proto::reduce::{Merger, Reduce, ReduceError};
+use hydra_worker::Visit as _;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -163,7 +164,10 @@ pub trait AnyPlugin: Send + Sync {
     fn read_options(&self, matches: &ArgMatches, now: SystemTime) -> Result<Vec<u8>, PluginError>;
 
     /// Adds up summaries at a client.
-    fn merger(&self) -> Box<dyn Reduce>;
+    ///
+    /// # Errors
+    /// When the server says that the plugin never acts, and it may: then nobody has asked whether it is allowed.
+    fn merger(&self, job: &JobSpec) -> Result<Box<dyn Reduce>, PluginError>;
 
     /// Adds up summaries at the server.
     ///
@@ -280,7 +284,13 @@ impl<P: Plugin> Erased<P> {
     }
 
     fn visitor(options: &P::Options) -> Result<P::Visit, PluginError> {
-        P::visit(options).map_err(Self::refused)
+        let visitor = P::visit(options).map_err(Self::refused)?;
+        // Clients allow a plugin by what it says of itself before it is asked.
+        if visitor.wants().acts && !P::ACTS {
+            let reason = "it wants to act, and its ACTS says that it never does";
+            return Err(Self::refused(reason.to_owned()));
+        }
+        Ok(visitor)
     }
 
     fn total(options: P::Options) -> Result<TotalReducer<P>, PluginError> {
@@ -327,8 +337,13 @@ impl<P: Plugin> AnyPlugin for Erased<P> {
         Ok(encoded)
     }
 
-    fn merger(&self) -> Box<dyn Reduce> {
-        Box::new(Merger::<SummaryOf<P>>::default())
+    fn merger(&self, job: &JobSpec) -> Result<Box<dyn Reduce>, PluginError> {
+        match P::ACTS && !job.acts {
+            true => Err(Self::refused(
+                "the server says that it never acts, and it may".to_owned(),
+            )),
+            false => Ok(Box::new(Merger::<SummaryOf<P>>::default())),
+        }
     }
 
     fn reducer(&self, options: &[u8]) -> Result<Box<dyn ServerReducer>, PluginError> {

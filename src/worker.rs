@@ -11,10 +11,11 @@ use hydra_proto::codec::{self, CodecError};
 use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
+use hydra_proto::message::Refusal;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{getpgrp, getpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
@@ -62,6 +63,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     let Inherited { mut control, slot } = inherit::take().map_err(WorkerError::Inherit)?;
     let start = read_start(&mut control)?;
     log::start(&start);
+    let client = control.try_clone().map_err(WorkerError::Inherit)?;
     let slot = Slot::map(&slot).map_err(|errno| WorkerError::Inherit(errno.into()))?;
     let identity = Identity {
         name: format!("worker {}", start.worker),
@@ -71,8 +73,13 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         own_descriptors: true,
         ..Identity::default()
     };
-    let session = Session::open(control.into(), identity)?;
+    let session = match Session::open(control.into(), identity) {
+        // The others were quicker: nothing is wrong, and nobody needs to hear of it.
+        Err(hydra_worker::WorkerError::Refused(Refusal::JobOver)) => return Ok(()),
+        session => session?,
+    };
     let name = session.job().plugin.clone();
+    tracing::debug!(plugin = name, "the job has begun");
     let outcome = match registry.get(&name) {
         Some(plugin) => plugin.work(WorkerSession { session }),
         None => {
@@ -84,16 +91,25 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     if let Err(error) = &outcome {
         tracing::error!("{error}");
     }
-    end_group();
+    if has_hung_up(&client) {
+        end_group();
+    }
     outcome
 }
 
-/// Ends what this worker has started, and with it this process: a client that was killed cannot do it any more.
+/// Whether nobody holds the other end of the control channel any more.
+fn has_hung_up(control: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(control, PollFlags::empty())];
+    let polled = poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+}
+
+/// Kills this process and all that the plugin has started: a client that is gone cannot do it.
 fn end_group() {
-    // Only a leader's group is its own.
+    // The group of a worker that was not started as usual may have others in it.
     if getpgrp() == getpid() {
-        // Nothing is left to be done where it fails.
-        let _ = killpg(getpgrp(), Signal::SIGKILL);
+        // It cannot fail for a group that this process is in; if it does, the process ends by itself.
+        let _ = kill_process_group(getpgrp(), Signal::KILL);
     }
 }
 

@@ -40,6 +40,7 @@ pub(crate) enum Phase {
 struct Conn {
     outbox: Outbox,
     origin: Origin,
+    since: Time,
     child: Option<ChildId>,
     /// Its session was opened or resumed, and the child was told.
     greeted: bool,
@@ -79,9 +80,8 @@ pub(crate) struct Coordinator {
     ending: Option<Ending>,
     hopeless: bool,
     clients: Vec<HostPort>,
-    /// Tell the diallers when to dial again; gone when the job is over.
-    wishes: Vec<watch::Sender<u64>>,
-    has_embedded: bool,
+    /// Tell the diallers when to dial again; gone when a client is given up, or the job is over.
+    wishes: Vec<Option<watch::Sender<u64>>>,
     listens: bool,
     wait: bool,
     timeouts: Timeouts,
@@ -122,10 +122,11 @@ impl Coordinator {
         events: mpsc::Sender<Event>,
     ) -> Self {
         let listens = config.listen.is_some();
-        let patience = match listens {
-            true => config.client_timeout,
+        let wanted = if listens { config.min_clients } else { 0 };
+        let patience = match wanted {
             // A dialler gives up by itself; what is left then is to say what is seen of the roots.
-            false => config.timeouts.connect + config.timeouts.handshake,
+            0 => config.timeouts.connect + config.timeouts.handshake,
+            _ => config.client_timeout,
         };
         let job_id = JobId(rand::random());
         let logs = config.logs.is_some();
@@ -133,7 +134,7 @@ impl Coordinator {
         let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
-        let wishes = dialled.map(|_| watch::Sender::new(0)).collect();
+        let wishes = dialled.map(|_| Some(watch::Sender::new(0))).collect();
         Self {
             book: RootBook::new(config.job.roots.len(), config.job.walk.trust_roots),
             job_id,
@@ -155,7 +156,6 @@ impl Coordinator {
             hopeless: false,
             clients: config.clients,
             wishes,
-            has_embedded,
             listens,
             wait: config.wait,
             timeouts: config.timeouts,
@@ -181,7 +181,7 @@ impl Coordinator {
 
     /// The addresses to dial, and what tells when to dial them again.
     pub(crate) fn diallers(&self) -> Vec<(HostPort, watch::Receiver<u64>)> {
-        let receivers = self.wishes.iter().map(watch::Sender::subscribe);
+        let receivers = self.wishes.iter().flatten().map(watch::Sender::subscribe);
         self.clients.iter().cloned().zip(receivers).collect()
     }
 
@@ -195,9 +195,13 @@ impl Coordinator {
             Phase::Ending(deadline) => Some(deadline),
             Phase::Over => None,
         };
+        let greeting = self
+            .mute()
+            .map(|(_, since)| since + self.job.timing.dead_after);
         let disk = self.journal.as_ref().and_then(Journal::poll_timeout);
         let ledger = self.parent.poll_timeout();
-        own.into_iter().chain(disk).chain(ledger).min()
+        let others = [greeting, disk, ledger].into_iter().flatten();
+        own.into_iter().chain(others).min()
     }
 
     /// Something has happened.
@@ -206,7 +210,7 @@ impl Coordinator {
     /// When the job cannot go on.
     pub(crate) fn handle(&mut self, now: Time, event: Event) -> Result<(), ServerError> {
         match event {
-            Event::Connected(origin, connection) => self.connected(origin, connection),
+            Event::Connected(origin, connection) => self.connected(now, origin, connection),
             Event::Unreachable {
                 client,
                 reason,
@@ -224,7 +228,19 @@ impl Coordinator {
     /// As [`Coordinator::handle`].
     pub(crate) fn tick(&mut self, now: Time) -> Result<(), ServerError> {
         self.parent.tick(now);
+        while let Some((conn, since)) = self.mute()
+            && now >= since + self.job.timing.dead_after
+        {
+            self.closed(now, conn, Some("it does not say who it is".to_owned()));
+        }
         self.proceed(now)
+    }
+
+    /// The connection that has said nothing for the longest time: no session watches over its silence.
+    fn mute(&self) -> Option<(ConnId, Time)> {
+        let mute = self.conns.iter().filter(|(_, state)| state.child.is_none());
+        mute.map(|(&conn, state)| (conn, state.since))
+            .min_by_key(|&(_, since)| since)
     }
 
     /// The user wants the job to stop.
@@ -248,15 +264,15 @@ impl Coordinator {
             ..Progress::default()
         };
         for child in self.parent.children() {
-            progress.frontier += child.load.held;
-            progress.busy += child.load.busy;
-            progress.workers += child.workers;
+            progress.frontier = progress.frontier.saturating_add(child.load.held);
+            progress.busy = progress.busy.saturating_add(child.load.busy);
+            progress.workers = progress.workers.saturating_add(child.workers);
             progress.clients += usize::from(child.connected);
         }
         tell(&progress);
     }
 
-    fn connected(&mut self, origin: Origin, connection: Connection) {
+    fn connected(&mut self, now: Time, origin: Origin, connection: Connection) {
         if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
             return;
         }
@@ -268,6 +284,7 @@ impl Coordinator {
             Conn {
                 outbox,
                 origin,
+                since: now,
                 child: None,
                 greeted: false,
             },
@@ -276,7 +293,18 @@ impl Coordinator {
 
     fn unreachable(&mut self, client: usize, reason: String, last: bool) {
         tracing::debug!(client = self.client_name(client), %reason, last, "not reached");
+        match last {
+            true => self.give_up(client, reason),
+            false => self.gathering.failed(client, reason),
+        }
+    }
+
+    /// Does without a client that was to be dialled.
+    fn give_up(&mut self, client: usize, reason: String) {
         self.gathering.failed(client, reason);
+        if let Some(wish) = self.wishes.get_mut(client) {
+            *wish = None;
+        }
     }
 
     fn client_name(&self, client: usize) -> String {
@@ -287,7 +315,7 @@ impl Coordinator {
 
     fn message(&mut self, now: Time, conn: ConnId, message: Up) {
         tracing::trace!(?conn, ?message);
-        let Some(state) = self.conns.get(&conn) else {
+        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
             return;
         };
         match &message {
@@ -295,11 +323,27 @@ impl Coordinator {
                 let busy = busy.clone();
                 return self.turned_away(conn, &busy);
             }
+            // One that dials knows no other server than this, and begins anew when it is refused.
+            Up::Resume(resume)
+                if resume.epoch.job != self.job_id && matches!(origin, Origin::Dialled(_)) =>
+            {
+                let busy = Busy {
+                    header: resume.header.clone(),
+                    server: "one that is gone and may come back".to_owned(),
+                    job: Some(resume.epoch.job),
+                };
+                return self.turned_away(conn, &busy);
+            }
             Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
                 let reason = version_mismatch(hello.header.protocol, &hello.header.release);
                 self.warn(conn, &reason);
-                if let Origin::Dialled(client) = state.origin {
-                    self.gathering.failed(client, reason);
+                if let Origin::Dialled(client) = origin {
+                    self.give_up(client, reason);
+                }
+            }
+            Up::Leave(reason) => {
+                if let Some(client) = self.expected(origin) {
+                    self.gathering.failed(client, reason.clone());
                 }
             }
             _ => {}
@@ -307,7 +351,8 @@ impl Coordinator {
         self.parent.handle(now, conn, message);
     }
 
-    /// A client does not want this connection: it is busy, with another server or still with this one.
+    /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
+    /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
         let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         let Some(state) = self.conns.remove(&conn) else {
@@ -323,8 +368,7 @@ impl Coordinator {
                 self.dial_again(client);
             }
             false => {
-                self.gathering
-                    .failed(client, format!("{reason}; --wait waits for it"));
+                self.give_up(client, format!("{reason}; --wait waits for it"));
             }
         }
     }
@@ -344,20 +388,34 @@ impl Coordinator {
         let Some(state) = state else {
             return;
         };
-        if let Origin::Dialled(client) = state.origin {
-            let why = reason
-                .clone()
-                .unwrap_or_else(|| "it closed the connection".to_owned());
-            self.gathering.failed(client, why);
-            self.dial_again(client);
+        let why = reason
+            .clone()
+            .unwrap_or_else(|| "it closed the connection".to_owned());
+        match state.origin {
+            Origin::Dialled(client) => {
+                self.gathering.put_off(client, why);
+                self.dial_again(client);
+            }
+            // It does not come back.
+            Origin::Embedded => self.gathering.failed(self.clients.len(), why),
+            Origin::Accepted => {}
         }
         if let (Some(reason), Some(child)) = (reason, state.child) {
             tracing::debug!(client = self.tally.name(child), %reason, "connection lost");
         }
     }
 
+    /// The number of a client that the work waits for.
+    fn expected(&self, origin: Origin) -> Option<usize> {
+        match origin {
+            Origin::Dialled(client) => Some(client),
+            Origin::Embedded => Some(self.clients.len()),
+            Origin::Accepted => None,
+        }
+    }
+
     fn dial_again(&mut self, client: usize) {
-        if let Some(wish) = self.wishes.get(client) {
+        if let Some(Some(wish)) = self.wishes.get(client) {
             wish.send_modify(|wish| *wish += 1);
         }
     }
@@ -481,12 +539,12 @@ impl Coordinator {
         roots: Vec<hydra_proto::message::RootView>,
     ) -> Result<(), ServerError> {
         self.book.sees(child, roots);
-        let origin = self.conns.values().find(|state| state.child == Some(child));
-        match origin.map(|state| state.origin) {
-            Some(Origin::Dialled(client)) => self.gathering.arrived(client),
-            Some(Origin::Embedded) => self.gathering.arrived(self.clients.len()),
-            Some(Origin::Accepted) => self.gathering.came(),
-            None => {}
+        let mut conns = self.conns.values();
+        if let Some(state) = conns.find(|state| state.child == Some(child)) {
+            match self.expected(state.origin) {
+                Some(client) => self.gathering.arrived(client),
+                None => self.gathering.came(child),
+            }
         }
         if self.phase == Phase::Walking {
             self.open_roots();
@@ -497,6 +555,7 @@ impl Coordinator {
 
     fn lost(&mut self, child: ChildId, reason: &str) {
         self.book.lost(child);
+        self.gathering.left(child);
         if matches!(self.phase, Phase::Gathering | Phase::Walking) {
             let client = self.tally.name(child);
             tracing::warn!("client {client} is given up: {reason}; its work goes to others");
@@ -600,8 +659,7 @@ impl Coordinator {
             return;
         }
         let since = *self.lonely.get_or_insert(now);
-        let more = self.listens || alone || !self.gathering.missing().is_empty();
-        let patience = match more && !self.has_embedded {
+        let patience = match self.may_come() {
             true => self.client_timeout,
             false => Duration::ZERO,
         };
@@ -619,6 +677,16 @@ impl Coordinator {
         }
     }
 
+    /// Whether a client that is not here, or has not said what it sees, may still make a difference.
+    fn may_come(&self) -> bool {
+        let is_here = |state: &&Conn| {
+            let ready = state.child.is_some_and(|child| self.book.has(child));
+            ready && matches!(state.origin, Origin::Dialled(_))
+        };
+        let here = self.conns.values().filter(is_here).count();
+        self.listens || self.wishes.iter().flatten().count() > here
+    }
+
     pub(crate) fn end(&mut self, now: Time, ending: Ending) {
         if self.ending.is_some() {
             return;
@@ -627,7 +695,9 @@ impl Coordinator {
         if matches!(ending, Ending::Incomplete(_)) {
             // Not for ever: whoever goes on with the journal finds it as it was.
             self.parent.keep_records(false);
-            self.abandon(now);
+            // Named, so that the user knows what is missing.
+            self.parent
+                .abandon(now, &|_| "no client was left to walk it".to_owned());
         }
         self.ending = Some(ending);
         self.wishes.clear();
@@ -646,16 +716,6 @@ impl Coordinator {
             Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled(),
             _ => (self.conns.is_empty() && self.is_settled()) || late,
         }
-    }
-
-    /// Sets aside all that is left, so that it is named.
-    fn abandon(&mut self, now: Time) {
-        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
-        for child in children {
-            self.parent.fence(now, child, "the job ends");
-        }
-        self.parent
-            .set_aside_unserved(&|_| "no client was left to walk it".to_owned());
     }
 
     /// What came out of it.
@@ -718,3 +778,6 @@ fn version_mismatch(protocol: u32, release: &str) -> String {
     let release = release.escape_debug();
     format!("its release {release} is {age} than this server's: install the same release on both")
 }
+
+#[cfg(test)]
+mod tests;

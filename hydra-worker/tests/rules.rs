@@ -394,3 +394,44 @@ fn targets_of_links_are_found() {
     ];
     assert_eq!(rows, expected);
 }
+
+/// A file system with a directory that has a device number of its own and is no mount point.
+fn with_subvolume(at: &Path) -> bool {
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        let outcome = Command::new(program).args(arguments).output();
+        outcome.is_ok_and(|outcome| outcome.status.success())
+    };
+    let image = at.with_extension("image");
+    let made = std::fs::File::create(&image).and_then(|file| file.set_len(128 << 20));
+    made.is_ok()
+        && run("mkfs.btrfs", &[image.as_os_str()])
+        && mount(&["-o", "loop", &image.to_string_lossy()], at)
+        && run(
+            "btrfs",
+            &[
+                "subvolume".as_ref(),
+                "create".as_ref(),
+                at.join("sub").as_os_str(),
+            ],
+        )
+}
+
+#[test]
+fn a_subvolume_was_entered_although_it_is_another_file_system() {
+    let dir = scratch();
+    let at = dir.path().join("fs");
+    std::fs::create_dir(&at).unwrap();
+    let _guard = Mounted(vec![&at]);
+    if !with_subvolume(&at) {
+        eprintln!("skipped: this needs btrfs and the right to mount");
+        return;
+    }
+    std::fs::write(at.join("sub/f"), b"").unwrap();
+    let options = WalkOptions {
+        one_file_system: true,
+        ..WalkOptions::default()
+    };
+    let one = walked(&at, options);
+    assert_eq!((one.directories, one.files, one.skipped_mounts), (2, 0, 1));
+    assert_eq!(walked(&at, WalkOptions::default()).files, 1);
+}

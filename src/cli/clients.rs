@@ -148,17 +148,14 @@ fn log_line(client: &str, line: &LogLine) -> String {
     format!("{level} {client} worker {worker} (pid {pid}) {target}: {text}")
 }
 
-/// Is ready when the user interrupts the program; the second time the program ends at once.
+/// Is ready when the program is told to stop; the second time the program ends at once.
 async fn interrupt() {
     let (first, ready) = oneshot::channel();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_err() {
-            return std::future::pending().await;
-        }
+        host::stop().await;
         let _ = first.send(());
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
+        host::stop().await;
+        std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     if ready.await.is_err() {
         std::future::pending().await

@@ -61,7 +61,7 @@ fn serve(
     let sinks = match open_sinks(config, state) {
         Ok(sinks) => sinks,
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
             return Exit::Usage;
         }
     };
@@ -74,7 +74,7 @@ fn serve(
         Ok(outcome) => deliver(name, &outcome, &config.output),
         Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
             if let Some(state) = &config.state {
                 let dir = escape(state.dir.as_os_str().as_bytes());
                 complain(name, &format_args!("go on with: {name} resume {dir}"));
@@ -104,7 +104,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
     match host::serve(registry, config) {
         Ok(()) => Exit::Complete,
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
             Exit::Nothing
         }
     }
@@ -145,7 +145,21 @@ pub(super) fn worker(registry: &Registry) -> Exit {
 
 /// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
 pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{name}: {error}");
+    // In one write: several processes may share standard error.
+    let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());
+}
+
+/// An error with its causes, each told once: some tell the next one themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn serial(
@@ -254,6 +268,12 @@ fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
 
 /// Prints the report and decides the status.
 fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
+    let exit = Exit::decide(outcome);
+    if exit == Exit::Nothing && output.report != ReportShape::Json {
+        // A report of zeros would hide why.
+        complain(name, &report::nothing(outcome));
+        return exit;
+    }
     let mut text = Vec::new();
     let made = match output.report {
         ReportShape::Json => report::write_json(outcome, &mut text),
@@ -271,7 +291,7 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
             complain(name, &format_args!("the report cannot be written: {error}"));
             Exit::Incomplete
         }
-        _ => Exit::decide(outcome),
+        _ => exit,
     }
 }
 
@@ -280,4 +300,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|error| error.downcast_ref::<io::Error>());
     errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_in_the_message_already_is_not_told_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot listen: {0}")]
+        struct Listen(#[source] io::Error);
+        let error = anyhow::Error::new(Listen(io::Error::other("no"))).context("the start failed");
+        assert_eq!(told(&error), "the start failed: cannot listen: no");
+    }
 }

@@ -106,7 +106,7 @@ pub(super) struct HostArgs {
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     pub(super) listen: Option<String>,
-    /// Begin when N clients are connected
+    /// Begin when N clients have dialled in (default: one, if nobody else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
     /// Wait for clients that are busy with another job

@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct Clients {
     pub hosts: Vec<HostPort>,
     /// Where clients may dial in.
     pub listen: Option<HostPort>,
-    /// How many clients must be connected before work begins.
+    /// How many clients must have dialled in before work begins.
     pub min_clients: u32,
     /// How long to try to reach clients.
     pub connect_timeout: Duration,
@@ -175,14 +175,18 @@ pub(super) fn resolve(
 }
 
 fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
-    let cwd = environment.cwd()?;
+    let absolute = |path: &OsStr| match path.as_bytes().starts_with(b"/") {
+        // A working directory that is gone does no harm then.
+        true => paths::absolute(path, Path::new("/")),
+        false => paths::absolute(path, environment.cwd()?),
+    };
     let mut all = Vec::new();
     for path in &args.paths {
-        all.push(paths::absolute(path, cwd)?);
+        all.push(absolute(path)?);
     }
     for file in &args.paths_from {
         for path in paths::read_paths(file, args.nul)? {
-            all.push(paths::absolute(&path, cwd)?);
+            all.push(absolute(&path)?);
         }
     }
     match all.is_empty() {
@@ -275,19 +279,21 @@ pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clien
         .map(|text| listen_text(&text, SERVER_PORT))
         .transpose()?;
     let network = !hosts.is_empty() || listen.is_some();
-    if args.min_clients.is_some() && !network {
-        let text = "--min-clients counts other hosts: add --listen or --clients";
+    if args.min_clients.is_some() && listen.is_none() {
+        let text = "--min-clients counts clients that dial in: add --listen";
         return Err(UsageError::Options(text.to_owned()));
     }
     let embedded_workers = match network {
         true => args.workers,
         false => Some(args.workers.unwrap_or(environment.cpus)),
     };
+    // Where others walk as well, nobody need dial in.
+    let needed = u32::from(listen.is_some() && hosts.is_empty() && embedded_workers.is_none());
     Ok(Clients {
         embedded_workers,
         hosts,
         listen,
-        min_clients: args.min_clients.unwrap_or(1),
+        min_clients: args.min_clients.unwrap_or(needed),
         connect_timeout: Duration::ZERO,
         handshake_timeout: Duration::ZERO,
         client_timeout: Duration::ZERO,

@@ -26,7 +26,11 @@ impl Parent {
         if beat.epoch != session.epoch {
             return Err(ProtocolError::Unexpected("a beat of another session"));
         }
-        session.loaded(beat.load);
+        // Who has not seen the last grant yet does not know how much he holds.
+        if beat.last_grant >= session.granted {
+            session.loaded(beat.load);
+        }
+        session.load.ids = beat.load.ids;
         session.gave_in_vain = false;
         session.seen(beat.last_grant);
         let lease = match self.lease_until {
@@ -242,6 +246,9 @@ impl Parent {
         if !items.is_empty() {
             session.careful = careful;
             session.hungry = false;
+            // What the child will say when it has seen the grant.
+            session.load.held += items.len() as u64;
+            session.load.busy = session.load.busy.max(1);
         }
         for &id in items {
             self.table.transfer(id, Owner::Child(child));

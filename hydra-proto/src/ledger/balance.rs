@@ -3,6 +3,9 @@
 //! The pool goes to hungry children at once, nearest to the root first, each getting its share by the number
 //! of its workers. When the pool cannot feed them all, the richest children are asked to shed. A child that
 //! has nothing to give keeps the request until it has; so nobody is asked twice, and nothing is polled.
+//!
+//! A child is hungry before it runs dry, and starves when it has. Only for one that starves is another asked
+//! for the last thing that it holds: else two busy children would hand it to and fro for as long as they work.
 
 use super::parent::{Action, Parent};
 use super::session::Session;
@@ -14,15 +17,15 @@ use std::collections::BTreeSet;
 const GRANT_ITEMS_MAX: u64 = 4096;
 /// A grant that has this many bytes takes no more items.
 const GRANT_BYTES_MAX: usize = 1 << 20;
-/// A child with fewer items than this has nothing that it could give.
+/// A child with fewer items than this has nothing that it could spare.
 const HELD_MIN: u64 = 2;
 
 /// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
 /// nothing while everybody is busy.
 #[derive(Debug, Default)]
 pub(super) struct Balance {
-    /// Those who are hungry, the longest first.
-    hungry: BTreeSet<(u64, ChildId)>,
+    /// Those who are hungry: the starving before the others, and who waits longest first.
+    hungry: BTreeSet<(Hunger, ChildId)>,
     next_hungry: u64,
     /// Busy children that are not asked yet, by what they hold.
     rich: BTreeSet<(u64, ChildId)>,
@@ -32,10 +35,18 @@ pub(super) struct Balance {
     weight: u64,
 }
 
+/// How urgent a child's hunger is: the least is the most urgent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Hunger {
+    /// It still has something in hand.
+    works: bool,
+    since: u64,
+}
+
 /// Where a child stands in [`Balance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
-    hungry: Option<u64>,
+    hungry: Option<Hunger>,
     rich: Option<u64>,
     asked: bool,
     weight: u64,
@@ -44,8 +55,8 @@ pub(super) struct Standing {
 impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
-        if let Some(since) = standing.hungry {
-            self.hungry.remove(&(since, child));
+        if let Some(hunger) = standing.hungry {
+            self.hungry.remove(&(hunger, child));
         }
         if let Some(held) = standing.rich {
             self.rich.remove(&(held, child));
@@ -57,8 +68,8 @@ impl Balance {
 
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
-        if let Some(since) = standing.hungry {
-            self.hungry.insert((since, child));
+        if let Some(hunger) = standing.hungry {
+            self.hungry.insert((hunger, child));
         }
         if let Some(held) = standing.rich {
             self.rich.insert((held, child));
@@ -73,11 +84,15 @@ fn standing(session: &Session, owned: u64, next_hungry: u64) -> Standing {
     if !session.is_served() {
         return Standing::default();
     }
-    let since = session.standing.hungry.unwrap_or(next_hungry);
+    let before = session.standing.hungry.map(|hunger| hunger.since);
+    let hunger = Hunger {
+        works: u64::from(session.load.busy) >= session.weight,
+        since: before.unwrap_or(next_hungry),
+    };
     let held = session.load.held.max(u64::from(owned > 0));
     let busy = !session.hungry && owned > 0;
     Standing {
-        hungry: session.hungry.then_some(since),
+        hungry: session.hungry.then_some(hunger),
         rich: (busy && session.shed.is_none() && !session.gave_in_vain).then_some(held),
         asked: busy && session.shed.is_some() && held >= HELD_MIN,
         weight: session.weight,
@@ -93,7 +108,7 @@ impl Parent {
         let next = self.balance.next_hungry;
         let now = standing(session, self.table.owned(child), next);
         if now != session.standing {
-            self.balance.next_hungry += u64::from(now.hungry == Some(next));
+            self.balance.next_hungry += u64::from(now.hungry.is_some_and(|h| h.since == next));
             self.balance.remove(child, session.standing);
             self.balance.insert(child, now);
             session.standing = now;
@@ -115,7 +130,10 @@ impl Parent {
     }
 
     fn feed(&mut self) {
-        let hungry: Vec<ChildId> = self.hungry().collect();
+        // What this parent's own parent waits for is for those who starve, here or there.
+        let fed = |(hunger, _): &&(Hunger, ChildId)| !hunger.works || !self.reserved;
+        let hungry = self.balance.hungry.iter().take_while(fed);
+        let hungry: Vec<ChildId> = hungry.map(|&(_, child)| child).collect();
         for child in hungry {
             if self.table.pool_len() == 0 {
                 return;
@@ -179,9 +197,13 @@ impl Parent {
     fn ask(&mut self) {
         let hungry = self.balance.hungry.len();
         let need = hungry.saturating_sub(self.balance.asked.len());
-        let richest = self.balance.rich.iter().rev().map(|&(_, child)| child);
-        let useful = richest.filter(|&child| self.has_for_hungry(child));
-        let asked: Vec<ChildId> = useful.take(need).collect();
+        let starves = |(hunger, _): &&(Hunger, ChildId)| !hunger.works;
+        let starving = self.balance.hungry.iter().take_while(starves).count();
+        let richest = self.balance.rich.iter().rev();
+        let useful = richest.filter(|&&(_, child)| self.has_for_hungry(child));
+        let chosen = useful.take(need).enumerate();
+        let spares = chosen.take_while(|(index, rich)| rich.0 >= HELD_MIN || *index < starving);
+        let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
         let each = hungry.div_ceil(asked.len().max(1));
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
@@ -223,6 +245,12 @@ impl Parent {
         if let Some((_, child)) = richest {
             self.ask_one(child, hungry);
         }
+    }
+
+    /// Says whether this parent's own parent waits for work. Call [`Parent::rebalance`] when what it gets is
+    /// out of the pool.
+    pub(super) fn reserve(&mut self, reserved: bool) {
+        self.reserved = reserved;
     }
 
     /// Whether a child that has something to give was asked for it.

@@ -6,6 +6,7 @@ use super::session::Link;
 use super::suspects::Verdict;
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, ItemId};
+use crate::item::Item;
 use crate::message::Refusal;
 
 impl Parent {
@@ -96,6 +97,17 @@ impl Parent {
     pub fn fence(&mut self, now: Time, child: ChildId, reason: &str) {
         self.give_up_session(now, child, Refusal::Fenced, reason);
         self.rebalance();
+    }
+
+    /// Ends all sessions and sets aside all that is left, because the job ends here. No lease is waited for:
+    /// nobody is granted what is set aside.
+    pub fn abandon(&mut self, now: Time, reason: &dyn Fn(&Item) -> String) {
+        let children: Vec<ChildId> = self.sessions.keys().copied().collect();
+        for child in children {
+            self.give_up_session(now, child, Refusal::Fenced, "the job ends");
+            self.release(child);
+        }
+        self.set_aside_unserved(reason);
     }
 
     fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {

@@ -36,6 +36,7 @@ mod session;
 mod suspects;
 mod table;
 mod uplink;
+mod upward;
 mod visits;
 mod work;
 

@@ -149,6 +149,8 @@ pub struct Parent {
     pub(super) stopped: bool,
     pub(super) paused: bool,
     pub(super) keeps_records: bool,
+    /// This parent's own parent has asked for work.
+    pub(super) reserved: bool,
 }
 
 impl Parent {
@@ -171,6 +173,7 @@ impl Parent {
             stopped: false,
             paused: false,
             keeps_records: false,
+            reserved: false,
         }
     }
 

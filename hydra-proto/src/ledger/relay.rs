@@ -14,7 +14,6 @@ use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, ItemId, join_ids};
-use crate::item::{Item, Parcel};
 use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
 
@@ -59,6 +58,16 @@ pub enum RelayAction {
     Worker(Action),
 }
 
+/// How urgently a client needs work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Hunger {
+    None,
+    /// It is about to run dry.
+    Hungry,
+    /// Some of its workers have nothing to do.
+    Starving,
+}
+
 /// The ledger of a client.
 #[derive(Debug)]
 pub struct Relay {
@@ -76,7 +85,8 @@ pub struct Relay {
     unsent: bool,
     next_commit: Time,
     commit_interval: Time,
-    told_hungry: bool,
+    /// What the server was told of this client's hunger.
+    told: Hunger,
     paused: bool,
 }
 
@@ -96,7 +106,7 @@ impl Relay {
             unsent: false,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
-            told_hungry: false,
+            told: Hunger::None,
             paused: false,
         }
     }
@@ -232,8 +242,8 @@ impl Relay {
         match event {
             UplinkEvent::Started(welcome) => return Some(self.begin(now, welcome)),
             UplinkEvent::Resumed => {
-                self.shed = None;
-                self.told_hungry = false;
+                self.set_shed(None);
+                self.told = Hunger::None;
                 self.pause(false);
                 self.say_ready();
                 return Some(RelayAction::ServerBack);
@@ -243,9 +253,9 @@ impl Relay {
                     parent.add_ids(grant.ids);
                     parent.add(grant.items, true);
                 }
-                self.told_hungry = false;
+                self.told = Hunger::None;
             }
-            UplinkEvent::Asked(shed) => self.shed = Some(shed),
+            UplinkEvent::Asked(shed) => self.set_shed(Some(shed)),
             UplinkEvent::Paused(pause) => self.pause(pause),
             UplinkEvent::Over(refusal) => {
                 self.forget();
@@ -282,6 +292,13 @@ impl Relay {
         RelayAction::Begin(welcome)
     }
 
+    fn set_shed(&mut self, shed: Option<Shed>) {
+        self.shed = shed;
+        if let Some(parent) = &mut self.parent {
+            parent.reserve(shed.is_some());
+        }
+    }
+
     fn forget(&mut self) {
         self.parent = None;
         self.done.clear();
@@ -289,7 +306,7 @@ impl Relay {
         self.shed = None;
         self.views = None;
         self.unsent = false;
-        self.told_hungry = false;
+        self.told = Hunger::None;
         self.paused = false;
     }
 
@@ -348,8 +365,9 @@ impl Relay {
     /// wants. Call after each event, before [`Relay::wants_cut`].
     pub fn balance(&mut self, now: Time) {
         let load = self.load();
-        if load.hungry && !self.told_hungry {
-            self.told_hungry = true;
+        let hunger = self.hunger(load);
+        if hunger > self.told {
+            self.told = hunger;
             self.uplink.beat(now, load);
         }
         if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
@@ -357,6 +375,14 @@ impl Relay {
             && !parent.has_asked()
         {
             parent.ask_for_parent(shed.hungry);
+        }
+    }
+
+    fn hunger(&self, load: Load) -> Hunger {
+        match load.hungry {
+            true if load.busy < self.config.uplink.workers => Hunger::Starving,
+            true => Hunger::Hungry,
+            false => Hunger::None,
         }
     }
 
@@ -402,6 +428,7 @@ impl Relay {
         for &id in &aside {
             parent.report_aside(id);
         }
+        parent.rebalance();
         self.fresh.clear();
         self.unsent = false;
         self.next_commit = now + self.commit_interval;
@@ -414,7 +441,7 @@ impl Relay {
             load: self.load(),
             answers,
         };
-        self.told_hungry = cut.load.hungry;
+        self.told = self.hunger(cut.load);
         self.uplink.commit(cut);
     }
 
@@ -434,67 +461,7 @@ impl Relay {
         give.extend(companions);
         give.sort_unstable();
         give.dedup();
-        self.shed = None;
+        self.set_shed(None);
         (give, Some(shed.id))
-    }
-}
-
-impl Parent {
-    fn has_actions(&self) -> bool {
-        !self.actions.is_empty()
-    }
-
-    /// Items in the pool, without those that wait for their visit.
-    fn pool_len(&self) -> u64 {
-        self.table.pool_len()
-    }
-
-    fn open_count(&self) -> u64 {
-        let counts = self.table.counts();
-        counts.pool + counts.owned
-    }
-
-    fn is_unrecorded(&self, id: ItemId) -> bool {
-        self.table.get(id).is_some_and(|entry| !entry.recorded) || self.aside().contains_key(&id)
-    }
-
-    /// Whether there is anything that could go up: not what waits for its visit, not what is suspected.
-    fn has_for_parent(&self) -> bool {
-        !self.pick_for_parent(1).is_empty()
-    }
-
-    fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
-        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever.
-        let free = |id: &ItemId| !self.suspects.is_accused(*id);
-        self.table.pool().filter(free).take(most as usize).collect()
-    }
-
-    fn companion(&self, id: ItemId) -> Option<ItemId> {
-        self.table.companion(id)
-    }
-
-    fn give_up(&mut self, id: ItemId) {
-        self.table.give_up(id);
-        self.suspects.forget(id);
-    }
-
-    fn report_aside(&mut self, id: ItemId) {
-        self.table.report_aside(id);
-    }
-
-    /// Marks what is still open of `fresh` as recorded, and packs it for the way up.
-    fn record_fresh(&mut self, fresh: &[ItemId]) -> Vec<Parcel> {
-        let mut open: Vec<ItemId> = fresh.to_vec();
-        open.retain(|&id| self.is_unrecorded(id));
-        let items = open.iter().filter_map(|&id| {
-            let here = self.table.get(id).map(|entry| &entry.item);
-            let item = here.or_else(|| self.aside().get(&id).map(|aside| &aside.item))?;
-            Some((id, item))
-        });
-        let packed = Item::pack(items);
-        for id in open {
-            self.table.record(id);
-        }
-        packed
     }
 }

@@ -190,6 +190,7 @@ impl World {
         }
         if matches!(message, Down::Shed(_)) {
             self.stats.sheds += 1;
+            self.stats.asked += 1;
         }
         self.send_down(conn, message);
     }
@@ -318,6 +319,7 @@ impl World {
             RelayAction::ServerLost | RelayAction::ServerBack => {}
             RelayAction::Worker(Action::Send { conn, mut message }) => {
                 self.judge(&message);
+                self.stats.asked += u64::from(matches!(message, Down::Shed(_)));
                 if let (Down::Beat(beat), Some(Sabotage::LongLease)) = (&mut message, self.sabotage)
                 {
                     beat.lease *= 10;

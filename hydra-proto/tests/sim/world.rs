@@ -63,6 +63,8 @@ pub(crate) struct Stats {
     pub lost_clients: u64,
     pub resumed: u64,
     pub sheds: u64,
+    /// Sheds at both levels.
+    pub asked: u64,
     pub aside: u64,
     /// Time that workers have spent at work.
     pub busy: Time,
@@ -198,6 +200,13 @@ impl World {
         if let Err(what) = self.oracle.finished(aside) {
             let asides = format!("{:?}", self.server.aside());
             self.fail(format!("{what}; {asides}"));
+        }
+        // Balancing costs messages: work that goes to and fro would cost them without end.
+        if self.stats.asked > 1000 + 10 * self.tree.entries {
+            self.fail(format!(
+                "children were asked {} times to give",
+                self.stats.asked
+            ));
         }
         self.last_fault = self.last_fault.max(self.now);
         self.server.stop();

@@ -178,3 +178,71 @@ fn one_whose_link_was_lost_is_asked_again() {
     parent.handle(ms(2), ConnId(4), resume(rich, 1, 1));
     assert_eq!(drain(&mut parent).last(), Some(&shed(4, 2, 1)));
 }
+
+/// A child that has nothing but what is in hand.
+fn nearly_dry() -> Load {
+    Load {
+        busy: 1,
+        ..load(0, true)
+    }
+}
+
+#[test]
+fn the_last_thing_that_one_holds_does_not_go_to_and_fro_between_the_busy() {
+    let mut parent = server();
+    let [first, _] = two_busy(&mut parent, [0, 1]);
+    drain(&mut parent);
+    assert_eq!(beat(&mut parent, ms(2), 1, first, nearly_dry()).len(), 1);
+    // For one who has run dry it is asked for.
+    assert_eq!(
+        beat(&mut parent, ms(2), 1, first, load(0, true))[1..],
+        [shed(2, 1, 1)]
+    );
+}
+
+#[test]
+fn one_who_starves_goes_before_one_who_is_hungry_for_longer() {
+    let mut parent = server();
+    let [first, second] = two_busy(&mut parent, [1, 1]);
+    drain(&mut parent);
+    beat(&mut parent, ms(2), 1, first, nearly_dry());
+    beat(&mut parent, ms(3), 2, second, load(0, true));
+    parent.add(vec![dirs(5, "", &["x"])], true);
+    let granted = grant(2, second, 2, vec![dirs(5, "", &["x"])]);
+    assert!(drain(&mut parent).contains(&granted));
+}
+
+#[test]
+fn a_beat_from_before_the_grant_does_not_make_hungry_again() {
+    let mut parent = server();
+    let child = join(&mut parent, 1, 1);
+    parent.add(vec![dirs(1, "", &["a"])], true);
+    drain(&mut parent);
+    let (epoch, load) = (epoch(child), load(0, true));
+    let late = UpBeat {
+        epoch,
+        number: 1,
+        last_grant: 0,
+        load,
+    };
+    parent.handle(ms(1), ConnId(1), Up::Beat(late));
+    drain(&mut parent);
+    parent.add(vec![dirs(2, "", &["b"])], true);
+    assert_eq!(drain(&mut parent), []);
+}
+
+#[test]
+fn what_the_own_parent_waits_for_is_not_fed_to_those_who_still_work() {
+    let mut parent = over_workers();
+    let child = join(&mut parent, 1, 1);
+    parent.reserve(true);
+    beat(&mut parent, ms(1), 1, child, nearly_dry());
+    parent.add(vec![dirs(1, "", &["a"])], true);
+    assert_eq!(drain(&mut parent), []);
+    parent.reserve(false);
+    parent.rebalance();
+    assert_eq!(
+        drain(&mut parent),
+        [grant(1, child, 1, vec![dirs(1, "", &["a"])])]
+    );
+}

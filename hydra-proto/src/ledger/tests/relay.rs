@@ -332,3 +332,25 @@ fn finished_work_of_a_lost_link_is_committed_when_it_is_back() {
     assert!(relay.wants_cut(ms(4)));
     assert_eq!(cut(&mut relay).done, [range(1, 2)]);
 }
+
+#[test]
+fn a_client_says_that_it_is_hungry_and_again_that_it_starves() {
+    let mut relay = client(false);
+    server_grants(&mut relay, 1, vec![dirs(1, "", &["a", "b"])]);
+    relay.tick(ms(1));
+    sent(&mut relay);
+    let says = |relay: &mut Relay, seq, load| {
+        worker_commits(relay, 1, seq, |commit| commit.load = load);
+        relay.balance(ms(2));
+        let hungry = |message: &Up| matches!(message, Up::Beat(beat) if beat.load.hungry);
+        sent(relay).iter().filter(|message| hungry(message)).count()
+    };
+    let nearly = Load {
+        busy: 1,
+        ..load(0, true)
+    };
+    assert_eq!(says(&mut relay, 1, nearly), 1);
+    assert_eq!(says(&mut relay, 2, nearly), 0);
+    assert_eq!(says(&mut relay, 3, load(0, true)), 1);
+    assert_eq!(says(&mut relay, 4, load(0, true)), 0);
+}
