@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Words that cannot name a plugin: commands, and keys of the JSON report.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "server",
     "client",
     "keygen",
@@ -30,6 +30,7 @@ const RESERVED: [&str; 14] = [
     "skipped",
     "run",
     "resume",
+    "status",
 ];
 
 /// The plugins of a binary. The first is the default.
@@ -199,6 +200,18 @@ pub trait ServerReducer: Send {
     /// When the bytes are not a summary of the plugin, or it cannot be kept.
     fn merge(&mut self, delta: &[u8]) -> Result<(), ReduceError>;
 
+    /// As [`Reduce::save`].
+    ///
+    /// # Errors
+    /// When it cannot be encoded, or what is kept outside memory cannot be read.
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError>;
+
+    /// Merges a piece that [`ServerReducer::save`] has made.
+    ///
+    /// # Errors
+    /// As [`ServerReducer::merge`].
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError>;
+
     /// The plugin's part of the report.
     ///
     /// # Errors
@@ -246,6 +259,20 @@ impl Reduce for Lent {
     /// Nothing: the server has nobody to hand it to.
     fn take(&mut self) -> Result<Vec<u8>, ReduceError> {
         Ok(Vec::new())
+    }
+
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
+        match &mut *self.lock() {
+            Some(reducer) => reducer.save(out),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
+        match &mut *self.lock() {
+            Some(reducer) => reducer.load(piece),
+            None => Ok(()),
+        }
     }
 }
 
@@ -352,6 +379,20 @@ impl<P: Plugin> ServerReducer for TotalReducer<P> {
             [] => Ok(()),
             delta => self.total.add(codec::decode(delta)?),
         }
+    }
+
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
+        self.total.save(&mut |summary| {
+            let mut piece = Vec::new();
+            codec::store(summary, &mut piece)?;
+            out(piece);
+            Ok(())
+        })
+    }
+
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
+        let (summary, _) = codec::load(piece)?;
+        self.total.add(summary)
     }
 
     fn report(self: Box<Self>, context: &ReportContext) -> Result<PluginReport, ReduceError> {

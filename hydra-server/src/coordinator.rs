@@ -3,6 +3,7 @@
 use crate::config::{Config, LogSink, ProgressSink};
 use crate::connection::{self, Event, Origin, Outbox};
 use crate::gathering::{Gathering, Readiness};
+use crate::journal::{Entry, Journal};
 use crate::outcome::{Ending, Outcome, Progress, ServerError, SetAside};
 use crate::roots::{RootBook, Trouble};
 use crate::tally::Tally;
@@ -14,7 +15,7 @@ use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
 use hydra_proto::message::{Busy, Down, PROTOCOL_VERSION, Up};
 use hydra_proto::walk::WalkError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -41,16 +42,41 @@ struct Conn {
     origin: Origin,
     since: Time,
     child: Option<ChildId>,
+    /// Its session was opened or resumed, and the child was told.
+    greeted: bool,
+}
+
+/// What waits until something is durable.
+pub(crate) struct HeldBack {
+    pub(crate) ticket: u64,
+    pub(crate) conn: ConnId,
+    /// A message, or the end of the connection.
+    pub(crate) message: Option<Down>,
 }
 
 pub(crate) struct Coordinator {
-    job_id: JobId,
-    job: JobSpec,
-    parent: Parent,
-    tally: Tally,
-    book: RootBook,
+    pub(crate) job_id: JobId,
+    pub(crate) job: JobSpec,
+    pub(crate) parent: Parent,
+    pub(crate) tally: Tally,
+    pub(crate) book: RootBook,
+    /// What makes all this durable; none if this server's death would be the end of the job.
+    pub(crate) journal: Option<Journal>,
+    pub(crate) held: VecDeque<HeldBack>,
+    pub(crate) disk_full: bool,
+    /// How often a server has begun with this job, before this one.
+    pub(crate) incarnation: u32,
+    /// An earlier server has begun to grant.
+    pub(crate) began_before: bool,
+    /// Sessions of the client inside this server.
+    pub(crate) embedded: BTreeSet<ChildId>,
+    /// Sessions of clients inside a server that died.
+    pub(crate) orphans: Vec<ChildId>,
+    /// What the program keeps in the journal for itself.
+    pub(crate) note: Vec<u8>,
+    pub(crate) release: String,
     gathering: Gathering,
-    phase: Phase,
+    pub(crate) phase: Phase,
     ending: Option<Ending>,
     hopeless: bool,
     clients: Vec<HostPort>,
@@ -68,7 +94,24 @@ pub(crate) struct Coordinator {
     /// Since when no client has been there that could go on.
     lonely: Option<Time>,
     progress: Option<ProgressSink>,
-    logs: Option<LogSink>,
+    pub(crate) logs: Option<LogSink>,
+}
+
+/// The ledger of a job.
+pub(crate) fn parent(job: JobId, spec: &JobSpec, forward_logs: bool, release: String) -> Parent {
+    Parent::new(ParentConfig {
+        job,
+        spec: spec.clone(),
+        ids: IdRange {
+            start: 1,
+            end: 1 << 62,
+        },
+        lease_ids: CLIENT_IDS,
+        resumable: true,
+        forward_logs,
+        release,
+        secrets: Box::new(rand::random),
+    })
 }
 
 impl Coordinator {
@@ -86,19 +129,9 @@ impl Coordinator {
             _ => config.client_timeout,
         };
         let job_id = JobId(rand::random());
-        let parent = Parent::new(ParentConfig {
-            job: job_id,
-            spec: config.job.clone(),
-            ids: IdRange {
-                start: 1,
-                end: 1 << 62,
-            },
-            lease_ids: CLIENT_IDS,
-            resumable: true,
-            forward_logs: config.logs.is_some(),
-            release: config.release,
-            secrets: Box::new(rand::random),
-        });
+        let logs = config.logs.is_some();
+        let parent = parent(job_id, &config.job, logs, config.release.clone());
+        let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();
         let wishes = dialled.map(|_| Some(watch::Sender::new(0))).collect();
@@ -107,6 +140,15 @@ impl Coordinator {
             job_id,
             job: config.job,
             parent,
+            journal: None,
+            held: VecDeque::new(),
+            disk_full: false,
+            incarnation: 0,
+            began_before: false,
+            embedded: BTreeSet::new(),
+            orphans: Vec::new(),
+            note: Vec::new(),
+            release: config.release,
             tally: Tally::new(config.reducer, config.rows),
             gathering: Gathering::new(expected, wanted, now + patience),
             phase: Phase::Gathering,
@@ -148,16 +190,18 @@ impl Coordinator {
         let own = match self.phase {
             Phase::Gathering => Some(self.gathering.deadline),
             Phase::Walking => self.lonely.map(|since| since + self.client_timeout),
+            // What is late then is the disk, which answers by itself.
+            Phase::Ending(_) if self.ending == Some(Ending::Done) && !self.is_settled() => None,
             Phase::Ending(deadline) => Some(deadline),
             Phase::Over => None,
         };
         let greeting = self
             .mute()
             .map(|(_, since)| since + self.job.timing.dead_after);
-        own.into_iter()
-            .chain(greeting)
-            .chain(self.parent.poll_timeout())
-            .min()
+        let disk = self.journal.as_ref().and_then(Journal::poll_timeout);
+        let ledger = self.parent.poll_timeout();
+        let others = [greeting, disk, ledger].into_iter().flatten();
+        own.into_iter().chain(others).min()
     }
 
     /// Something has happened.
@@ -235,14 +279,14 @@ impl Coordinator {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let outbox = connection::start(conn, connection, self.events.clone());
-        let child = None;
         self.conns.insert(
             conn,
             Conn {
                 outbox,
                 origin,
                 since: now,
-                child,
+                child: None,
+                greeted: false,
             },
         );
     }
@@ -377,16 +421,14 @@ impl Coordinator {
     }
 
     /// Does what the ledger says, and sees whether the job has come further.
-    fn proceed(&mut self, now: Time) -> Result<(), ServerError> {
+    pub(crate) fn proceed(&mut self, now: Time) -> Result<(), ServerError> {
         while let Some(action) = self.parent.poll_action() {
             self.act(now, action)?;
         }
         match self.phase {
-            Phase::Gathering => self.gather(now),
+            Phase::Gathering => self.gather(now)?,
             Phase::Walking => self.watch(now),
-            Phase::Ending(deadline) if self.conns.is_empty() || now >= deadline => {
-                self.phase = Phase::Over;
-            }
+            Phase::Ending(deadline) if self.is_over(now, deadline) => self.phase = Phase::Over,
             Phase::Ending(_) | Phase::Over => {}
         }
         while let Some(action) = self.parent.poll_action() {
@@ -398,17 +440,21 @@ impl Coordinator {
     fn act(&mut self, now: Time, action: Action) -> Result<(), ServerError> {
         tracing::trace!(?action);
         match action {
-            Action::Send { conn, message } => self.send(now, conn, message),
-            Action::Close { conn } => self.close(now, conn),
+            Action::Record(record) => return self.note_record(*record),
+            Action::Send { conn, message } => self.send(now, conn, Some(message)),
+            Action::Close { conn } => self.send(now, conn, None),
             Action::Joined {
                 child,
                 conn,
                 name,
                 workers,
-            } => self.joined(child, conn, &name, workers),
+            } => return self.joined(child, conn, &name, workers),
             Action::Back { child, conn } => self.back(child, conn),
-            Action::Sees { child, roots } => self.sees(child, roots),
-            Action::Applied { child, result, .. } => {
+            Action::Sees { child, roots } => return self.sees(child, roots),
+            Action::Applied {
+                child, mut result, ..
+            } => {
+                self.hold_rows(&mut result);
                 return self.tally.add(child, result.map(|delta| *delta));
             }
             Action::Lost { child, reason } => self.lost(child, &reason),
@@ -417,10 +463,27 @@ impl Coordinator {
         Ok(())
     }
 
-    fn send(&mut self, now: Time, conn: ConnId, message: Down) {
-        let Some(state) = self.conns.get(&conn) else {
+    /// Sends a message, or ends a connection, as soon as what it follows from is durable.
+    fn send(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        if let Some(message) = self.hold_back(conn, message) {
+            self.deliver(now, conn, message);
+        }
+    }
+
+    pub(crate) fn is_greeted(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|state| state.greeted)
+    }
+
+    /// Sends a message now, or ends a connection when all is sent.
+    pub(crate) fn deliver(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        let Some(message) = message else {
+            let reason = "it was silent, or its session is over".to_owned();
+            return self.closed(now, conn, Some(reason));
+        };
+        let Some(state) = self.conns.get_mut(&conn) else {
             return;
         };
+        state.greeted |= matches!(message, Down::Welcome(_) | Down::Resumed { .. });
         if let Some(run) = state.child.and_then(|child| self.tally.run(child)) {
             match &message {
                 Down::Grant(_) => run.grants += 1,
@@ -434,13 +497,13 @@ impl Coordinator {
         }
     }
 
-    /// Lets a connection end when everything was sent.
-    fn close(&mut self, now: Time, conn: ConnId) {
-        let reason = "it was silent, or its session is over".to_owned();
-        self.closed(now, conn, Some(reason));
-    }
-
-    fn joined(&mut self, child: ChildId, conn: ConnId, name: &str, workers: u32) {
+    fn joined(
+        &mut self,
+        child: ChildId,
+        conn: ConnId,
+        name: &str,
+        workers: u32,
+    ) -> Result<(), ServerError> {
         let origin = self.conns.get(&conn).map(|state| state.origin);
         let name = match origin {
             Some(Origin::Dialled(client)) => self.client_name(client),
@@ -452,6 +515,16 @@ impl Coordinator {
         if let Some(state) = self.conns.get_mut(&conn) {
             state.child = Some(child);
         }
+        let embedded = origin == Some(Origin::Embedded);
+        if embedded {
+            self.embedded.insert(child);
+        }
+        self.note(&Entry::Client {
+            child,
+            name,
+            workers,
+            embedded,
+        })
     }
 
     fn back(&mut self, child: ChildId, conn: ConnId) {
@@ -461,7 +534,11 @@ impl Coordinator {
         }
     }
 
-    fn sees(&mut self, child: ChildId, roots: Vec<hydra_proto::message::RootView>) {
+    fn sees(
+        &mut self,
+        child: ChildId,
+        roots: Vec<hydra_proto::message::RootView>,
+    ) -> Result<(), ServerError> {
         self.book.sees(child, roots);
         let mut conns = self.conns.values();
         if let Some(state) = conns.find(|state| state.child == Some(child)) {
@@ -474,6 +551,7 @@ impl Coordinator {
             self.open_roots();
             self.serve(child);
         }
+        self.note_roots()
     }
 
     fn lost(&mut self, child: ChildId, reason: &str) {
@@ -492,19 +570,28 @@ impl Coordinator {
         }
     }
 
-    fn gather(&mut self, now: Time) {
+    fn gather(&mut self, now: Time) -> Result<(), ServerError> {
         match self.gathering.readiness(now) {
+            // The others may come later: what was granted before goes on without them.
+            Readiness::Wait if self.began_before && self.gathering.has_somebody() => {
+                return self.begin(now);
+            }
             Readiness::Wait => {}
-            Readiness::Begin => self.begin(now),
+            Readiness::Begin => return self.begin(now),
             Readiness::Hopeless => {
                 self.hopeless = true;
                 self.end(now, Ending::Incomplete("no client can be used".to_owned()));
             }
         }
+        Ok(())
     }
 
-    fn begin(&mut self, now: Time) {
-        for (client, reason) in self.gathering.missing() {
+    fn begin(&mut self, now: Time) -> Result<(), ServerError> {
+        let missing = match self.began_before {
+            true => Vec::new(),
+            false => self.gathering.missing(),
+        };
+        for (client, reason) in missing {
             tracing::warn!(
                 "going on without client {}: {reason}",
                 self.client_name(client)
@@ -512,7 +599,9 @@ impl Coordinator {
         }
         self.phase = Phase::Walking;
         self.began = now;
+        self.note(&Entry::Began)?;
         self.open_roots();
+        self.note_roots()?;
         let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
         for child in children {
             if self.book.has(child) {
@@ -520,6 +609,7 @@ impl Coordinator {
             }
         }
         self.watch(now);
+        Ok(())
     }
 
     /// Puts roots into the pool that can be walked now.
@@ -604,12 +694,14 @@ impl Coordinator {
         self.listens || self.is_looking() || self.wishes.iter().flatten().count() > here
     }
 
-    fn end(&mut self, now: Time, ending: Ending) {
+    pub(crate) fn end(&mut self, now: Time, ending: Ending) {
         if self.ending.is_some() {
             return;
         }
         self.ended = now;
         if matches!(ending, Ending::Incomplete(_)) {
+            // Not for ever: whoever goes on with the journal finds it as it was.
+            self.parent.keep_records(false);
             // Named, so that the user knows what is missing.
             self.parent
                 .abandon(now, &|_| "no client was left to walk it".to_owned());
@@ -617,10 +709,20 @@ impl Coordinator {
         self.ending = Some(ending);
         self.wishes.clear();
         self.parent.stop();
-        self.phase = match self.conns.is_empty() {
+        self.phase = match self.conns.is_empty() && self.is_settled() {
             true => Phase::Over,
             false => Phase::Ending(now + LETTING_GO),
         };
+    }
+
+    /// Whether everybody has let go, and everything is durable. A full disk holds up the end, unless the job goes
+    /// on another time.
+    fn is_over(&self, now: Time, deadline: Time) -> bool {
+        let late = now >= deadline;
+        match self.ending {
+            Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled(),
+            _ => (self.conns.is_empty() && self.is_settled()) || late,
+        }
     }
 
     /// What came out of it.

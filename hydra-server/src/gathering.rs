@@ -86,8 +86,13 @@ impl Gathering {
         self.came.remove(&child);
     }
 
+    /// Whether any client has come.
+    pub(crate) fn has_somebody(&self) -> bool {
+        self.expected.contains(&Expected::Here) || !self.came.is_empty()
+    }
+
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
-        let here = self.expected.contains(&Expected::Here) || !self.came.is_empty();
+        let here = self.has_somebody();
         let turned_out = |state: &Expected| !matches!(state, Expected::Awaited(_));
         let settled = self.expected.iter().all(turned_out) && self.came.len() >= self.wanted;
         match (settled || now >= self.deadline, here) {

@@ -1,7 +1,7 @@
 //! A server's job done by clients: joins the configuration, the keys and the plugin with `hydra-server`.
 
 use super::host;
-use super::run::{Rows, report_context};
+use super::run::{Sinks, report_context};
 use super::server_config::{Clients, ServerConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
@@ -22,7 +22,7 @@ pub(super) fn walk(
     clients: &Clients,
     registry: &Registry,
     screen: &Screen,
-    rows: Option<Rows>,
+    sinks: Sinks,
 ) -> anyhow::Result<Outcome> {
     let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
     let server = hydra_server::Config {
@@ -43,7 +43,8 @@ pub(super) fn walk(
         },
         embedded: None,
         reducer,
-        rows,
+        state: sinks.state,
+        rows: sinks.rows,
         progress: Some(progress(config, screen)),
         logs: clients.forward_logs.then(|| logs(screen)),
         release: env!("CARGO_PKG_VERSION").to_owned(),

@@ -6,6 +6,7 @@ use super::host;
 use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
+use super::state::{self, ResumeConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
 use crate::plugin::ReportContext;
@@ -17,6 +18,7 @@ use anyhow::Context as _;
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use hydra_server::ServerError;
+use hydra_server::journal::StateDir;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -28,16 +30,45 @@ use std::time::Instant;
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
     let screen = Screen::default();
     logging::start(&config.log, &screen);
-    let rows = match open_rows(config.output.rows.as_ref()) {
-        Ok(rows) => rows,
+    match state::create(&config) {
+        Ok(state) => serve(name, registry, &config, state, &screen),
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            Exit::Usage
+        }
+    }
+}
+
+/// Goes on with a job.
+pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> Exit {
+    let screen = Screen::default();
+    logging::start(&config.log, &screen);
+    match state::open(config, registry) {
+        Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            Exit::Nothing
+        }
+    }
+}
+
+fn serve(
+    name: &str,
+    registry: &Registry,
+    config: &ServerConfig,
+    state: Option<StateDir>,
+    screen: &Screen,
+) -> Exit {
+    let sinks = match open_sinks(config, state) {
+        Ok(sinks) => sinks,
         Err(error) => {
             complain(name, &told(&error));
             return Exit::Usage;
         }
     };
     let outcome = match &config.mode {
-        Mode::Serial => serial(&config, &screen, rows),
-        Mode::Clients(clients) => clients::walk(&config, clients, registry, &screen, rows),
+        Mode::Serial => serial(config, screen, sinks.rows),
+        Mode::Clients(clients) => clients::walk(config, clients, registry, screen, sinks),
     };
     screen.clear();
     match outcome {
@@ -45,6 +76,10 @@ pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> E
         Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
         Err(error) => {
             complain(name, &told(&error));
+            if let Some(state) = &config.state {
+                let dir = escape(state.dir.as_os_str().as_bytes());
+                complain(name, &format_args!("go on with: {name} resume {dir}"));
+            }
             status_of(&error)
         }
     }
@@ -56,7 +91,7 @@ fn status_of(error: &anyhow::Error) -> Exit {
     let serial = error.downcast_ref::<SerialError>();
     let kept = error.is::<ReduceError>() || error.is::<io::Error>();
     match (server, serial) {
-        (Some(ServerError::Reduce { .. } | ServerError::Rows(_)), _)
+        (Some(ServerError::Reduce { .. } | ServerError::Rows(_) | ServerError::Journal(_)), _)
         | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
         (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
         _ if kept => Exit::Incomplete,
@@ -218,6 +253,27 @@ pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> Repor
 
 /// Where rows go.
 pub(super) type Rows = Box<dyn Write + Send>;
+
+/// What a job writes besides its report.
+pub(super) struct Sinks {
+    pub(super) rows: Option<Rows>,
+    /// Takes the rows too, if there is one.
+    pub(super) state: Option<StateDir>,
+}
+
+fn open_sinks(config: &ServerConfig, state: Option<StateDir>) -> anyhow::Result<Sinks> {
+    let rows = config.output.rows.as_ref();
+    Ok(match (state, rows) {
+        (Some(state), Some(RowsTo::File(path))) => Sinks {
+            rows: None,
+            state: Some(state.with_rows(state::open_rows(path)?)),
+        },
+        (state, rows) => Sinks {
+            rows: open_rows(rows)?,
+            state,
+        },
+    })
+}
 
 fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
     Ok(match rows {

@@ -1,6 +1,7 @@
 //! How sessions end: connections close, children die or fall silent, and their work is granted again.
 
 use super::parent::{Action, Parent};
+use super::record::Record;
 use super::session::Link;
 use super::suspects::Verdict;
 use super::{ProtocolError, Time};
@@ -122,6 +123,7 @@ impl Parent {
             false => now,
         };
         session.link = Link::Fenced { release };
+        self.record(|| Record::Fenced { child });
         if let Some(conn) = conn {
             self.conns.remove(&conn);
             self.refuse(conn, refusal);
@@ -134,7 +136,12 @@ impl Parent {
         }
     }
 
-    pub(super) fn release(&mut self, child: ChildId) {
+    fn release(&mut self, child: ChildId) {
+        self.record(|| Record::Released { child });
+        self.reclaim(child);
+    }
+
+    pub(super) fn reclaim(&mut self, child: ChildId) {
         if let Some(session) = self.sessions.remove(&child) {
             self.unindex(&session);
         }

@@ -38,6 +38,7 @@ impl Server {
             key: None,
             embedded: None,
             reducer: Box::new(Merger::<()>::default()),
+            state: None,
             rows: None,
             progress: None,
             logs: None,
