@@ -537,3 +537,24 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(stderr(&output), "", "{arguments:?}");
     }
 }
+
+#[test]
+fn an_interrupt_ended_a_serial_walk_without_its_report() {
+    let mut command = server();
+    command.args(["--serial", "--json", "/usr"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let catches_interrupts = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+    };
+    while !catches_interrupts() {
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(report(&output)["complete"], false);
+}

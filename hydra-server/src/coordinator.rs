@@ -477,7 +477,8 @@ impl Coordinator {
     /// Sends a message now, or ends a connection when all is sent.
     pub(crate) fn deliver(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
         let Some(message) = message else {
-            return self.closed(now, conn, None);
+            let reason = "it was silent, or its session is over".to_owned();
+            return self.closed(now, conn, Some(reason));
         };
         let Some(state) = self.conns.get_mut(&conn) else {
             return;
@@ -677,6 +678,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether some client that is connected has not said yet what it sees of the roots.
+    fn is_looking(&self) -> bool {
+        let mut children = self.parent.children();
+        children.any(|view| view.connected && !self.book.has(view.child))
+    }
+
     /// Whether a client that is not here, or has not said what it sees, may still make a difference.
     fn may_come(&self) -> bool {
         let is_here = |state: &&Conn| {
@@ -684,7 +691,7 @@ impl Coordinator {
             ready && matches!(state.origin, Origin::Dialled(_))
         };
         let here = self.conns.values().filter(is_here).count();
-        self.listens || self.wishes.iter().flatten().count() > here
+        self.listens || self.is_looking() || self.wishes.iter().flatten().count() > here
     }
 
     pub(crate) fn end(&mut self, now: Time, ending: Ending) {

@@ -149,7 +149,7 @@ fn log_line(client: &str, line: &LogLine) -> String {
 }
 
 /// Is ready when the program is told to stop; the second time the program ends at once.
-async fn interrupt() {
+pub(super) async fn interrupt() {
     let (first, ready) = oneshot::channel();
     tokio::spawn(async move {
         host::stop().await;

@@ -22,7 +22,8 @@ use hydra_server::journal::StateDir;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Does a server's job.
@@ -177,10 +178,11 @@ fn serial(
             workers: 1,
         });
     };
+    let interrupted = watch_for_interrupt();
     let mut watch = Watch {
         rows: rows.as_mut().map(|rows| rows as &mut dyn Write),
         tick: &mut tick,
-        interrupt: &AtomicBool::new(false),
+        interrupt: &interrupted,
     };
     let (walked, reducer) = config.plugin.walk_serially(&config.job, &mut watch)?;
     // What is still in a buffer belongs to the results.
@@ -218,6 +220,26 @@ fn serial(
             warnings: Vec::new(),
         },
     })
+}
+
+/// Becomes true when the program is told to stop. Where that cannot be waited for, a signal ends it as usual.
+fn watch_for_interrupt() -> Arc<AtomicBool> {
+    let told = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&told);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(async {
+                clients::interrupt().await;
+                tell.store(true, Ordering::Relaxed);
+                // The second one is waited for in there.
+                std::future::pending().await
+            })
+        }
+    });
+    told
 }
 
 /// What the plugin's report may depend on besides its total.

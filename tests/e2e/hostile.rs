@@ -1,7 +1,7 @@
 //! Trees that break careless walkers: the totals are those of `find` and `du`, whoever looks.
 
 use super::common::{
-    Lab, Process, REFERENCE_TIME, chain, find, forest, is_root, oracle, truth, without_run,
+    Lab, Process, REFERENCE_TIME, chain, find, forest, is_root, oracle, truth, unchain, without_run,
 };
 use hydra_bench::tree::{Shape, build};
 use serde_json::{Value, json};
@@ -245,7 +245,7 @@ fn a_chain_of_a_hundred_thousand_directories_is_walked_in_bounded_memory() {
     const DEPTH: usize = 100_000;
     // What the audit costs grows faster than the depth.
     const AUDITED: usize = 5_000;
-    let lab = Lab::new();
+    let lab = Lab::in_memory();
     let tree = lab.path("chain");
     chain(&tree, DEPTH);
     let mut server = lab.server();
@@ -259,6 +259,7 @@ fn a_chain_of_a_hundred_thousand_directories_is_walked_in_bounded_memory() {
     assert_eq!(report["totals"]["directories"], DEPTH + 1);
     assert_eq!(report["totals"]["files"], 1);
     assert_eq!(report["run"]["clients"][0]["lost_workers"], 0);
+    unchain(&tree);
 
     let tree = lab.path("audited");
     chain(&tree, AUDITED);

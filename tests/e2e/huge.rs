@@ -58,15 +58,14 @@ fn a_client_killed_in_the_middle_changes_nothing() {
     ]);
     server.args(["--grace", "200ms", "--lease", "100ms", "./tree"]);
     let mut server = Process::start(server);
-    for index in 0..3 {
+    for (client, address) in clients.iter_mut().zip(list.split(',')) {
         // Somebody is in the middle of the directory.
         server.line("Commit(Commit");
         server.line("Commit(Commit");
-        let address = list.split(',').nth(index).unwrap();
-        clients[index].kill();
-        let mut client = lab.client();
-        client.args(["--listen", address]);
-        clients[index] = listening(client).0;
+        client.kill();
+        let mut again = lab.client();
+        again.args(["--listen", address]);
+        *client = listening(again).0;
     }
     let ran = server.finish();
     assert_eq!(without_run(ran.assert_status(0).report()), reference);

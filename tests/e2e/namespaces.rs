@@ -125,7 +125,7 @@ fn a_host_that_is_cut_off_and_comes_back_changes_nothing() {
     let (lab, net) = (Lab::new(), Net::new());
     let reference = lab.alone(&[], &[Path::new("/usr")]);
     // Healed within the grace time, and after it.
-    for (grace, sign) in [("20s", "connection lost"), ("0s", "is given up")] {
+    for (grace, sign) in [("20s", "action=Close"), ("0s", "is given up")] {
         let (_clients, list) = clients(&lab, &net);
         let mut server = lab.audit();
         server.args(["--clients", &list, "--log-level", "hydra_server=trace"]);

@@ -349,7 +349,8 @@ impl Relay {
         };
         let (mut held, mut busy) = (parent.pool_len(), 0);
         for child in parent.children() {
-            held += child.load.held.max(u64::from(child.owned > 0));
+            // What a worker has in hand it cannot give.
+            held += child.load.held;
             busy += child.load.busy.min(1);
         }
         let workers = u64::from(self.config.uplink.workers.max(1));

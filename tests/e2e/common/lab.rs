@@ -25,9 +25,18 @@ pub(crate) struct Lab {
 
 impl Lab {
     pub(crate) fn new() -> Self {
+        Self::on(tempfile::tempdir().unwrap())
+    }
+
+    /// A lab in memory, if there is such a place: for trees that take long to remove from a disk.
+    pub(crate) fn in_memory() -> Self {
+        Self::on(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+    }
+
+    fn on(dir: TempDir) -> Self {
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let lab = Self {
-            dir: tempfile::tempdir().unwrap(),
+            dir,
             mark: format!("{MARK}={}-{number}.", std::process::id()),
         };
         let mut keygen = lab.command(env!("CARGO_BIN_EXE_hydra-server"));

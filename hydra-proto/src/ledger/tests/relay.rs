@@ -354,3 +354,12 @@ fn a_client_says_that_it_is_hungry_and_again_that_it_starves() {
     assert_eq!(says(&mut relay, 3, load(0, true)), 1);
     assert_eq!(says(&mut relay, 4, load(0, true)), 0);
 }
+
+#[test]
+fn what_workers_have_in_hand_is_not_held() {
+    let mut relay = client(false);
+    server_grants(&mut relay, 1, vec![dirs(1, "", &["a"])]);
+    assert_eq!(relay.load().held, 1);
+    worker_commits(&mut relay, 1, 1, |commit| commit.load = load(0, false));
+    assert_eq!(relay.load().held, 0);
+}
