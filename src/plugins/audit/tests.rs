@@ -390,3 +390,26 @@ fn options_have_their_defaults_and_limits() {
     assert!(parse(&["--top=1001"]).is_err());
     assert!(parse(&["--reference-time=soon"]).is_err());
 }
+
+#[test]
+fn a_saved_total_goes_on_where_it_was() {
+    let mut random = StdRng::seed_from_u64(3);
+    let calls = random_tree(&mut random);
+    let whole = audit(&calls, 1, 10, 1_000_000);
+    for in_memory in [1, 7, 1_000_000] {
+        let mut total = AuditTotal::new(in_memory, &std::env::temp_dir());
+        for part in calls.chunks(calls.len() / 3 + 1) {
+            let (mut visit, mut sink) = (AuditVisit::new(NOW, 3, 2), Sink::default());
+            part.iter()
+                .for_each(|call| make(call, &mut visit, &mut sink));
+            total.add(sink.summary).unwrap();
+            let mut again = AuditTotal::new(in_memory, &std::env::temp_dir());
+            let load = |summary: &AuditSummary| again.add(summary.clone());
+            let mut load = load;
+            total.save(&mut load).unwrap();
+            total = again;
+        }
+        let found = total.finish(NOW, &NoNames).unwrap();
+        assert_eq!(json::report(&found), json::report(&whole), "{in_memory}");
+    }
+}
