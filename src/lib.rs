@@ -112,5 +112,7 @@ pub use hydra_worker::{
     Again, Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit,
     Wants,
 };
-pub use plugin::{ByteTotals, Plugin, PluginReport, ReportContext, ShownPath, SummaryOf, Total};
+pub use plugin::{
+    ByteTotals, Plugin, PluginReport, ReportContext, Show, ShownPath, SummaryOf, Total,
+};
 pub use report::escape;

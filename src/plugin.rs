@@ -180,12 +180,26 @@ pub trait Total<S>: Send + 'static {
     /// # Errors
     /// When it cannot be kept.
     fn add(&mut self, summary: S) -> Result<(), ReduceError>;
+
+    /// Shows this total as summaries: adding them to an empty total must make an equal one. So a server that
+    /// died can go on. A large total is shown in pieces.
+    ///
+    /// # Errors
+    /// When what is kept outside memory cannot be read; and those of `out`.
+    fn save(&mut self, out: Show<'_, S>) -> Result<(), ReduceError>;
 }
+
+/// Is shown a total, summary by summary.
+pub type Show<'a, S> = &'a mut dyn FnMut(&S) -> Result<(), ReduceError>;
 
 impl<S: Summary> Total<S> for S {
     fn add(&mut self, summary: S) -> Result<(), ReduceError> {
         self.merge(summary);
         Ok(())
+    }
+
+    fn save(&mut self, out: Show<'_, S>) -> Result<(), ReduceError> {
+        out(self)
     }
 }
 

@@ -9,12 +9,13 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use hydra_proto::codec;
 use hydra_proto::job::JobSpec;
 use hydra_proto::reduce::{Merger, Reduce, ReduceError};
+use hydra_worker::Visit as _;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// Words that cannot name a plugin: commands, and keys of the JSON report.
-const RESERVED: [&str; 14] = [
+const RESERVED: [&str; 15] = [
     "server",
     "client",
     "keygen",
@@ -29,6 +30,7 @@ const RESERVED: [&str; 14] = [
     "skipped",
     "run",
     "resume",
+    "status",
 ];
 
 /// The plugins of a binary. The first is the default.
@@ -162,7 +164,10 @@ pub trait AnyPlugin: Send + Sync {
     fn read_options(&self, matches: &ArgMatches, now: SystemTime) -> Result<Vec<u8>, PluginError>;
 
     /// Adds up summaries at a client.
-    fn merger(&self) -> Box<dyn Reduce>;
+    ///
+    /// # Errors
+    /// When the server says that the plugin never acts, and it may: then nobody has asked whether it is allowed.
+    fn merger(&self, job: &JobSpec) -> Result<Box<dyn Reduce>, PluginError>;
 
     /// Adds up summaries at the server.
     ///
@@ -194,6 +199,18 @@ pub trait ServerReducer: Send {
     /// # Errors
     /// When the bytes are not a summary of the plugin, or it cannot be kept.
     fn merge(&mut self, delta: &[u8]) -> Result<(), ReduceError>;
+
+    /// As [`Reduce::save`].
+    ///
+    /// # Errors
+    /// When it cannot be encoded, or what is kept outside memory cannot be read.
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError>;
+
+    /// Merges a piece that [`ServerReducer::save`] has made.
+    ///
+    /// # Errors
+    /// As [`ServerReducer::merge`].
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError>;
 
     /// The plugin's part of the report.
     ///
@@ -243,6 +260,20 @@ impl Reduce for Lent {
     fn take(&mut self) -> Result<Vec<u8>, ReduceError> {
         Ok(Vec::new())
     }
+
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
+        match &mut *self.lock() {
+            Some(reducer) => reducer.save(out),
+            None => Ok(()),
+        }
+    }
+
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
+        match &mut *self.lock() {
+            Some(reducer) => reducer.load(piece),
+            None => Ok(()),
+        }
+    }
 }
 
 struct Erased<P>(PhantomData<fn() -> P>);
@@ -253,7 +284,13 @@ impl<P: Plugin> Erased<P> {
     }
 
     fn visitor(options: &P::Options) -> Result<P::Visit, PluginError> {
-        P::visit(options).map_err(Self::refused)
+        let visitor = P::visit(options).map_err(Self::refused)?;
+        // Clients allow a plugin by what it says of itself before it is asked.
+        if visitor.wants().acts && !P::ACTS {
+            let reason = "it wants to act, and its ACTS says that it never does";
+            return Err(Self::refused(reason.to_owned()));
+        }
+        Ok(visitor)
     }
 
     fn total(options: P::Options) -> Result<TotalReducer<P>, PluginError> {
@@ -300,8 +337,13 @@ impl<P: Plugin> AnyPlugin for Erased<P> {
         Ok(encoded)
     }
 
-    fn merger(&self) -> Box<dyn Reduce> {
-        Box::new(Merger::<SummaryOf<P>>::default())
+    fn merger(&self, job: &JobSpec) -> Result<Box<dyn Reduce>, PluginError> {
+        match P::ACTS && !job.acts {
+            true => Err(Self::refused(
+                "the server says that it never acts, and it may".to_owned(),
+            )),
+            false => Ok(Box::new(Merger::<SummaryOf<P>>::default())),
+        }
     }
 
     fn reducer(&self, options: &[u8]) -> Result<Box<dyn ServerReducer>, PluginError> {
@@ -337,6 +379,20 @@ impl<P: Plugin> ServerReducer for TotalReducer<P> {
             [] => Ok(()),
             delta => self.total.add(codec::decode(delta)?),
         }
+    }
+
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
+        self.total.save(&mut |summary| {
+            let mut piece = Vec::new();
+            codec::store(summary, &mut piece)?;
+            out(piece);
+            Ok(())
+        })
+    }
+
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
+        let (summary, _) = codec::load(piece)?;
+        self.total.add(summary)
     }
 
     fn report(self: Box<Self>, context: &ReportContext) -> Result<PluginReport, ReduceError> {

@@ -11,8 +11,11 @@ use hydra_proto::codec::{self, CodecError};
 use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
+use hydra_proto::message::Refusal;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 
@@ -60,16 +63,23 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     let Inherited { mut control, slot } = inherit::take().map_err(WorkerError::Inherit)?;
     let start = read_start(&mut control)?;
     log::start(&start);
+    let client = control.try_clone().map_err(WorkerError::Inherit)?;
     let slot = Slot::map(&slot).map_err(|errno| WorkerError::Inherit(errno.into()))?;
     let identity = Identity {
         name: format!("worker {}", start.worker),
         nonce: start.nonce,
         release: env!("CARGO_PKG_VERSION").to_owned(),
         slot: Some(slot),
+        own_descriptors: true,
         ..Identity::default()
     };
-    let session = Session::open(control.into(), identity)?;
+    let session = match Session::open(control.into(), identity) {
+        // The others were quicker: nothing is wrong, and nobody needs to hear of it.
+        Err(hydra_worker::WorkerError::Refused(Refusal::JobOver)) => return Ok(()),
+        session => session?,
+    };
     let name = session.job().plugin.clone();
+    tracing::debug!(plugin = name, "the job has begun");
     let outcome = match registry.get(&name) {
         Some(plugin) => plugin.work(WorkerSession { session }),
         None => {
@@ -81,7 +91,26 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     if let Err(error) = &outcome {
         tracing::error!("{error}");
     }
+    if has_hung_up(&client) {
+        end_group();
+    }
     outcome
+}
+
+/// Whether nobody holds the other end of the control channel any more.
+fn has_hung_up(control: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(control, PollFlags::empty())];
+    let polled = poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+}
+
+/// Kills this process and all that the plugin has started: a client that is gone cannot do it.
+fn end_group() {
+    // The group of a worker that was not started as usual may have others in it.
+    if getpgrp() == getpid() {
+        // It cannot fail for a group that this process is in; if it does, the process ends by itself.
+        let _ = kill_process_group(getpgrp(), Signal::KILL);
+    }
 }
 
 /// Reads the first frame of the control channel, and not a byte more.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
@@ -331,6 +331,78 @@ fn a_missing_root_shows_in_the_status() {
         .unwrap();
     assert_eq!(alone.status.code(), Some(4));
     assert_eq!(report(&alone)["complete"], false);
+    let shown = missing.to_str().unwrap();
+    let alone = run(&["-q", shown]);
+    assert_eq!(alone.status.code(), Some(4));
+    assert_eq!(stdout(&alone), "", "a report of zeros");
+    let sentence = format!("{shown}: no such file or directory");
+    assert!(stderr(&alone).contains(&sentence), "{}", stderr(&alone));
+}
+
+#[test]
+fn a_job_that_ends_before_all_workers_have_begun_says_nothing_of_it() {
+    let tmp = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let output = server()
+            .args(["--workers", "8"])
+            .arg(tmp.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn an_absolute_path_is_walked_from_a_directory_that_is_gone() {
+    let tmp = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_hydra-server");
+    let script = r#"mkdir gone && cd gone && rmdir ../gone && exec "$0" count "$1""#;
+    let from_nowhere = |path: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script, program, path]);
+        shell.current_dir(tmp.path()).output().unwrap()
+    };
+    let absolute = from_nowhere(tmp.path().to_str().unwrap());
+    assert_eq!(absolute.status.code(), Some(0), "{}", stderr(&absolute));
+    assert_eq!(from_nowhere("./here").status.code(), Some(2));
+}
+
+#[test]
+fn clients_whose_server_was_killed_serve_the_next_one_at_once() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    let made = server().args(["keygen", "--key-dir"]).arg(&keys).output();
+    assert!(made.unwrap().status.success());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    drop(port);
+    let client = Command::new(env!("CARGO_BIN_EXE_hydra-client"))
+        .args(["-q", "--listen", &address, "--key-dir"])
+        .arg(&keys)
+        .spawn();
+    let mut client = client.unwrap();
+    let serve = || {
+        let mut command = server();
+        command.args(["-vv", "--clients", &address, "--key-dir"]);
+        command.arg(&keys);
+        command
+    };
+    // Begins only when another client has come, so it is killed with a job that its client has taken.
+    let mut first = serve();
+    first.args(["--listen=127.0.0.1:0", "--min-clients", "1"]);
+    let first = first.arg(tmp.path()).stderr(Stdio::piped()).spawn();
+    let mut first = first.unwrap();
+    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    let has_joined = lines.any(|line| line.is_ok_and(|line| line.contains("joined")));
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let second = serve().arg(tmp.path()).output();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    let second = second.unwrap();
+    assert!(has_joined);
+    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
 }
 
 #[test]
@@ -464,4 +536,25 @@ fn a_closed_pipe_ends_quietly() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
         assert_eq!(stderr(&output), "", "{arguments:?}");
     }
+}
+
+#[test]
+fn an_interrupt_ended_a_serial_walk_without_its_report() {
+    let mut command = server();
+    command.args(["--serial", "--json", "/usr"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let catches_interrupts = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+    };
+    while !catches_interrupts() {
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(report(&output)["complete"], false);
 }

@@ -21,7 +21,6 @@
 
 use self::beginning::Job;
 use self::ending::Next;
-use crate::clock;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::doors::{Arrival, Doors};
@@ -30,6 +29,7 @@ use crate::link::{Link, LinkEvent};
 use crate::roots::Looked;
 use crate::worker::WorkerEvent;
 use hydra_link::Connection;
+use hydra_link::clock;
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Relay, RelayAction, RelayConfig, Time, UplinkConfig};
 use hydra_proto::message::{Busy, HelloHeader, LogLine, PROTOCOL_VERSION, Up};

@@ -13,7 +13,6 @@
 //! decided in `hydra-proto`'s `Relay`. This crate walks nothing, knows no plugin and no command line: what it
 //! needs of those is in [`Config`].
 
-mod clock;
 mod config;
 mod crew;
 mod dispatcher;

@@ -3,7 +3,7 @@
 //! The format is bincode 2 with its standard configuration (little endian, variable-length integers).
 
 use crate::frame::FRAME_BYTES_MAX;
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::config::{Configuration, Limit, LittleEndian, NoLimit, Varint};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Why bytes are not a value, or a value does not fit into bytes.
@@ -56,6 +56,28 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         0 => Ok(value),
         extra => Err(CodecError::Trailing { extra }),
     }
+}
+
+/// For values that stay on this machine and are guarded by a checksum: no limit.
+const STORED: Configuration<LittleEndian, Varint, NoLimit> = bincode::config::standard();
+
+/// Encodes a value of any size behind what is in `out`, for this program to read again.
+///
+/// # Errors
+/// When its type cannot be encoded.
+pub fn store<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    bincode::serde::encode_into_std_write(value, out, STORED)
+        .map(drop)
+        .map_err(|error| CodecError::Encode(error.to_string()))
+}
+
+/// Decodes a value at the beginning of what [`store`] has made, and says how many bytes it took.
+///
+/// # Errors
+/// When no such value is there.
+pub fn load<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, STORED)
+        .map_err(|error| CodecError::Decode(error.to_string()))
 }
 
 #[cfg(test)]

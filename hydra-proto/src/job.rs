@@ -94,6 +94,25 @@ pub struct Timing {
     pub commit_window: u32,
 }
 
+/// Far more than any period needs, and little enough to be added to any time.
+const PERIOD_MAX: Duration = Duration::from_secs(1000 * 365 * 86_400);
+
+impl Timing {
+    /// The same with periods that can be reckoned with, whoever sent them.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let bound = |period: Duration| period.min(PERIOD_MAX);
+        Self {
+            beat: bound(self.beat),
+            dead_after: bound(self.dead_after),
+            grace: bound(self.grace),
+            lease: bound(self.lease),
+            commit_interval: bound(self.commit_interval),
+            commit_window: self.commit_window,
+        }
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {

@@ -45,6 +45,18 @@ pub trait Reduce: Send {
     /// # Errors
     /// When the summary is larger than a commit may be.
     fn take(&mut self) -> Result<Vec<u8>, ReduceError>;
+
+    /// Hands out what was merged so far, in pieces of bounded size where it is large, and forgets nothing.
+    ///
+    /// # Errors
+    /// When it cannot be encoded, or what is kept outside memory cannot be read.
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError>;
+
+    /// Merges a piece that [`Reduce::save`] has made.
+    ///
+    /// # Errors
+    /// As [`Reduce::merge`].
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError>;
 }
 
 /// Merges summaries of one type: what a client needs, whatever the plugin.
@@ -65,5 +77,20 @@ impl<S: Summary> Reduce for Merger<S> {
             Some(summary) => Ok(codec::encode(&summary)?),
             None => Ok(Vec::new()),
         }
+    }
+
+    fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
+        if let Some(summary) = &self.0 {
+            let mut piece = Vec::new();
+            codec::store(summary, &mut piece)?;
+            out(piece);
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
+        let (summary, _) = codec::load(piece)?;
+        self.0.get_or_insert_default().merge(summary);
+        Ok(())
     }
 }

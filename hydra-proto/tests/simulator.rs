@@ -74,6 +74,23 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
     );
 }
 
+#[test]
+fn a_server_that_dies_loses_nothing() {
+    if let Some(seed) = number("HYDRA_SIM_SEED") {
+        println!("{:?}", sim::run_with_deaths(seed, true).expect("this seed"));
+        return;
+    }
+    let seeds = number("HYDRA_SIM_SEEDS").unwrap_or(SEEDS) / 2;
+    let mut resumed = 0;
+    for seed in 0..seeds {
+        match sim::run_with_deaths(seed, false) {
+            Ok(stats) => resumed += stats.resumed,
+            Err(failure) => panic!("seed {seed}: {failure}"),
+        }
+    }
+    assert!(resumed > 0);
+}
+
 /// How much of the workers' time is work, in percent, over some seeds with six workers.
 fn efficiency(cut: bool) -> u128 {
     let (mut busy, mut whole) = (0, 0);

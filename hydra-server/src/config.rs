@@ -1,5 +1,6 @@
 //! What a job of the server is made with.
 
+use crate::journal::StateDir;
 use crate::outcome::Progress;
 use hydra_link::address::HostPort;
 use hydra_link::{Connection, Timeouts};
@@ -38,7 +39,9 @@ pub struct Config {
     pub embedded: Option<Connection>,
     /// Adds up the plugin's summaries.
     pub reducer: Box<dyn Reduce>,
-    /// Where output rows go.
+    /// Where the job's state is kept, so that it survives this server.
+    pub state: Option<StateDir>,
+    /// Where output rows go; with a state directory that is said there.
     pub rows: Option<Box<dyn Write + Send>>,
     /// Is told how far the job is.
     pub progress: Option<ProgressSink>,

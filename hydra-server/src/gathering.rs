@@ -1,18 +1,30 @@
 //! When does the work begin? When everybody who is expected is there, or the time to connect is over.
 
+use hydra_proto::ids::ChildId;
 use hydra_proto::ledger::Time;
+use std::collections::BTreeSet;
 
 /// Who is expected, and who is there.
 #[derive(Debug)]
 pub(crate) struct Gathering {
-    /// Clients that were dialled, and the embedded one; `None` when it has not turned out yet.
-    expected: Vec<Option<Result<(), String>>>,
+    /// Clients that were dialled, and the embedded one.
+    expected: Vec<Expected>,
     /// How many clients that dial are waited for.
     wanted: usize,
-    /// How many of them have come.
-    came: usize,
+    /// Those of them that have come and not gone again.
+    came: BTreeSet<ChildId>,
     /// When to begin without the others.
     pub(crate) deadline: Time,
+}
+
+/// What has become of an expected client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Not here yet; why the last try came to nothing, if there was one.
+    Awaited(Option<String>),
+    Here,
+    /// It will not come.
+    Failed(String),
 }
 
 /// Whether the work can begin.
@@ -29,9 +41,9 @@ pub(crate) enum Readiness {
 impl Gathering {
     pub(crate) fn new(expected: usize, wanted: usize, deadline: Time) -> Self {
         Self {
-            expected: vec![None; expected],
+            expected: vec![Expected::Awaited(None); expected],
             wanted,
-            came: 0,
+            came: BTreeSet::new(),
             deadline,
         }
     }
@@ -39,16 +51,23 @@ impl Gathering {
     /// An expected client has said what it sees of the roots.
     pub(crate) fn arrived(&mut self, client: usize) {
         if let Some(state) = self.expected.get_mut(client) {
-            *state = Some(Ok(()));
+            *state = Expected::Here;
         }
     }
 
-    /// An expected client will not come, or has not come yet for this reason.
+    /// An expected client will not come.
     pub(crate) fn failed(&mut self, client: usize, reason: String) {
         if let Some(state) = self.expected.get_mut(client)
-            && *state != Some(Ok(()))
+            && *state != Expected::Here
         {
-            *state = Some(Err(reason));
+            *state = Expected::Failed(reason);
+        }
+    }
+
+    /// An expected client went away before it was ready, and is dialled again.
+    pub(crate) fn put_off(&mut self, client: usize, reason: String) {
+        if let Some(state @ Expected::Awaited(_)) = self.expected.get_mut(client) {
+            *state = Expected::Awaited(Some(reason));
         }
     }
 
@@ -58,13 +77,24 @@ impl Gathering {
     }
 
     /// A client that dialled has said what it sees of the roots.
-    pub(crate) fn came(&mut self) {
-        self.came += 1;
+    pub(crate) fn came(&mut self, child: ChildId) {
+        self.came.insert(child);
+    }
+
+    /// Its session is over.
+    pub(crate) fn left(&mut self, child: ChildId) {
+        self.came.remove(&child);
+    }
+
+    /// Whether any client has come.
+    pub(crate) fn has_somebody(&self) -> bool {
+        self.expected.contains(&Expected::Here) || !self.came.is_empty()
     }
 
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
-        let here = self.expected.contains(&Some(Ok(()))) || self.came > 0;
-        let settled = self.expected.iter().all(Option::is_some) && self.came >= self.wanted;
+        let here = self.has_somebody();
+        let turned_out = |state: &Expected| !matches!(state, Expected::Awaited(_));
+        let settled = self.expected.iter().all(turned_out) && self.came.len() >= self.wanted;
         match (settled || now >= self.deadline, here) {
             (false, _) => Readiness::Wait,
             (true, true) => Readiness::Begin,
@@ -75,10 +105,10 @@ impl Gathering {
 
     /// The clients that are not here, by number, and why.
     pub(crate) fn missing(&self) -> Vec<(usize, String)> {
-        let reason = |state: &Option<Result<(), String>>| match state {
-            Some(Ok(())) => None,
-            Some(Err(reason)) => Some(reason.clone()),
-            None => Some("it did not connect in time".to_owned()),
+        let reason = |state: &Expected| match state {
+            Expected::Here => None,
+            Expected::Failed(reason) | Expected::Awaited(Some(reason)) => Some(reason.clone()),
+            Expected::Awaited(None) => Some("it did not connect in time".to_owned()),
         };
         let clients = self.expected.iter().enumerate();
         clients
@@ -99,7 +129,7 @@ mod tests {
     fn the_work_begins_when_all_are_there() {
         let mut gathering = Gathering::new(2, 1, LATE);
         gathering.arrived(0);
-        gathering.came();
+        gathering.came(ChildId(7));
         assert_eq!(gathering.readiness(NOW), Readiness::Wait);
         gathering.arrived(1);
         assert_eq!(gathering.readiness(NOW), Readiness::Begin);
@@ -113,6 +143,17 @@ mod tests {
         assert_eq!(gathering.readiness(LATE), Readiness::Begin);
         assert_eq!(gathering.missing().len(), 1);
         assert_eq!(gathering.missing()[0].0, 0);
+    }
+
+    #[test]
+    fn a_client_that_came_twice_was_counted_twice() {
+        let mut gathering = Gathering::new(0, 2, LATE);
+        gathering.came(ChildId(0));
+        gathering.left(ChildId(0));
+        gathering.came(ChildId(1));
+        assert_eq!(gathering.readiness(NOW), Readiness::Wait);
+        gathering.came(ChildId(2));
+        assert_eq!(gathering.readiness(NOW), Readiness::Begin);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What comes out of a job.
 
+use crate::journal::JournalError;
 use hydra_link::ListenError;
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::walk::WalkSummary;
+use serde::{Deserialize, Serialize};
 use std::io;
 use std::time::Duration;
 
@@ -30,6 +32,9 @@ pub enum ServerError {
     /// Output rows could not be written.
     #[error("output rows could not be written")]
     Rows(#[source] io::Error),
+    /// The journal cannot be used, or not any more.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 /// How a job ended.
@@ -81,7 +86,7 @@ pub struct SetAside {
 }
 
 /// What one client did, over all its sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRun {
     /// As it was dialled, or as it named itself.
     pub name: String,

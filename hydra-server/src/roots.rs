@@ -3,8 +3,10 @@
 //! Where clients see different things, most of them are right. Where there is no majority, the one whose root
 //! is not on its system's own file system is: an unmounted `/data` is an empty directory of the system disk.
 
+use crate::journal::Entry;
 use hydra_proto::ids::{ChildId, RootId};
 use hydra_proto::message::{RootFacts, RootView};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What is known of one root.
@@ -14,10 +16,12 @@ struct Root {
     facts: Option<RootFacts>,
     /// Why it is not walked, as far as clients have said.
     trouble: Option<Trouble>,
+    /// What was known when it was last told.
+    told: Option<(Option<RootFacts>, Option<Trouble>)>,
 }
 
 /// Why a root is not walked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Trouble {
     /// Clients that look for it do not find it.
     Missing { kind: String, message: String },
@@ -39,6 +43,40 @@ impl RootBook {
             roots: (0..count).map(|_| Root::default()).collect(),
             views: BTreeMap::new(),
             trust,
+        }
+    }
+
+    /// What is known of all roots.
+    pub(crate) fn all(&self) -> Vec<Entry> {
+        let roots = self.roots.iter().zip(0..);
+        roots
+            .map(|(root, index)| entry(RootId(index), root))
+            .collect()
+    }
+
+    /// What was not told yet.
+    pub(crate) fn changes(&mut self) -> Vec<Entry> {
+        let mut changes = Vec::new();
+        for (root, index) in self.roots.iter_mut().zip(0..) {
+            let known = (root.facts.clone(), root.trouble.clone());
+            if root.told.as_ref() != Some(&known) {
+                changes.push(entry(RootId(index), root));
+                root.told = Some(known);
+            }
+        }
+        changes
+    }
+
+    /// Brings back what was known of a root.
+    pub(crate) fn restore(
+        &mut self,
+        root: RootId,
+        facts: Option<RootFacts>,
+        trouble: Option<Trouble>,
+    ) {
+        if let Some(root) = self.roots.get_mut(root.0 as usize) {
+            root.told = Some((facts.clone(), trouble.clone()));
+            (root.facts, root.trouble) = (facts, trouble);
         }
     }
 
@@ -150,6 +188,14 @@ impl RootBook {
             .iter()
             .filter(|root| root.facts.is_some())
             .count()
+    }
+}
+
+fn entry(root: RootId, known: &Root) -> Entry {
+    Entry::Root {
+        root,
+        facts: known.facts.clone(),
+        trouble: known.trouble.clone(),
     }
 }
 

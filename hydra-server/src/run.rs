@@ -35,7 +35,13 @@ pub async fn run(
         // There is room: nothing was sent yet.
         let _ = events.try_send(Event::Connected(Origin::Embedded, connection));
     }
+    let state = config.state.take();
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), events.clone());
+    // One batch is under way at a time.
+    let (reports, mut written) = mpsc::channel(1);
+    if let Some(state) = state {
+        coordinator.keep_journal(clock::now(), state, reports)?;
+    }
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());
@@ -49,9 +55,12 @@ pub async fn run(
     tokio::pin!(interrupt);
     let mut interrupted = false;
     while coordinator.phase() != Phase::Over {
+        coordinator.flush(clock::now())?;
         let deadline = coordinator.poll_timeout().map(until);
+        let crowded = coordinator.is_crowded();
         tokio::select! {
-            event = incoming.recv() => {
+            Some(report) = written.recv() => coordinator.written(clock::now(), report)?,
+            event = incoming.recv(), if !crowded => {
                 let mut next = event;
                 for _ in 0..EVENTS_AT_ONCE {
                     let Some(event) = next else { break };

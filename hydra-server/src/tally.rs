@@ -3,7 +3,7 @@
 use crate::outcome::{ClientRun, ServerError};
 use hydra_proto::ids::ChildId;
 use hydra_proto::message::Delta;
-use hydra_proto::reduce::{Reduce, Summary};
+use hydra_proto::reduce::{Reduce, ReduceError, Summary};
 use hydra_proto::walk::WalkSummary;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -48,6 +48,25 @@ impl Tally {
     /// # Errors
     /// When it cannot be kept. The commit must then not be acknowledged.
     pub(crate) fn add(&mut self, child: ChildId, delta: Option<Delta>) -> Result<(), ServerError> {
+        let client = self.name(child).to_owned();
+        if let (Some(rows), Some(delta)) = (&mut self.rows, &delta)
+            && !delta.rows.is_empty()
+        {
+            rows.write_all(&delta.rows).map_err(ServerError::Rows)?;
+        }
+        let merged = self.merge(child, delta);
+        merged.map_err(|source| ServerError::Reduce { client, source })
+    }
+
+    /// Adds the sums of a commit.
+    ///
+    /// # Errors
+    /// When they cannot be kept.
+    pub(crate) fn merge(
+        &mut self,
+        child: ChildId,
+        delta: Option<Delta>,
+    ) -> Result<(), ReduceError> {
         let (entries, lost) = delta
             .as_ref()
             .map_or((0, 0), |d| (d.walk.entries, d.lost_workers));
@@ -59,12 +78,7 @@ impl Tally {
         let Some(delta) = delta else {
             return Ok(());
         };
-        if let Some(rows) = self.rows.as_mut().filter(|_| !delta.rows.is_empty()) {
-            rows.write_all(&delta.rows).map_err(ServerError::Rows)?;
-        }
-        let client = self.name(child).to_owned();
-        let merged = self.reducer.merge(&delta.plugin);
-        merged.map_err(|source| ServerError::Reduce { client, source })?;
+        self.reducer.merge(&delta.plugin)?;
         self.walk.merge(delta.walk);
         Ok(())
     }
@@ -78,6 +92,11 @@ impl Tally {
             Some(rows) => rows.flush().map_err(ServerError::Rows),
             None => Ok(()),
         }
+    }
+
+    /// Brings back what a client has done.
+    pub(crate) fn restore_run(&mut self, run: ClientRun) {
+        self.runs.insert(run.name.clone(), run);
     }
 
     pub(crate) fn runs(&self) -> Vec<ClientRun> {

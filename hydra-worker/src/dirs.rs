@@ -199,6 +199,12 @@ impl DirCache {
         fd.map(AsFd::as_fd).ok_or(Errno::NOENT)
     }
 
+    /// The device of the root of `node`, if that was ever opened.
+    pub fn root_dev(&self, node: &DirNode) -> Option<u64> {
+        let index = usize::try_from(node.root_index()).ok()?;
+        self.roots.get(index)?.identity.map(|(dev, _)| dev)
+    }
+
     fn open_root(&mut self, index: usize) -> Result<(), Errno> {
         let open = self.roots.iter().filter(|root| root.fd.is_some()).count();
         if open >= self.budget / 2 {

@@ -70,7 +70,7 @@ pub struct Wants {
     /// Call [`Visit::leave`].
     pub leave: bool,
     /// The plugin changes the tree: list each directory to its end before the first of its entries is
-    /// shown, and act under a lease.
+    /// shown. Workers act under a lease.
     pub acts: bool,
 }
 
@@ -93,7 +93,7 @@ pub trait Visit: Send + 'static {
     /// What it adds up.
     type Summary: Summary;
 
-    /// What it needs from the walk. Asked once.
+    /// What it needs from the walk: the same whenever it is asked.
     fn wants(&self) -> Wants;
 
     /// A directory is about to be read.

@@ -36,7 +36,7 @@ fn watching_leave() -> Paths {
 
 #[test]
 fn a_slow_plugin_shares_a_small_directory_too() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 160);
     let mut cluster = Cluster::new(job(dir.path()));
     let mut workers = Vec::new();
@@ -55,7 +55,7 @@ fn a_slow_plugin_shares_a_small_directory_too() {
 
 #[test]
 fn random_requests_neither_lose_nor_double_anything() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 6, 3, 20);
     flat(&dir.path().join("d0"), 3000);
     let expected = oracle(dir.path());
@@ -102,7 +102,7 @@ fn assert_left_last(cluster: &Cluster) {
 
 #[test]
 fn what_a_lost_worker_had_is_done_by_another_exactly_once() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 5, 4, 10);
     flat(&dir.path().join("d1"), 5000);
     let expected = oracle(dir.path());
@@ -166,7 +166,7 @@ fn add(cluster: &mut Cluster, mut parcel: Parcel) {
 
 #[test]
 fn names_and_the_rest_make_the_directory() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 500);
     for identity in [small_buffer(), Identity::default()] {
         for count in [0, 1, 77, 499, 500] {
@@ -200,7 +200,7 @@ fn names_and_the_rest_make_the_directory() {
 
 #[test]
 fn a_directory_that_has_changed_under_its_rest_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 100);
     let (_, good) = first_names(dir.path(), 50);
     let other_names = Listing { hash: 1, ..good };
@@ -221,7 +221,7 @@ fn a_directory_that_has_changed_under_its_rest_is_an_error() {
 
 #[test]
 fn many_subdirectories_are_put_off_and_not_forgotten() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     for index in 0..70_000 {
         std::fs::create_dir(dir.path().join(format!("{index}"))).unwrap();
     }
@@ -273,7 +273,7 @@ impl Death {
 
 #[test]
 fn an_entry_that_kills_its_worker_is_set_aside_alone() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 3000);
     std::fs::create_dir(dir.path().join("sub")).unwrap();
     flat(&dir.path().join("sub"), 100);

@@ -28,7 +28,7 @@ fn names(cluster: &Cluster, root: &Path) -> Vec<String> {
 }
 
 fn sample() -> tempfile::TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     for path in ["a/b", "a/.snapshot/old", "build/x/tmp"] {
         std::fs::create_dir_all(dir.path().join(path)).unwrap();
     }
@@ -130,7 +130,7 @@ fn roots_are_taken_as_find_takes_them_with_h() {
 
 #[test]
 fn a_panic_costs_one_entry() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 2, 2, 3);
     let visit = Paths {
         panic_at: Some(b"f1"),
@@ -169,7 +169,7 @@ fn a_directory_that_the_plugin_skips_is_counted_and_not_read() {
 
 #[test]
 fn whole_directories_are_never_split() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 4000);
     let mut cluster = Cluster::new(job(dir.path()));
     let whole = || Paths {
@@ -226,7 +226,7 @@ impl Visit for Purge {
 #[test]
 fn a_plugin_that_removes_what_it_sees_sees_everything() {
     for count in [100, 7000] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch();
         for sub in ["x", "y"] {
             let sub = dir.path().join(sub);
             std::fs::create_dir(&sub).unwrap();
@@ -275,7 +275,7 @@ fn walked(root: &Path, options: WalkOptions) -> WalkSummary {
 
 #[test]
 fn mount_points_are_counted_and_entered_by_the_rules() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let [tmp, proc, bind, a] = ["tmp", "proc", "bind", "a"].map(|name| dir.path().join(name));
     for path in [&tmp, &proc, &bind, &a] {
         std::fs::create_dir(path).unwrap();
@@ -393,4 +393,45 @@ fn targets_of_links_are_found() {
         r#"["out","Elsewhere"]"#,
     ];
     assert_eq!(rows, expected);
+}
+
+/// A file system with a directory that has a device number of its own and is no mount point.
+fn with_subvolume(at: &Path) -> bool {
+    let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
+        let outcome = Command::new(program).args(arguments).output();
+        outcome.is_ok_and(|outcome| outcome.status.success())
+    };
+    let image = at.with_extension("image");
+    let made = std::fs::File::create(&image).and_then(|file| file.set_len(128 << 20));
+    made.is_ok()
+        && run("mkfs.btrfs", &[image.as_os_str()])
+        && mount(&["-o", "loop", &image.to_string_lossy()], at)
+        && run(
+            "btrfs",
+            &[
+                "subvolume".as_ref(),
+                "create".as_ref(),
+                at.join("sub").as_os_str(),
+            ],
+        )
+}
+
+#[test]
+fn a_subvolume_was_entered_although_it_is_another_file_system() {
+    let dir = scratch();
+    let at = dir.path().join("fs");
+    std::fs::create_dir(&at).unwrap();
+    let _guard = Mounted(vec![&at]);
+    if !with_subvolume(&at) {
+        eprintln!("skipped: this needs btrfs and the right to mount");
+        return;
+    }
+    std::fs::write(at.join("sub/f"), b"").unwrap();
+    let options = WalkOptions {
+        one_file_system: true,
+        ..WalkOptions::default()
+    };
+    let one = walked(&at, options);
+    assert_eq!((one.directories, one.files, one.skipped_mounts), (2, 0, 1));
+    assert_eq!(walked(&at, WalkOptions::default()).files, 1);
 }

@@ -31,7 +31,7 @@ impl Visit for Hang {
 
 #[test]
 fn the_end_of_the_channel_ends_a_worker_whose_plugin_hangs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 2, 2, 2);
     let mut cluster = Cluster::new(job(dir.path()));
     let (told, hears) = channel();
@@ -48,7 +48,7 @@ fn the_end_of_the_channel_ends_a_worker_whose_plugin_hangs() {
 
 #[test]
 fn a_worker_gives_from_its_record_while_its_plugin_hangs() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 3, 1, 1);
     let mut cluster = Cluster::new(job(dir.path()));
     let (told, hears) = channel();
@@ -73,7 +73,7 @@ fn a_worker_gives_from_its_record_while_its_plugin_hangs() {
 
 #[test]
 fn a_paused_worker_takes_nothing_new_and_goes_on_later() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 4, 4, 3);
     let mut cluster = Cluster::new(job(dir.path()));
     let worker = cluster.worker(Paths::default());
@@ -146,7 +146,7 @@ fn a_parent_that_says_nothing_is_given_up() {
 
 #[test]
 fn a_bad_glob_makes_the_worker_leave_with_a_reason() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let mut spec = job(dir.path());
     spec.walk.excludes = vec!["a[".to_owned()];
     let mut cluster = Cluster::new(spec);

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 
 #[test]
 fn one_worker_finds_what_walkdir_finds() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 4, 4, 5);
     let mut cluster = Cluster::new(job(dir.path()));
     cluster.worker(Paths::default());
@@ -21,7 +21,7 @@ fn one_worker_finds_what_walkdir_finds() {
 
 #[test]
 fn four_workers_find_what_one_finds() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 5, 5, 5);
     let mut cluster = Cluster::new(job(dir.path()));
     for _ in 0..4 {
@@ -34,7 +34,7 @@ fn four_workers_find_what_one_finds() {
 
 #[test]
 fn names_of_any_bytes_and_length_are_walked() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let names: [&[u8]; 6] = [b"\n", b"\xff\xfe", b" ", b"-rf", b"\x1b[31m", &[b'n'; 255]];
     for outer in names {
         let outer = dir.path().join(std::ffi::OsStr::from_bytes(outer));
@@ -52,7 +52,7 @@ fn names_of_any_bytes_and_length_are_walked() {
 
 #[test]
 fn a_chain_far_beyond_the_longest_path_is_walked_to_its_end() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     let depth = 5000;
     let script = "import os,sys\nos.chdir(sys.argv[1])\n\
         for i in range(int(sys.argv[2])):\n os.mkdir('chain'); open('f','w').close(); os.chdir('chain')";
@@ -79,7 +79,7 @@ fn a_chain_far_beyond_the_longest_path_is_walked_to_its_end() {
 
 #[test]
 fn a_flat_directory_is_shared_exactly() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     flat(dir.path(), 50_000);
     let mut cluster = Cluster::new(job(dir.path()));
     let workers = [cluster.worker(with_stat()), cluster.worker(with_stat())];
@@ -92,7 +92,7 @@ fn a_flat_directory_is_shared_exactly() {
 
 #[test]
 fn types_are_found_out_where_directories_do_not_tell() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch();
     tree(dir.path(), 3, 3, 3);
     std::os::unix::fs::symlink("f0", dir.path().join("link")).unwrap();
     let mut cluster = Cluster::new(job(dir.path()));

@@ -1,7 +1,7 @@
 //! A server's job done by clients: joins the configuration, the keys and the plugin with `hydra-server`.
 
 use super::host;
-use super::run::{Rows, report_context};
+use super::run::{Sinks, report_context};
 use super::server_config::{Clients, ServerConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
@@ -22,7 +22,7 @@ pub(super) fn walk(
     clients: &Clients,
     registry: &Registry,
     screen: &Screen,
-    rows: Option<Rows>,
+    sinks: Sinks,
 ) -> anyhow::Result<Outcome> {
     let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
     let server = hydra_server::Config {
@@ -43,7 +43,8 @@ pub(super) fn walk(
         },
         embedded: None,
         reducer,
-        rows,
+        state: sinks.state,
+        rows: sinks.rows,
         progress: Some(progress(config, screen)),
         logs: clients.forward_logs.then(|| logs(screen)),
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -147,17 +148,14 @@ fn log_line(client: &str, line: &LogLine) -> String {
     format!("{level} {client} worker {worker} (pid {pid}) {target}: {text}")
 }
 
-/// Is ready when the user interrupts the program; the second time the program ends at once.
-async fn interrupt() {
+/// Is ready when the program is told to stop; the second time the program ends at once.
+pub(super) async fn interrupt() {
     let (first, ready) = oneshot::channel();
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_err() {
-            return std::future::pending().await;
-        }
+        host::stop().await;
         let _ = first.send(());
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
+        host::stop().await;
+        std::process::exit(i32::from(Exit::Interrupted.code()));
     });
     if ready.await.is_err() {
         std::future::pending().await

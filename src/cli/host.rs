@@ -62,8 +62,8 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
     Ok(outcome?)
 }
 
-/// Is ready when the program is told to stop.
-async fn stop() {
+/// Is ready when the program is told to stop, by the user or by the system.
+pub(super) async fn stop() {
     let terminate = signal(SignalKind::terminate());
     let Ok(mut terminate) = terminate else {
         return std::future::pending().await;
@@ -78,7 +78,7 @@ async fn stop() {
 pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config {
     let plugins = registry.clone();
     let make_reducer = move |job: &hydra_proto::job::JobSpec| match plugins.get(&job.plugin) {
-        Some(plugin) => Ok(plugin.merger()),
+        Some(plugin) => plugin.merger(job).map_err(|error| error.to_string()),
         None => Err(format!(
             "this client has no plugin '{}': it is not the same build as the server",
             job.plugin

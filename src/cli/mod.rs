@@ -17,13 +17,15 @@ mod paths;
 mod run;
 mod server_args;
 mod server_config;
+mod state;
 pub mod values;
 
 pub use client_config::{ClientConfig, Direction};
 pub use error::UsageError;
 pub use logging::LogConfig;
 pub use parse::KeygenConfig;
-pub use server_config::{Clients, Mode, Output, ReportShape, RowsTo, ServerConfig};
+pub use server_config::{Clients, Mode, Output, ReportShape, RowsTo, ServerConfig, StateConfig};
+pub use state::{ResumeConfig, StatusConfig};
 
 use crate::exit_codes::Exit;
 use crate::plugin::Plugin;
@@ -116,6 +118,8 @@ impl Hydra {
             Ok(Request::Serve(config)) => run::server(name, &self.registry, *config),
             Ok(Request::Client(config)) => run::client(name, &self.registry, config),
             Ok(Request::Keygen(config)) => run::keygen(name, config),
+            Ok(Request::Resume(config)) => run::resume(name, &self.registry, config),
+            Ok(Request::Status(config)) => state::status(name, &config),
             Err(UsageError::Clap(error)) => {
                 // Also how help is shown; who closes the pipe has seen enough.
                 let _ = error.print();

@@ -14,6 +14,10 @@ use std::sync::Arc;
 pub(super) enum Verb {
     /// Make keys.
     Keygen,
+    /// Go on with a job.
+    Resume,
+    /// Say how far a job is.
+    Status,
     /// Be a client.
     Client,
     /// Be a server, which is what happens without a word too.

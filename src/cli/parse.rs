@@ -6,8 +6,9 @@ use super::environment::Environment;
 use super::error::UsageError;
 use super::logging::LogConfig;
 use super::operand::{Verb, Word, take_word};
-use super::server_args::{KeygenArgs, ServerArgs};
+use super::server_args::{KeygenArgs, ResumeArgs, ServerArgs, StatusArgs};
 use super::server_config::{self, ServerConfig};
+use super::state::{self, ResumeConfig, StatusConfig};
 use crate::registry::{AnyPlugin, Registry};
 use clap::{ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _};
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ pub(super) enum Request {
     Serve(Box<ServerConfig>),
     Client(ClientConfig),
     Keygen(KeygenConfig),
+    Resume(ResumeConfig),
+    Status(StatusConfig),
 }
 
 /// How to make keys.
@@ -62,6 +65,8 @@ impl Program<'_> {
             Word::Nothing | Word::Verb(Verb::Server) => self.server(args, None, environment),
             Word::Plugin(plugin) => self.server(args, Some(&plugin), environment),
             Word::Verb(Verb::Keygen) => self.keygen(args, environment),
+            Word::Verb(Verb::Resume) => self.resume(args, environment),
+            Word::Verb(Verb::Status) => self.status(args),
             Word::Verb(Verb::Client) => {
                 self.client(args, &format!("{} client", self.name), environment)
             }
@@ -74,8 +79,14 @@ impl Program<'_> {
                 ("server", Verb::Server),
                 ("client", Verb::Client),
                 ("keygen", Verb::Keygen),
+                ("resume", Verb::Resume),
+                ("status", Verb::Status),
             ],
-            Roles::Server | Roles::Client => &[("keygen", Verb::Keygen)],
+            Roles::Server | Roles::Client => &[
+                ("keygen", Verb::Keygen),
+                ("resume", Verb::Resume),
+                ("status", Verb::Status),
+            ],
         }
     }
 
@@ -130,6 +141,24 @@ impl Program<'_> {
             key_dir: typed.key_dir.or_else(|| environment.key_dir.clone()),
             log: typed.log.resolve(environment.rust_log.clone())?,
         }))
+    }
+
+    fn resume(
+        &self,
+        args: Vec<OsString>,
+        environment: &Environment,
+    ) -> Result<Request, UsageError> {
+        let name = format!("{} resume", self.name);
+        let matches = parse_plain(ResumeArgs::command(), &name, args)?;
+        let typed = ResumeArgs::from_arg_matches(&matches)?;
+        Ok(Request::Resume(state::resolve(typed, environment)?))
+    }
+
+    fn status(&self, args: Vec<OsString>) -> Result<Request, UsageError> {
+        let name = format!("{} status", self.name);
+        let matches = parse_plain(StatusArgs::command(), &name, args)?;
+        let StatusArgs { dir, json } = StatusArgs::from_arg_matches(&matches)?;
+        Ok(Request::Status(StatusConfig { dir, json }))
     }
 
     /// No plugin is named: the default one's options are there, and the help names all plugins.
@@ -190,7 +219,8 @@ fn server_options(name: &str) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Walk file trees with many workers on many hosts, and get one exact answer")
         .override_usage(format!(
-            "{name} [OPTIONS] [PLUGIN [PLUGIN OPTIONS]] PATH...\n       {name} keygen"
+            "{name} [OPTIONS] [PLUGIN [PLUGIN OPTIONS]] PATH...\n       {name} keygen\n       {name} resume DIR\n       \
+             {name} status DIR"
         ))
 }
 

@@ -6,6 +6,7 @@ use super::host;
 use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
+use super::state::{self, ResumeConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
 use crate::plugin::ReportContext;
@@ -17,33 +18,68 @@ use anyhow::Context as _;
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use hydra_server::ServerError;
+use hydra_server::journal::StateDir;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Does a server's job.
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
     let screen = Screen::default();
     logging::start(&config.log, &screen);
-    let rows = match open_rows(config.output.rows.as_ref()) {
-        Ok(rows) => rows,
+    match state::create(&config) {
+        Ok(state) => serve(name, registry, &config, state, &screen),
         Err(error) => {
             complain(name, &format_args!("{error:#}"));
+            Exit::Usage
+        }
+    }
+}
+
+/// Goes on with a job.
+pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> Exit {
+    let screen = Screen::default();
+    logging::start(&config.log, &screen);
+    match state::open(config, registry) {
+        Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
+        Err(error) => {
+            complain(name, &format_args!("{error:#}"));
+            Exit::Nothing
+        }
+    }
+}
+
+fn serve(
+    name: &str,
+    registry: &Registry,
+    config: &ServerConfig,
+    state: Option<StateDir>,
+    screen: &Screen,
+) -> Exit {
+    let sinks = match open_sinks(config, state) {
+        Ok(sinks) => sinks,
+        Err(error) => {
+            complain(name, &told(&error));
             return Exit::Usage;
         }
     };
     let outcome = match &config.mode {
-        Mode::Serial => serial(&config, &screen, rows),
-        Mode::Clients(clients) => clients::walk(&config, clients, registry, &screen, rows),
+        Mode::Serial => serial(config, screen, sinks.rows),
+        Mode::Clients(clients) => clients::walk(config, clients, registry, screen, sinks),
     };
     screen.clear();
     match outcome {
         Ok(outcome) => deliver(name, &outcome, &config.output),
         Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
+            if let Some(state) = &config.state {
+                let dir = escape(state.dir.as_os_str().as_bytes());
+                complain(name, &format_args!("go on with: {name} resume {dir}"));
+            }
             status_of(&error)
         }
     }
@@ -55,7 +91,7 @@ fn status_of(error: &anyhow::Error) -> Exit {
     let serial = error.downcast_ref::<SerialError>();
     let kept = error.is::<ReduceError>() || error.is::<io::Error>();
     match (server, serial) {
-        (Some(ServerError::Reduce { .. } | ServerError::Rows(_)), _)
+        (Some(ServerError::Reduce { .. } | ServerError::Rows(_) | ServerError::Journal(_)), _)
         | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
         (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
         _ if kept => Exit::Incomplete,
@@ -69,7 +105,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
     match host::serve(registry, config) {
         Ok(()) => Exit::Complete,
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
             Exit::Nothing
         }
     }
@@ -110,7 +146,21 @@ pub(super) fn worker(registry: &Registry) -> Exit {
 
 /// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
 pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{name}: {error}");
+    // In one write: several processes may share standard error.
+    let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());
+}
+
+/// An error with its causes, each told once: some tell the next one themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn serial(
@@ -128,10 +178,11 @@ fn serial(
             workers: 1,
         });
     };
+    let interrupted = watch_for_interrupt();
     let mut watch = Watch {
         rows: rows.as_mut().map(|rows| rows as &mut dyn Write),
         tick: &mut tick,
-        interrupt: &AtomicBool::new(false),
+        interrupt: &interrupted,
     };
     let (walked, reducer) = config.plugin.walk_serially(&config.job, &mut watch)?;
     // What is still in a buffer belongs to the results.
@@ -171,6 +222,26 @@ fn serial(
     })
 }
 
+/// Becomes true when the program is told to stop. Where that cannot be waited for, a signal ends it as usual.
+fn watch_for_interrupt() -> Arc<AtomicBool> {
+    let told = Arc::new(AtomicBool::new(false));
+    let tell = Arc::clone(&told);
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        if let Ok(runtime) = runtime {
+            runtime.block_on(async {
+                clients::interrupt().await;
+                tell.store(true, Ordering::Relaxed);
+                // The second one is waited for in there.
+                std::future::pending().await
+            })
+        }
+    });
+    told
+}
+
 /// What the plugin's report may depend on besides its total.
 pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> ReportContext {
     ReportContext {
@@ -182,6 +253,27 @@ pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> Repor
 
 /// Where rows go.
 pub(super) type Rows = Box<dyn Write + Send>;
+
+/// What a job writes besides its report.
+pub(super) struct Sinks {
+    pub(super) rows: Option<Rows>,
+    /// Takes the rows too, if there is one.
+    pub(super) state: Option<StateDir>,
+}
+
+fn open_sinks(config: &ServerConfig, state: Option<StateDir>) -> anyhow::Result<Sinks> {
+    let rows = config.output.rows.as_ref();
+    Ok(match (state, rows) {
+        (Some(state), Some(RowsTo::File(path))) => Sinks {
+            rows: None,
+            state: Some(state.with_rows(state::open_rows(path)?)),
+        },
+        (state, rows) => Sinks {
+            rows: open_rows(rows)?,
+            state,
+        },
+    })
+}
 
 fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
     Ok(match rows {
@@ -198,6 +290,12 @@ fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
 
 /// Prints the report and decides the status.
 fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
+    let exit = Exit::decide(outcome);
+    if exit == Exit::Nothing && output.report != ReportShape::Json {
+        // A report of zeros would hide why.
+        complain(name, &report::nothing(outcome));
+        return exit;
+    }
     let mut text = Vec::new();
     let made = match output.report {
         ReportShape::Json => report::write_json(outcome, &mut text),
@@ -215,7 +313,7 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
             complain(name, &format_args!("the report cannot be written: {error}"));
             Exit::Incomplete
         }
-        _ => Exit::decide(outcome),
+        _ => exit,
     }
 }
 
@@ -224,4 +322,18 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|error| error.downcast_ref::<io::Error>());
     errors.any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_in_the_message_already_is_not_told_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot listen: {0}")]
+        struct Listen(#[source] io::Error);
+        let error = anyhow::Error::new(Listen(io::Error::other("no"))).context("the start failed");
+        assert_eq!(told(&error), "the start failed: cannot listen: no");
+    }
 }

@@ -30,9 +30,33 @@ pub(super) struct ServerArgs {
     /// What comes out.
     #[command(flatten)]
     pub(super) output: OutputArgs,
+    /// What survives.
+    #[command(flatten)]
+    pub(super) state: StateArgs,
     /// What is said meanwhile.
     #[command(flatten)]
     pub(super) log: LogArgs,
+}
+
+/// What survives this process.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "State")]
+pub(super) struct StateArgs {
+    /// Keep the job's state in DIR; should the server die, `resume DIR` goes on
+    #[arg(long, value_name = "DIR", conflicts_with = "serial")]
+    pub(super) state_dir: Option<PathBuf>,
+    /// Whether that state survives the machine (fsync) or only the server (os)
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    pub(super) durability: Level,
+}
+
+/// What durable means.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Level {
+    /// The disk has it.
+    Fsync,
+    /// The operating system has it.
+    Os,
 }
 
 /// How to walk.
@@ -82,7 +106,7 @@ pub(super) struct HostArgs {
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     pub(super) listen: Option<String>,
-    /// Begin when N clients are connected
+    /// Begin when N clients have dialled in (default: one, if nobody else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
     /// Wait for clients that are busy with another job
@@ -136,6 +160,42 @@ pub(super) struct OutputArgs {
     /// Write the plugin's rows to FILE as lines of JSON (-: standard output, instead of the report)
     #[arg(long, value_name = "FILE")]
     pub(super) rows: Option<PathBuf>,
+}
+
+/// The command line of `resume`.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(about = "Go on with a job whose server died or was interrupted")]
+pub(super) struct ResumeArgs {
+    /// The job's --state-dir
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Who walks; as before, if nothing of it is said.
+    #[command(flatten)]
+    pub(super) hosts: HostArgs,
+    /// How long to wait for a client when none is left (default: as before)
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    pub(super) client_timeout: Option<Duration>,
+    /// Print the report as one JSON document (default: as before)
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Whether the state survives the machine (fsync) or only the server (os)
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    pub(super) durability: Level,
+    /// What is said meanwhile.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// The command line of `status`.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(about = "Say how far a job is, whether its server is running or not")]
+pub(super) struct StatusArgs {
+    /// The job's --state-dir
+    #[arg(value_name = "DIR")]
+    pub(super) dir: PathBuf,
+    /// Say it as one JSON document
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// The command line of `keygen`.

@@ -4,18 +4,19 @@ use super::environment::Environment;
 use super::error::UsageError;
 use super::logging::LogConfig;
 use super::paths;
-use super::server_args::{HostArgs, OutputArgs, ServerArgs, TimeArgs, WalkArgs};
+use super::server_args::{HostArgs, Level, OutputArgs, ServerArgs, TimeArgs, WalkArgs};
 use super::values::listen_address;
 use crate::registry::AnyPlugin;
 use crate::report::escape;
 use clap::ArgMatches;
 use hydra_link::address::{AddressError, HostPort, parse_hostfile, parse_hosts};
 use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+use hydra_server::journal::Durability;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,8 +36,19 @@ pub struct ServerConfig {
     pub mode: Mode,
     /// What comes out.
     pub output: Output,
+    /// Where the job's state is kept, if it is to survive this process.
+    pub state: Option<StateConfig>,
     /// Which messages are shown.
     pub log: LogConfig,
+}
+
+/// Where and how well a job's state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateConfig {
+    /// The directory.
+    pub dir: PathBuf,
+    /// What counts as durable.
+    pub durability: Durability,
 }
 
 /// Who walks.
@@ -57,7 +69,7 @@ pub struct Clients {
     pub hosts: Vec<HostPort>,
     /// Where clients may dial in.
     pub listen: Option<HostPort>,
-    /// How many clients must be connected before work begins.
+    /// How many clients must have dialled in before work begins.
     pub min_clients: u32,
     /// How long to try to reach clients.
     pub connect_timeout: Duration,
@@ -104,6 +116,15 @@ pub enum RowsTo {
     File(PathBuf),
 }
 
+impl From<Level> for Durability {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Fsync => Self::Fsync,
+            Level::Os => Self::Os,
+        }
+    }
+}
+
 /// Resolves a parsed command line.
 ///
 /// # Errors
@@ -120,8 +141,18 @@ pub(super) fn resolve(
     let timing = timing(&args.times)?;
     let mode = match args.walk.serial {
         true => Mode::Serial,
-        false => Mode::Clients(clients(args.hosts, &args.times, environment)?),
+        false => Mode::Clients(Clients {
+            connect_timeout: args.times.connect_timeout,
+            handshake_timeout: args.times.handshake_timeout,
+            client_timeout: args.times.client_timeout,
+            ..clients(args.hosts, environment)?
+        }),
     };
+    let output = output(args.output, environment)?;
+    if args.state.state_dir.is_some() && output.rows == Some(RowsTo::Stdout) {
+        let text = "--rows - cannot be used with --state-dir: what is printed cannot be taken back";
+        return Err(UsageError::Options(text.to_owned()));
+    }
     let job = JobSpec {
         plugin: plugin.name().to_owned(),
         options: plugin.read_options(matches, environment.now)?,
@@ -134,20 +165,28 @@ pub(super) fn resolve(
         plugin: Arc::clone(plugin),
         job,
         mode,
-        output: output(args.output, environment)?,
+        output,
+        state: args.state.state_dir.map(|dir| StateConfig {
+            dir,
+            durability: args.state.durability.into(),
+        }),
         log,
     })
 }
 
 fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
-    let cwd = environment.cwd()?;
+    let absolute = |path: &OsStr| match path.as_bytes().starts_with(b"/") {
+        // A working directory that is gone does no harm then.
+        true => paths::absolute(path, Path::new("/")),
+        false => paths::absolute(path, environment.cwd()?),
+    };
     let mut all = Vec::new();
     for path in &args.paths {
-        all.push(paths::absolute(path, cwd)?);
+        all.push(absolute(path)?);
     }
     for file in &args.paths_from {
         for path in paths::read_paths(file, args.nul)? {
-            all.push(paths::absolute(&path, cwd)?);
+            all.push(absolute(&path)?);
         }
     }
     match all.is_empty() {
@@ -232,33 +271,32 @@ fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {
     })
 }
 
-fn clients(
-    args: HostArgs,
-    times: &TimeArgs,
-    environment: &Environment,
-) -> Result<Clients, UsageError> {
+/// Who walks, with no patience yet.
+pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clients, UsageError> {
     let hosts = hosts(&args)?;
     let listen = args
         .listen
         .map(|text| listen_text(&text, SERVER_PORT))
         .transpose()?;
     let network = !hosts.is_empty() || listen.is_some();
-    if args.min_clients.is_some() && !network {
-        let text = "--min-clients counts other hosts: add --listen or --clients";
+    if args.min_clients.is_some() && listen.is_none() {
+        let text = "--min-clients counts clients that dial in: add --listen";
         return Err(UsageError::Options(text.to_owned()));
     }
     let embedded_workers = match network {
         true => args.workers,
         false => Some(args.workers.unwrap_or(environment.cpus)),
     };
+    // Where others walk as well, nobody need dial in.
+    let needed = u32::from(listen.is_some() && hosts.is_empty() && embedded_workers.is_none());
     Ok(Clients {
         embedded_workers,
         hosts,
         listen,
-        min_clients: args.min_clients.unwrap_or(1),
-        connect_timeout: times.connect_timeout,
-        handshake_timeout: times.handshake_timeout,
-        client_timeout: times.client_timeout,
+        min_clients: args.min_clients.unwrap_or(needed),
+        connect_timeout: Duration::ZERO,
+        handshake_timeout: Duration::ZERO,
+        client_timeout: Duration::ZERO,
         wait: args.wait,
         key_dir: args.key_dir.or_else(|| environment.key_dir.clone()),
         forward_logs: args.forward_logs,

@@ -143,7 +143,7 @@ fn the_defaults_are_the_design_s() {
     );
     let clients = clients("/data");
     assert_eq!(clients.embedded_workers, Some(3));
-    assert_eq!((clients.listen, clients.min_clients), (None, 1));
+    assert_eq!((clients.listen, clients.min_clients), (None, 0));
     assert_eq!(clients.connect_timeout, Duration::from_secs(10));
     assert_eq!(clients.handshake_timeout, Duration::from_secs(3));
     assert_eq!(clients.key_dir, Some("/home/me/.config/hydra".into()));
@@ -225,7 +225,8 @@ fn wrong_usage_is_told_in_one_sentence() {
         ),
         ("--lease 20s /x", "--lease (20s) must be shorter"),
         ("--json --rows - /x", "both want standard output"),
-        ("--min-clients 2 /x", "--listen or --clients"),
+        ("--min-clients 2 /x", "add --listen"),
+        ("--clients a --min-clients 2 /x", "add --listen"),
         ("--clients= /x", "--clients: "),
         ("--clients a[3-1] /x", "--clients: "),
         ("--clients a:99999 /x", "port"),
@@ -362,4 +363,16 @@ fn a_plugin_s_option_cannot_hide_one_of_hydra_s() {
         <super::server_args::ServerArgs as clap::Args>::augment_args(clap::Command::new("y"));
     let clash = super::parse::clash(&general, &command);
     assert_eq!(clash.as_deref(), Some("--json"));
+}
+
+#[test]
+fn a_server_that_dials_waited_for_somebody_to_dial_in_too() {
+    for (line, least) in [
+        ("--listen /x", 1),
+        ("--listen --clients a /x", 0),
+        ("--listen --workers 2 /x", 0),
+        ("--listen --clients a --min-clients 3 /x", 3),
+    ] {
+        assert_eq!(clients(line).min_clients, least, "{line}");
+    }
 }

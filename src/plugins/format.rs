@@ -310,7 +310,9 @@ fn render_cell(column: Column, cell: &str, width: usize, is_body: bool, style: S
             let text = bar(cell.parse().unwrap_or(0), 1000, width);
             format!("{}{}", style.bar(&text), pad(&text))
         }
-        Column::Bar => String::new(),
+        // What the bars are of is said only where it fits.
+        Column::Bar if columns(cell) > width => String::new(),
+        Column::Bar => cell.to_owned(),
     }
 }
 

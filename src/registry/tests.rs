@@ -1,5 +1,6 @@
 use super::*;
-use crate::test_plugin::{ActingProbe, Calls, Probe, ProbeOptions};
+use crate::test_plugin::{ActingOptions, ActingProbe, Calls, Probe, ProbeOptions};
+use hydra_worker::{Entry, Sink, Visit, Wants};
 use std::time::{Duration, UNIX_EPOCH};
 
 fn read(line: &str) -> Result<Vec<u8>, PluginError> {
@@ -55,7 +56,7 @@ fn deltas_reach_the_report_through_both_levels() {
     let registry = Registry::new().with::<Probe>();
     let plugin = registry.default_plugin().unwrap();
     let delta = |text: &str| codec::encode(&Calls(vec![text.to_owned()])).unwrap();
-    let mut client = plugin.merger();
+    let mut client = plugin.merger(&job(plugin, false)).unwrap();
     client.merge(&delta("a")).unwrap();
     client.merge(&delta("b")).unwrap();
     let (mut server, lent) = lend(plugin.reducer(&read("").unwrap()).unwrap());
@@ -79,5 +80,72 @@ fn options_of_another_build_are_an_error_and_no_panic() {
     assert!(matches!(
         plugin.reducer(b"{}"),
         Err(PluginError::Encoding { .. })
+    ));
+}
+
+fn job(plugin: &Arc<dyn AnyPlugin>, acts: bool) -> JobSpec {
+    JobSpec {
+        plugin: plugin.name().to_owned(),
+        options: Vec::new(),
+        acts,
+        roots: Vec::new(),
+        walk: Default::default(),
+        timing: Default::default(),
+    }
+}
+
+#[test]
+fn a_server_that_denied_that_a_plugin_acts_needed_no_permission() {
+    let registry = Registry::new().with::<ActingProbe>();
+    let plugin = registry.default_plugin().unwrap();
+    assert!(plugin.merger(&job(plugin, false)).is_err());
+    assert!(plugin.merger(&job(plugin, true)).is_ok());
+}
+
+/// Wants to act, and does not say so.
+struct Sly;
+
+impl Visit for Sly {
+    type Summary = Calls;
+
+    fn wants(&self) -> Wants {
+        Wants {
+            acts: true,
+            ..Wants::default()
+        }
+    }
+
+    fn entry(&mut self, _: &Entry<'_>, _: &mut Sink<Calls>) {}
+}
+
+impl Plugin for Sly {
+    const NAME: &'static str = "sly";
+    const ABOUT: &'static str = "Acts unasked";
+    type Options = ActingOptions;
+    type Visit = Self;
+    type Total = Calls;
+
+    fn visit(_: &ActingOptions) -> Result<Self, String> {
+        Ok(Self)
+    }
+
+    fn total(_: &ActingOptions) -> Result<Calls, String> {
+        Ok(Calls::default())
+    }
+
+    fn report(_: &ActingOptions, _: Calls, _: &ReportContext) -> Result<PluginReport, ReduceError> {
+        Ok(PluginReport::default())
+    }
+}
+
+#[test]
+fn a_plugin_could_act_without_being_one_that_acts() {
+    let registry = Registry::new().with::<Sly>();
+    let plugin = registry.default_plugin().unwrap();
+    let command = plugin.add_options(Command::new("test"));
+    let matches = command.get_matches_from(["test"]);
+    assert!(matches!(
+        plugin.read_options(&matches, UNIX_EPOCH),
+        Err(PluginError::Refused { .. })
     ));
 }

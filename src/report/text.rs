@@ -33,6 +33,32 @@ pub fn write_text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(text.as_bytes())
 }
 
+/// Why nothing was walked, in one line.
+#[must_use]
+pub fn nothing(outcome: &Outcome) -> String {
+    let mut reasons: Vec<_> = outcome
+        .walk
+        .first_errors
+        .iter()
+        .take(NAMES_MAX)
+        .map(|error| {
+            format!(
+                "{}: {}",
+                escape(&error.path),
+                escape(error.message.as_bytes())
+            )
+        })
+        .collect();
+    if let Ending::Incomplete(reason) = &outcome.ending {
+        reasons.push(escape(reason.as_bytes()));
+    }
+    if reasons.is_empty() {
+        let roots = names(outcome.roots.iter().map(|root| escape(root)));
+        return format!("nothing was walked of {roots}");
+    }
+    format!("nothing was walked: {}", reasons.join("; "))
+}
+
 /// A number with its thousands set apart.
 #[must_use]
 pub fn human_count(count: u64) -> String {
@@ -228,12 +254,21 @@ fn run(text: &mut String, outcome: &Outcome) {
     line(
         text,
         format_args!(
-            "Walked in {:.2} s, {} entries/s, {} on {clients}{lost}",
-            run.elapsed.as_secs_f64(),
+            "Walked in {}, {} entries/s, {} on {clients}{lost}",
+            seconds(run.elapsed),
             human_count(rate as u64),
             counted(workers, "worker", "workers"),
         ),
     );
+}
+
+/// A time with three digits or more, but nothing below a millisecond.
+fn seconds(elapsed: Duration) -> String {
+    match elapsed.as_millis() {
+        0 => "less than 1 ms".to_owned(),
+        short @ 1..1000 => format!("{short} ms"),
+        _ => format!("{:.2} s", elapsed.as_secs_f64()),
+    }
 }
 
 fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {

@@ -76,11 +76,11 @@ impl Rules {
         fs_type: impl FnOnce() -> io::Result<u32>,
     ) -> DirRule {
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
-        if mounted && self.one_file_system {
-            return DirRule::Mount;
-        }
         if !self.snapshots && SNAPSHOTS.contains(&name) {
             return DirRule::Snapshot;
+        }
+        if mounted && self.one_file_system {
+            return DirRule::Mount;
         }
         // Where the type cannot be told, the walk will meet the same error and report it.
         if mounted

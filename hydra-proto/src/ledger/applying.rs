@@ -1,6 +1,7 @@
 //! How work moves: commits are applied, grants are made, ids are leased.
 
 use super::parent::{Action, Parent};
+use super::record::{Granted, Record, runs};
 use super::session::Sent;
 use super::table::{Applied, Owner};
 use super::{ProtocolError, Time};
@@ -50,7 +51,7 @@ impl Parent {
     }
 
     /// Whether this is the commit that is due: an error if it comes too early, `false` if it came before.
-    fn is_due(&self, child: ChildId, commit: &Commit) -> Result<bool, ProtocolError> {
+    pub(super) fn is_due(&self, child: ChildId, commit: &Commit) -> Result<bool, ProtocolError> {
         let Some(session) = self.sessions.get(&child) else {
             return Ok(false);
         };
@@ -82,13 +83,35 @@ impl Parent {
             return Ok(());
         };
         let commit = session.parts.complete(commit);
+        self.apply(child, commit)?;
+        self.acknowledge(child);
+        self.lease_more(child);
+        Ok(())
+    }
+
+    /// Applies the commit that is due, or changes nothing.
+    pub(super) fn apply(
+        &mut self,
+        child: ChildId,
+        mut commit: Commit,
+    ) -> Result<(), ProtocolError> {
+        let Some(session) = self.sessions.get(&child) else {
+            return Ok(());
+        };
         self.table.check(child, &commit, &session.leased)?;
+        self.record(|| Record::Committed {
+            child,
+            commit: Box::new(commit.clone()),
+        });
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
         session.applied = commit.seq;
         session.loaded(commit.load);
         if commit.answers.is_some() && commit.answers == session.shed {
             session.shed = None;
         }
-        let result = commit.result.clone().map(Box::new);
+        let result = commit.result.take().map(Box::new);
         let applied = self.table.apply(child, commit);
         self.clear_suspects(&applied);
         self.settle(child);
@@ -103,8 +126,6 @@ impl Parent {
                 .collect(),
             new: applied.new,
         });
-        self.acknowledge(child);
-        self.lease_more(child);
         Ok(())
     }
 
@@ -164,10 +185,6 @@ impl Parent {
         let Some(ids) = self.take_lease() else {
             return;
         };
-        if let Some(session) = self.sessions.get_mut(&child) {
-            session.leased.push(ids);
-            session.leasing = Some(session.granted + 1);
-        }
         self.grant(child, &[], ids, false);
     }
 
@@ -179,6 +196,39 @@ impl Parent {
         let Some(conn) = session.conn() else {
             return;
         };
+        let (epoch, seq) = (session.epoch, session.granted + 1);
+        let came_back = |id: &ItemId| self.table.get(*id).is_some_and(|e| e.giver == Some(child));
+        session.gave_in_vain |= items.iter().any(came_back);
+        self.record(|| Record::Granted {
+            child,
+            grant: Granted {
+                seq,
+                items: runs(items),
+                ids,
+                careful,
+            },
+        });
+        self.assign(child, items, ids, careful);
+        let packed = items
+            .iter()
+            .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
+        let grant = Grant {
+            epoch,
+            seq,
+            items: Item::pack(packed),
+            ids,
+            careful,
+        };
+        let message = Down::Grant(grant);
+        self.actions.push_back(Action::Send { conn, message });
+        self.index(child);
+    }
+
+    /// Notes a grant.
+    pub(super) fn assign(&mut self, child: ChildId, items: &[ItemId], ids: IdRange, careful: bool) {
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return;
+        };
         session.granted += 1;
         let sent = Sent {
             seq: session.granted,
@@ -186,6 +236,10 @@ impl Parent {
             ids,
             careful,
         };
+        if !ids.is_empty() {
+            session.leased.push(ids);
+            session.leasing = Some(sent.seq);
+        }
         if self.config.resumable {
             session.unseen.push_back(sent);
         }
@@ -199,18 +253,5 @@ impl Parent {
         for &id in items {
             self.table.transfer(id, Owner::Child(child));
         }
-        let packed = items
-            .iter()
-            .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
-        let grant = Grant {
-            epoch: session.epoch,
-            seq: session.granted,
-            items: Item::pack(packed),
-            ids,
-            careful,
-        };
-        let message = Down::Grant(grant);
-        self.actions.push_back(Action::Send { conn, message });
-        self.index(child);
     }
 }

@@ -1,10 +1,12 @@
 //! How sessions end: connections close, children die or fall silent, and their work is granted again.
 
 use super::parent::{Action, Parent};
+use super::record::Record;
 use super::session::Link;
 use super::suspects::Verdict;
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, ItemId};
+use crate::item::Item;
 use crate::message::Refusal;
 
 impl Parent {
@@ -98,6 +100,17 @@ impl Parent {
         self.rebalance();
     }
 
+    /// Ends all sessions and sets aside all that is left, because the job ends here. No lease is waited for:
+    /// nobody is granted what is set aside.
+    pub fn abandon(&mut self, now: Time, reason: &dyn Fn(&Item) -> String) {
+        let children: Vec<ChildId> = self.sessions.keys().copied().collect();
+        for child in children {
+            self.give_up_session(now, child, Refusal::Fenced, "the job ends");
+            self.release(child);
+        }
+        self.set_aside_unserved(reason);
+    }
+
     fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {
         let Some(session) = self.sessions.get_mut(&child) else {
             return;
@@ -111,6 +124,7 @@ impl Parent {
             false => now,
         };
         session.link = Link::Fenced { release };
+        self.record(|| Record::Fenced { child });
         if let Some(conn) = conn {
             self.conns.remove(&conn);
             self.refuse(conn, refusal);
@@ -123,7 +137,12 @@ impl Parent {
         }
     }
 
-    pub(super) fn release(&mut self, child: ChildId) {
+    fn release(&mut self, child: ChildId) {
+        self.record(|| Record::Released { child });
+        self.reclaim(child);
+    }
+
+    pub(super) fn reclaim(&mut self, child: ChildId) {
         if let Some(session) = self.sessions.remove(&child) {
             self.unindex(&session);
         }

@@ -230,7 +230,7 @@ impl<P: Place> Frontier<P> {
         Load {
             held: self.held + u64::from(self.splittable),
             hungry: self.held == 0 && !self.splittable,
-            busy: u32::from(self.hand.is_some()),
+            busy: u32::from(self.hand.is_some() || self.held > 0),
             ids: self.ids.iter().map(IdRange::len).sum(),
         }
     }

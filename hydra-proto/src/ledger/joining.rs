@@ -2,6 +2,7 @@
 
 use super::parent::{Action, Parent};
 use super::parts::Parts;
+use super::record::{Opened, Record};
 use super::session::{Link, Session};
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, Epoch};
@@ -63,8 +64,17 @@ impl Parent {
         self.next_child += 1;
         self.next_epoch += 1;
         let secret = (self.config.secrets)();
-        let mut session = Session::new(child, hello, conn, epoch, secret, now);
-        session.leased.push(ids);
+        let opened = Opened {
+            child,
+            epoch,
+            secret,
+            name: hello.name.clone(),
+            workers: hello.workers,
+            nonce: hello.nonce,
+            ids,
+        };
+        let session = Session::new(&opened, Link::Up { conn, heard: now });
+        self.record(|| Record::Opened(opened));
         self.sessions.insert(child, session);
         self.conns.insert(conn, child);
         self.actions.push_back(Action::Joined {

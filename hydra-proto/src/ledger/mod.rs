@@ -30,6 +30,7 @@ mod frontier;
 mod joining;
 mod parent;
 mod parts;
+mod record;
 mod relay;
 mod session;
 mod suspects;
@@ -44,6 +45,7 @@ mod tests;
 
 pub use frontier::{Cut, Frontier};
 pub use parent::{Action, ChildView, Parent, ParentConfig};
+pub use record::{Granted, Opened, Record, ReplayError, State};
 pub use relay::{Relay, RelayAction, RelayConfig};
 pub use table::{Aside, Counts};
 pub use uplink::{Uplink, UplinkConfig, UplinkEvent};

@@ -1,6 +1,7 @@
 //! A parent's ledger: server over clients, client over workers.
 
 use super::balance::Balance;
+use super::record::Record;
 use super::session::{Link, Session};
 use super::suspects::Suspects;
 use super::table::{Aside, Counts, Table};
@@ -44,6 +45,8 @@ impl fmt::Debug for ParentConfig {
 /// What the shell around a parent has to do, in this order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
+    /// Make this durable before anything that follows is sent. Only from a parent that keeps records.
+    Record(Box<Record>),
     /// Send a message.
     Send {
         /// Where to.
@@ -147,6 +150,7 @@ pub struct Parent {
     pub(super) lease_until: Option<Time>,
     pub(super) stopped: bool,
     pub(super) paused: bool,
+    pub(super) keeps_records: bool,
     /// This parent's own parent has asked for work.
     pub(super) reserved: bool,
 }
@@ -171,6 +175,7 @@ impl Parent {
             lease_until: None,
             stopped: false,
             paused: false,
+            keeps_records: false,
             reserved: false,
         }
     }
@@ -256,6 +261,10 @@ impl Parent {
 
     /// Adds items from outside. `recorded` says whether this parent's own parent knows them.
     pub fn add(&mut self, items: Vec<Parcel>, recorded: bool) {
+        if self.keeps_records {
+            let items = items.clone();
+            self.record(|| Record::Added { items, recorded });
+        }
         for parcel in items {
             self.table.add(parcel, recorded);
         }
@@ -286,6 +295,10 @@ impl Parent {
         for id in unserved {
             if let Some(entry) = self.table.get(id) {
                 let reason = reason(&entry.item);
+                self.record(|| Record::SetAside {
+                    id,
+                    reason: reason.clone(),
+                });
                 self.table.set_aside(id, reason);
             }
         }

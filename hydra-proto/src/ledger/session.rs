@@ -3,8 +3,9 @@
 use super::Time;
 use super::balance::Standing;
 use super::parts::Parts;
+use super::record::Opened;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId};
-use crate::message::{Hello, Load};
+use crate::message::Load;
 use std::collections::VecDeque;
 
 /// Where a session's connection is.
@@ -68,28 +69,21 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(
-        child: ChildId,
-        hello: &Hello,
-        conn: ConnId,
-        epoch: Epoch,
-        secret: [u8; 16],
-        now: Time,
-    ) -> Self {
+    pub(super) fn new(opened: &Opened, link: Link) -> Self {
         Self {
-            child,
-            name: hello.name.clone(),
-            weight: u64::from(hello.workers.max(1)),
-            nonce: hello.nonce,
-            epoch,
-            secret,
-            link: Link::Up { conn, heard: now },
+            child: opened.child,
+            name: opened.name.clone(),
+            weight: u64::from(opened.workers.max(1)),
+            nonce: opened.nonce,
+            epoch: opened.epoch,
+            secret: opened.secret,
+            link,
             attempt: 0,
             applied: 0,
             parts: Parts::default(),
             granted: 0,
             unseen: VecDeque::new(),
-            leased: Vec::new(),
+            leased: vec![opened.ids],
             leasing: None,
             ready: false,
             serves: None,

@@ -106,6 +106,52 @@ impl Table {
         roots.into_iter().flat_map(BTreeMap::keys).copied()
     }
 
+    /// The open items, in no particular order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (ItemId, &Entry)> {
+        self.entries.iter().map(|(&id, entry)| (id, entry))
+    }
+
+    /// Brings open items of a snapshot back.
+    pub(super) fn restore(&mut self, items: Vec<Parcel>, owner: Owner, recorded: bool) {
+        for (id, item) in items.into_iter().flat_map(Item::unpack) {
+            self.insert(id, item, owner, recorded);
+        }
+    }
+
+    /// Brings an item set aside back.
+    pub(super) fn restore_aside(&mut self, items: Vec<Parcel>, reason: &str) {
+        for (id, item) in items.into_iter().flat_map(Item::unpack) {
+            let reason = reason.to_owned();
+            self.aside.insert(id, Aside { item, reason });
+            self.counts.aside += 1;
+        }
+    }
+
+    /// Brings back what was counted over the time.
+    pub(super) fn restore_counts(&mut self, past: Counts) {
+        let Counts {
+            pool, owned, aside, ..
+        } = self.counts;
+        self.counts = Counts {
+            pool,
+            owned,
+            aside,
+            ..past
+        };
+    }
+
+    /// Split directories that can never be finished.
+    pub(super) fn broken(&self) -> Vec<ItemId> {
+        self.visits.broken()
+    }
+
+    /// Brings them back.
+    pub(super) fn restore_broken(&mut self, visits: &[ItemId]) {
+        visits
+            .iter()
+            .for_each(|&visit| self.visits.break_visit(visit));
+    }
+
     pub(super) fn get(&self, id: ItemId) -> Option<&Entry> {
         self.entries.get(&id)
     }

@@ -239,10 +239,11 @@ impl Uplink {
         }
     }
 
-    fn welcome(&mut self, now: Time, conn: ConnId, welcome: Box<Welcome>) {
+    fn welcome(&mut self, now: Time, conn: ConnId, mut welcome: Box<Welcome>) {
         if self.session.is_some() {
             return;
         }
+        welcome.job.timing = welcome.job.timing.bounded();
         self.link = Link::Open(conn);
         self.next_beat = now;
         self.session = Some(Session {
@@ -309,7 +310,8 @@ impl Uplink {
             }
             self.beats.pop_front();
             if number == beat.number {
-                self.acts_until = self.acts_until.max(Some(sent + beat.lease));
+                let until = sent.saturating_add(beat.lease);
+                self.acts_until = self.acts_until.max(Some(until));
             }
         }
     }

@@ -81,6 +81,19 @@ impl Visits {
         self.0.get(&visit)?.after
     }
 
+    /// The directories that can never be finished.
+    pub(super) fn broken(&self) -> Vec<ItemId> {
+        let broken = self.0.iter().filter(|(_, visit)| visit.broken);
+        let mut broken: Vec<ItemId> = broken.map(|(&id, _)| id).collect();
+        broken.sort_unstable();
+        broken
+    }
+
+    /// This directory can never be finished.
+    pub(super) fn break_visit(&mut self, visit: ItemId) {
+        self.0.entry(visit).or_default().broken = true;
+    }
+
     fn forget_if_empty(&mut self, id: ItemId) {
         if let Some(visit) = self.0.get(&id)
             && visit.open == 0

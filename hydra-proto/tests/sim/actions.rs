@@ -171,6 +171,7 @@ impl World {
                     }
                 }
                 Action::Lost { child, reason } => self.lost(child, &reason),
+                Action::Record(record) => self.recorded(*record),
                 Action::Log { .. } => {}
             }
             if turns > TURNS_MAX {

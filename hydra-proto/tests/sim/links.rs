@@ -74,7 +74,7 @@ impl World {
     }
 
     /// In some seeds every message goes through the codec.
-    fn coded<T>(&self, message: T) -> T
+    pub(crate) fn coded<T>(&self, message: T) -> T
     where
         T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
     {

@@ -6,6 +6,7 @@
 
 mod actions;
 mod client;
+mod crash;
 mod faults;
 mod hand;
 mod links;
@@ -26,6 +27,11 @@ use world::World;
 /// Runs one seed under faults. A panic of the machines counts as a failure like any other.
 pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<Stats, String> {
     guarded(|| World::swarm(seed, sabotage, trace).run())
+}
+
+/// Runs one seed under faults, in which the server dies too, a few times.
+pub(crate) fn run_with_deaths(seed: u64, trace: bool) -> Result<Stats, String> {
+    guarded(|| World::with_deaths(seed, trace).run())
 }
 
 /// Runs one seed in which nothing goes wrong, or every link is lost once.

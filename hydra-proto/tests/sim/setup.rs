@@ -156,6 +156,21 @@ impl World {
         Self::new(rng, setup, sabotage, trace)
     }
 
+    /// A seed under faults, in which the server dies too.
+    pub(crate) fn with_deaths(seed: u64, trace: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let setup = Setup::swarm(&mut rng, None);
+        let span = setup.span.as_micros() as u64;
+        let mut world = Self::new(rng, setup, None, trace);
+        let mut rng = Rng::new(!seed);
+        for _ in 0..rng.range(1, 4) {
+            let at = Duration::from_micros(rng.below(span));
+            world.last_fault = world.last_fault.max(at);
+            world.at(at, Event::KillServer);
+        }
+        world
+    }
+
     /// A seed that shows how well work is spread.
     pub(crate) fn calm(seed: u64, cut: bool, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
@@ -165,26 +180,20 @@ impl World {
 
     fn new(mut rng: Rng, setup: Setup, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let tree = Rc::new(Tree::new(setup.shape));
-        let server = Parent::new(ParentConfig {
-            job: JobId(setup.shape.seed),
-            spec: spec(&tree, setup.habits.acts, setup.timing),
-            ids: IdRange {
-                start: 1,
-                end: u64::MAX / 2,
-            },
-            lease_ids: setup.lease_ids,
-            resumable: true,
-            forward_logs: false,
-            release: String::new(),
-            secrets: Box::new(|| [9; 16]),
-        });
+        let spec = spec(&tree, setup.habits.acts, setup.timing);
+        let mut server = server(&spec, setup.lease_ids);
+        server.keep_records(true);
         let mut world = Self {
             now: Time::ZERO,
             queue: BinaryHeap::new(),
             events: HashMap::new(),
             next_event: 0,
             oracle: Oracle::new(Rc::clone(&tree)),
+            mirror: self::server(&spec, setup.lease_ids),
             server,
+            spec,
+            lease_ids: setup.lease_ids,
+            incarnation: 0,
             clients: Vec::new(),
             workers: Vec::new(),
             links: Vec::new(),
@@ -213,6 +222,7 @@ impl World {
             rng,
         };
         world.add_roots();
+        world.pump_server();
         for member in setup.crew {
             world.enlist(member);
         }
@@ -244,6 +254,23 @@ impl World {
         self.clients.push(client);
         self.at(member.starts, Event::Start(number));
     }
+}
+
+/// A server's ledger.
+pub(crate) fn server(spec: &JobSpec, lease_ids: u64) -> Parent {
+    Parent::new(ParentConfig {
+        job: JobId(1),
+        spec: spec.clone(),
+        ids: IdRange {
+            start: 1,
+            end: u64::MAX / 2,
+        },
+        lease_ids,
+        resumable: true,
+        forward_logs: false,
+        release: String::new(),
+        secrets: Box::new(|| [9; 16]),
+    })
 }
 
 fn spec(tree: &Tree, acts: bool, timing: Timing) -> JobSpec {

@@ -8,6 +8,7 @@ use super::rng::Rng;
 use super::tree::Tree;
 use super::worker::{Habits, Step, Worker};
 use hydra_proto::ids::{ChildId, ConnId, Epoch, ItemId};
+use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Parent, Time};
 use hydra_proto::message::{Down, Up};
 use std::cmp::Reverse;
@@ -48,6 +49,7 @@ pub(crate) enum Event {
     Strike(Fault),
     Continue(Node, u64),
     Unpause,
+    KillServer,
 }
 
 /// How much happened in a seed.
@@ -77,6 +79,11 @@ pub(crate) struct World {
     pub tree: Rc<Tree>,
     pub oracle: Oracle,
     pub server: Parent,
+    /// What the server's records make of another one.
+    pub mirror: Parent,
+    pub spec: JobSpec,
+    pub lease_ids: u64,
+    pub incarnation: u32,
     pub clients: Vec<Client>,
     pub workers: Vec<Worker>,
     pub links: Vec<Link>,
@@ -176,6 +183,7 @@ impl World {
             self.fail("the server's counts are out of balance");
         }
         if self.rng.chance(self.check_percent) || self.trace {
+            self.compare();
             let outcome = self.oracle.cover(self.server.items());
             if let Err(what) = outcome {
                 self.fail(what);
@@ -291,6 +299,7 @@ impl World {
             }
             Event::Strike(fault) => self.strike(fault),
             Event::Continue(node, life) => self.carry_on(node, life),
+            Event::KillServer => self.kill_server(),
             Event::Unpause => {
                 self.server.pause(false);
                 self.pump_server();

@@ -209,11 +209,17 @@ impl<V: Visit> Walker<V> {
     /// Shows entries until there is a reason to stop.
     fn show(&mut self, here: &Here<'_>, lister: &mut Lister<'_>, reading: &mut Reading) -> Pause {
         let mut announced = false;
+        let mut large = false;
+        let mut shown = 0;
         loop {
             match lister.next() {
                 None => return Pause::Ended(Ended::Listed),
                 Some(Err(errno)) => return Pause::Ended(Ended::Failed(errno)),
                 Some(Ok(entry)) => {
+                    if large {
+                        large = false;
+                        self.pace.begin(shown);
+                    }
                     let file_type = super::entry::type_of(entry.kind);
                     reading.read.directories += u64::from(entry.kind == sys::FileType::Directory);
                     self.entry(here, entry.c_name, file_type);
@@ -223,9 +229,10 @@ impl<V: Visit> Walker<V> {
                 continue;
             }
             if lister.at_buffer_end() {
-                if lister.names() >= LARGE
-                    && let Some(pause) = self.between(here, &mut announced)
-                {
+                self.pace.end(lister.names());
+                shown = lister.names();
+                large = shown >= LARGE;
+                if large && let Some(pause) = self.between(here, &mut announced) {
                     return pause;
                 }
             } else if self.is_pressed() {
@@ -253,7 +260,11 @@ impl<V: Visit> Walker<V> {
         }
         let ledger = self.shared.lock();
         match ledger.frontier.asked() {
-            Some(shed) if ledger.frontier.held() <= u64::from(shed.hungry) => Some(Pause::Share),
+            Some(shed)
+                if ledger.frontier.held() <= u64::from(shed.hungry) && self.pace.may_give() =>
+            {
+                Some(Pause::Share)
+            }
             _ if ledger.commit_due || pressed => Some(Pause::Between),
             _ => None,
         }
@@ -288,7 +299,9 @@ impl<V: Visit> Walker<V> {
         };
         if shares > 1 && ended.is_none() {
             let window = (4 * shares).min(BATCHES_MAX);
+            let before = lister.names();
             ended = read_ahead(lister, directories, &mut ahead, window);
+            self.pace.gave(lister.names() - before);
         }
         let visit = reading.visit;
         self.leave_names(here.node, visit, ahead);

@@ -18,6 +18,7 @@ mod here;
 mod list;
 mod names;
 mod open;
+mod pace;
 mod parked;
 mod rules;
 mod split;
@@ -41,6 +42,7 @@ use hydra_proto::item::NameList;
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Key, Work};
 use hydra_proto::walk::WalkError;
+use pace::Pace;
 use parked::Parked;
 use rules::Rules;
 use std::any::Any;
@@ -72,6 +74,7 @@ pub(crate) struct Walker<V: Visit> {
     buffer: Option<ListBuffer>,
     buffer_bytes: usize,
     parked: Parked,
+    pace: Pace,
     slot: Option<Slot>,
     /// Directories found in the piece in hand.
     subdirs: NameList,
@@ -128,6 +131,7 @@ impl<V: Visit> Walker<V> {
                 bytes => bytes,
             },
             parked: Parked::default(),
+            pace: Pace::default(),
             slot: identity.slot,
             subdirs: NameList::default(),
             left: Vec::new(),

@@ -63,14 +63,28 @@ impl<V: Visit> Walker<V> {
 
     /// Opens a directory that was found; `None` when it is not to be entered or cannot be, which is then counted.
     pub(super) fn open(&mut self, node: &Arc<DirNode>) -> Option<OwnedFd> {
-        match self.try_open(node, self.rules.mounts()) {
-            Ok(fd) => Some(fd),
-            Err(OpenError::MountPoint) => self.open_mount(node),
-            Err(OpenError::Errno(errno)) => {
-                self.not_opened(node, errno);
-                None
-            }
-        }
+        let outcome = match self.try_open(node, self.rules.mounts()) {
+            Ok(fd) if self.rules.one_file_system => self.unless_foreign(node, fd),
+            Ok(fd) => Ok(Some(fd)),
+            Err(OpenError::MountPoint) => return self.open_mount(node),
+            Err(OpenError::Errno(errno)) => Err(errno),
+        };
+        outcome.unwrap_or_else(|errno| {
+            self.not_opened(node, errno);
+            None
+        })
+    }
+
+    /// Leaves a directory with another device number than its root has: a subvolume, which begins without a mount.
+    fn unless_foreign(
+        &mut self,
+        node: &Arc<DirNode>,
+        fd: OwnedFd,
+    ) -> Result<Option<OwnedFd>, Errno> {
+        let found = stat::stat_fd(fd.as_fd(), StatMask::TYPE, self.sync)?;
+        let foreign = self.dirs.root_dev(node).is_some_and(|dev| dev != found.dev);
+        self.sink.walk.skipped_mounts += u64::from(foreign);
+        Ok((!foreign).then_some(fd))
     }
 
     /// A stale file handle is tried again once.

@@ -88,7 +88,9 @@ impl<V: Visit> Walker<V> {
         shared: &'a Shared,
         mut ledger: MutexGuard<'a, Ledger>,
     ) -> Result<MutexGuard<'a, Ledger>, String> {
+        // What was done to the tree is told as soon as a directory is finished: nobody could find it out later.
         let must = self.turn.careful
+            || self.wants.acts
             || self.turn.unrecorded > UNRECORDED_BYTES_MAX
             || self.sink.rows.len() > ROWS_BYTES_MAX;
         while must && !ledger.uplink.has_window() && !ledger.over {

@@ -484,3 +484,10 @@ pub fn with_stat() -> Paths {
         ..Paths::default()
     }
 }
+
+/// A directory for a test, in memory where that can be had: large trees take a disk minutes to remove.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}

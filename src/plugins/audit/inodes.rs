@@ -77,6 +77,27 @@ impl InodeTable {
         Ok(())
     }
 
+    /// Inodes of which all names were met.
+    pub(super) fn complete(&self) -> Inodes {
+        self.complete
+    }
+
+    /// Shows every inode of which names are missing, in memory or on disk; one that is in several runs is
+    /// shown for each.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn for_each(&self, show: &mut dyn FnMut(Link)) -> io::Result<()> {
+        let mut links: Vec<Link> = self.open.values().copied().collect();
+        links.sort_unstable();
+        links.into_iter().for_each(&mut *show);
+        let mut merge = Merge::new(self)?;
+        while let Some(link) = merge.next()? {
+            show(link);
+        }
+        Ok(())
+    }
+
     /// Counts each inode once, those of which names were missing too.
     ///
     /// # Errors

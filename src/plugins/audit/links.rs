@@ -82,6 +82,19 @@ impl Links {
         }
     }
 
+    /// Only inodes of which all names were met.
+    pub(super) fn complete(complete: Inodes) -> Self {
+        Self {
+            complete,
+            ..Self::default()
+        }
+    }
+
+    /// How many inodes are open, each counted as often as it was met.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// The inodes that are complete, and the others.
     pub(super) fn into_parts(self) -> (Inodes, Vec<Link>) {
         (self.complete, self.open)

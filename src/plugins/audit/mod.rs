@@ -28,10 +28,11 @@ mod time;
 mod top;
 mod visit;
 
-use crate::plugin::{Plugin, PluginReport, ReportContext, Total};
+use crate::plugin::{Plugin, PluginReport, ReportContext, Show, Total};
 use findings::Findings;
 use hydra_proto::reduce::{ReduceError, Summary as _};
 use inodes::InodeTable;
+use links::Links;
 use names::{Names, SystemNames};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -40,6 +41,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use summary::AuditSummary;
 pub use visit::AuditVisit;
+
+/// Hard links in one piece of a saved total.
+const LINKS_SAVED_AT_ONCE: usize = 1 << 14;
 
 /// The plugin.
 #[derive(Debug)]
@@ -109,6 +113,31 @@ impl Total<AuditSummary> for AuditTotal {
         }
         self.summary.merge(summary);
         Ok(())
+    }
+
+    /// The sums, and then the table of inodes in pieces, those on disk too.
+    fn save(&mut self, out: Show<'_, AuditSummary>) -> Result<(), ReduceError> {
+        out(&self.summary)?;
+        let path = self.inodes.directory().display().to_string();
+        let failed = |source| ReduceError::Storage { path, source };
+        let mut piece = Links::complete(self.inodes.complete());
+        let mut shown = Ok(());
+        let read = self.inodes.for_each(&mut |link| {
+            piece.push(link);
+            if piece.len() >= LINKS_SAVED_AT_ONCE && shown.is_ok() {
+                shown = out(&links_only(std::mem::take(&mut piece)));
+            }
+        });
+        read.map_err(failed)?;
+        shown?;
+        out(&links_only(piece))
+    }
+}
+
+fn links_only(links: Links) -> AuditSummary {
+    AuditSummary {
+        links,
+        ..AuditSummary::default()
     }
 }
 

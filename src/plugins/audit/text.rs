@@ -106,7 +106,7 @@ fn by_size(page: &mut Page, findings: &Findings) {
         (Column::Right, ""),
         (Column::Right, "bytes"),
         (Column::Right, ""),
-        (Column::Bar, ""),
+        (Column::Bar, "files"),
     ]);
     let used = |bin: &usize| cells[*bin].count > 0;
     let first = (0..SIZE_BINS).find(used).unwrap_or(0);
@@ -144,7 +144,7 @@ fn by_age(page: &mut Page, findings: &Findings) {
         (Column::Right, ""),
         (Column::Right, "changed"),
         (Column::Right, ""),
-        (Column::Bar, ""),
+        (Column::Bar, "files modified"),
     ]);
     let [mtime, atime, ctime] = &columns;
     let rows = mtime.iter().zip(atime).zip(ctime).enumerate();

@@ -208,3 +208,24 @@ fn a_worker_ends_with_its_channel() {
     uplink.closed(ms(1), CONN);
     assert_eq!(events(&mut uplink), [UplinkEvent::Over(None)]);
 }
+
+#[test]
+fn periods_that_no_clock_can_reach_made_a_child_panic() {
+    let mut uplink = uplink(true);
+    uplink.connected(ms(1), CONN);
+    let Down::Welcome(mut endless) = welcome() else {
+        unreachable!()
+    };
+    let timing = &mut endless.job.timing;
+    (timing.beat, timing.dead_after, timing.grace) = (Time::MAX, Time::MAX, Time::MAX);
+    uplink.handle(ms(1), CONN, Down::Welcome(endless));
+    uplink.tick(ms(1), Load::default());
+    let lease = DownBeat {
+        epoch: epoch(ChildId(0)),
+        number: 1,
+        lease: Time::MAX,
+    };
+    uplink.handle(ms(2), CONN, Down::Beat(lease));
+    assert_eq!(uplink.acts_until(), Some(Time::MAX));
+    assert!(uplink.poll_timeout() > Some(ms(2)));
+}

@@ -1,0 +1,200 @@
+use super::*;
+use hydra_proto::ids::Epoch;
+use hydra_proto::job::RootSpec;
+use hydra_proto::message::{Hello, HelloHeader, Ready, Resume, RootFacts, RootView};
+use hydra_proto::reduce::Merger;
+use tokio::io::{AsyncReadExt, DuplexStream};
+
+const NOW: Time = Time::from_secs(100);
+
+/// A server of one root that dials one client, and the far ends of its connections.
+struct Server {
+    coordinator: Coordinator,
+    _events: mpsc::Receiver<Event>,
+    peers: Vec<DuplexStream>,
+}
+
+impl Server {
+    fn new(has_embedded: bool) -> Self {
+        let (events, incoming) = mpsc::channel(64);
+        let config = Config {
+            job: JobSpec {
+                plugin: "test".to_owned(),
+                options: Vec::new(),
+                acts: false,
+                roots: vec![RootSpec::default()],
+                walk: Default::default(),
+                timing: Default::default(),
+            },
+            clients: vec![HostPort {
+                host: "host1".to_owned(),
+                port: 8101,
+            }],
+            listen: None,
+            min_clients: 1,
+            client_timeout: Duration::from_secs(300),
+            timeouts: Timeouts::default(),
+            wait: false,
+            key: None,
+            embedded: None,
+            reducer: Box::new(Merger::<()>::default()),
+            state: None,
+            rows: None,
+            progress: None,
+            logs: None,
+            release: "test".to_owned(),
+        };
+        Self {
+            coordinator: Coordinator::new(config, has_embedded, NOW, events),
+            _events: incoming,
+            peers: Vec::new(),
+        }
+    }
+
+    fn handle(&mut self, now: Time, event: Event) {
+        self.coordinator.handle(now, event).unwrap();
+    }
+
+    fn connect(&mut self, now: Time, origin: Origin) -> ConnId {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let conn = ConnId(self.peers.len() as u64);
+        self.peers.push(theirs);
+        let connection = Connection::plain(ours, &Timeouts::default());
+        self.handle(now, Event::Connected(origin, connection));
+        conn
+    }
+
+    fn say(&mut self, now: Time, conn: ConnId, message: Up) {
+        self.handle(now, Event::Message(conn, Box::new(message)));
+    }
+
+    /// A client comes and says what it sees of the root.
+    fn join(&mut self, origin: Origin, view: RootView) -> ConnId {
+        let conn = self.connect(NOW, origin);
+        let hello = Hello {
+            header: header(),
+            name: "test".to_owned(),
+            workers: 1,
+            nonce: conn.0,
+        };
+        self.say(NOW, conn, Up::Hello(hello));
+        let ready = Ready {
+            epoch: None,
+            roots: vec![view],
+        };
+        self.say(NOW, conn, Up::Ready(ready));
+        conn
+    }
+
+    fn is_to_be_dialled(&self) -> bool {
+        let wish = self.coordinator.wishes[0].as_ref();
+        wish.is_some_and(|wish| *wish.borrow() > 0)
+    }
+}
+
+fn header() -> HelloHeader {
+    HelloHeader {
+        protocol: PROTOCOL_VERSION,
+        release: "test".to_owned(),
+    }
+}
+
+fn seen() -> RootView {
+    RootView::Seen(RootFacts {
+        fs_type: "ext4".to_owned(),
+        fs_id: String::new(),
+        inode: 2,
+        directory: true,
+        on_system_disk: false,
+    })
+}
+
+fn missing() -> RootView {
+    RootView::Missing {
+        kind: "ENOENT".to_owned(),
+        message: "no such file or directory".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_first_connection_broke_was_done_without() {
+    let mut server = Server::new(false);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.handle(NOW, Event::Closed(conn, None));
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    assert!(server.is_to_be_dialled());
+    server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+}
+
+#[tokio::test]
+async fn a_connection_that_never_said_anything_stayed_for_ever() {
+    let mut server = Server::new(true);
+    server.join(Origin::Embedded, seen());
+    server.connect(NOW, Origin::Dialled(0));
+    let late = NOW + server.coordinator.job.timing.dead_after;
+    assert!(server.coordinator.poll_timeout() <= Some(late));
+    server.coordinator.tick(late).unwrap();
+    assert!(server.is_to_be_dialled());
+}
+
+#[tokio::test]
+async fn a_root_of_a_lost_client_was_given_up_at_once_where_another_client_was_left() {
+    let mut server = Server::new(true);
+    let local = server.join(Origin::Embedded, missing());
+    let lost = server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    server.handle(NOW, Event::Closed(lost, None));
+    let timing = server.coordinator.job.timing;
+    let fenced = NOW + timing.grace;
+    server.say(fenced, local, Up::Log(Vec::new()));
+    server.coordinator.tick(fenced).unwrap();
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    assert!(server.coordinator.parent.aside().is_empty());
+    let given_up = fenced + server.coordinator.client_timeout;
+    server.say(given_up, local, Up::Log(Vec::new()));
+    server.coordinator.tick(given_up).unwrap();
+    assert_eq!(server.coordinator.parent.aside().len(), 1);
+}
+
+#[tokio::test]
+async fn an_embedded_client_that_gave_up_was_waited_for() {
+    let mut server = Server::new(true);
+    let local = server.connect(NOW, Origin::Embedded);
+    server.handle(NOW, Event::Closed(local, Some("it broke".to_owned())));
+    let reason = "nothing listens there".to_owned();
+    server.handle(
+        NOW,
+        Event::Unreachable {
+            client: 0,
+            reason,
+            last: true,
+        },
+    );
+    let Err(ServerError::NoClient(reasons)) = server.coordinator.finish() else {
+        panic!("without any client nothing is walked");
+    };
+    assert_eq!(
+        reasons,
+        ["host1:8101: nothing listens there", "local: it broke"]
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
+    let mut server = Server::new(true);
+    let conn = server.connect(NOW, Origin::Accepted);
+    let earlier = Resume {
+        header: header(),
+        epoch: Epoch {
+            job: JobId(0),
+            number: 1,
+        },
+        secret: [0; 16],
+        attempt: 1,
+        last_grant: 0,
+    };
+    server.say(NOW, conn, Up::Resume(earlier));
+    assert!(server.coordinator.conns.is_empty());
+    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
+}

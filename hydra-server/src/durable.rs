@@ -1,0 +1,268 @@
+//! How the coordinator makes its state durable: what changes goes into the journal, and what follows from a change
+//! waits until the disk has it.
+//!
+//! Only what moves work or ends a session waits. Beats, sheds and pauses are advice: they go past what waits, so
+//! that a slow disk costs no connection, and a full one can be told to the clients.
+
+use crate::coordinator::{Coordinator, HeldBack, Phase};
+use crate::journal::{
+    Disk, Durability, Entry, Journal, NoSum, Report, StateDir, Writer, Written, replay,
+};
+use crate::outcome::{Ending, ServerError};
+use hydra_proto::ids::ConnId;
+use hydra_proto::ledger::{Record, Time};
+use hydra_proto::message::{Delta, Down};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use tokio::sync::mpsc;
+
+impl Coordinator {
+    /// Goes on where the journal ends, if there is one to go on with, and begins a new file.
+    ///
+    /// # Errors
+    /// When the journal is damaged, or the disk does not take the new file.
+    pub(crate) fn keep_journal(
+        &mut self,
+        now: Time,
+        mut state: StateDir,
+        reports: mpsc::Sender<Report>,
+    ) -> Result<(), ServerError> {
+        let mut sequence = 1;
+        let rows = state.rows.take();
+        let mut rows_len = 0;
+        if let Some(old) = state.old.take() {
+            (sequence, rows_len) = self.restore(now, &state, &old, rows.as_ref())?;
+        } else if let Some(rows) = &rows {
+            rows.set_len(0).map_err(ServerError::Rows)?;
+        }
+        self.note = std::mem::take(&mut state.note);
+        let snapshot = self.snapshot(rows_len)?;
+        let sync = state.durability == Durability::Fsync;
+        let mut disk = Disk::begin(&state.dir, self.job_id, sequence, &snapshot, sync)?;
+        disk.set_rows(rows, rows_len);
+        self.journal = Some(Journal::new(disk, state.lock, rows_len, reports));
+        self.parent.keep_records(true);
+        // Clients that were inside the server have died with it.
+        for child in std::mem::take(&mut self.orphans) {
+            self.parent.fence(now, child, "it died with the server");
+        }
+        Ok(())
+    }
+
+    /// Takes over what an earlier server knew. Returns the number of the next frame, and the bytes of rows.
+    fn restore(
+        &mut self,
+        now: Time,
+        state: &StateDir,
+        old: &[u8],
+        rows: Option<&File>,
+    ) -> Result<(u64, u64), ServerError> {
+        let reducer = std::mem::replace(&mut self.tally.reducer, Box::new(NoSum));
+        let logs = self.logs.is_some();
+        let mut restored = replay(&state.dir, old, reducer, logs, &self.release)?;
+        let rows_len = restored.rows_kept + restored.rows.len() as u64;
+        if let Some(file) = rows {
+            write_rows(file, restored.rows_kept, &restored.rows)?;
+        }
+        self.incarnation = restored.incarnation + 1;
+        restored.parent.revive(now, self.incarnation);
+        self.began_before = restored.began;
+        self.job_id = restored.job;
+        self.parent = restored.parent;
+        self.tally = restored.tally;
+        self.book = restored.book;
+        self.orphans = restored.embedded.into_iter().collect();
+        if restored.began && self.parent.is_done() {
+            self.end(now, Ending::Done);
+        }
+        Ok((restored.sequence, rows_len))
+    }
+
+    /// All that is known, as entries that replay to it.
+    fn snapshot(&mut self, rows: u64) -> Result<Vec<Vec<u8>>, ServerError> {
+        let mut out = Writer::default();
+        out.push(&Entry::Job {
+            id: self.job_id,
+            incarnation: self.incarnation,
+            spec: Box::new(self.job.clone()),
+            note: self.note.clone(),
+        })?;
+        let mut pushed = Ok(());
+        self.parent.snapshot(&mut |record| {
+            if pushed.is_ok() {
+                pushed = out.push(&Entry::Ledger(record));
+            }
+        });
+        pushed?;
+        for child in self.parent.children() {
+            out.push(&Entry::Client {
+                child: child.child,
+                name: self.tally.name(child.child).to_owned(),
+                workers: child.workers,
+                embedded: self.embedded.contains(&child.child),
+            })?;
+        }
+        for root in self.book.all() {
+            out.push(&root)?;
+        }
+        if self.began_before || !matches!(self.phase, Phase::Gathering) {
+            out.push(&Entry::Began)?;
+        }
+        for run in self.tally.runs() {
+            out.push(&Entry::Run(run))?;
+        }
+        out.push(&Entry::Walk(Box::new(self.tally.walk.clone())))?;
+        let mut pushed = Ok(());
+        let saved = self.tally.reducer.save(&mut |piece| {
+            if pushed.is_ok() {
+                pushed = out.push(&Entry::Plugin(piece));
+            }
+        });
+        saved.map_err(crate::journal::JournalError::from)?;
+        pushed?;
+        out.push(&Entry::Rows(rows))?;
+        Ok(out.finish()?)
+    }
+
+    /// Notes a change.
+    pub(crate) fn note(&mut self, entry: &Entry) -> Result<(), ServerError> {
+        match &mut self.journal {
+            Some(journal) => Ok(journal.append(entry)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what has changed about the roots.
+    pub(crate) fn note_roots(&mut self) -> Result<(), ServerError> {
+        for entry in self.book.changes() {
+            self.note(&entry)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn note_record(&mut self, record: Record) -> Result<(), ServerError> {
+        self.note(&Entry::Ledger(record))
+    }
+
+    /// Takes the rows out of a result: they are written when the commit is durable.
+    pub(crate) fn hold_rows(&mut self, result: &mut Option<Box<Delta>>) {
+        if let (Some(journal), Some(delta)) = (&mut self.journal, result) {
+            journal.add_rows(&delta.rows);
+            delta.rows = Vec::new();
+        }
+    }
+
+    /// Whether this has to wait for the disk; if so it is kept. `None` stands for the end of the connection.
+    pub(crate) fn hold_back(
+        &mut self,
+        conn: ConnId,
+        message: Option<Down>,
+    ) -> Option<Option<Down>> {
+        let Some(journal) = &self.journal else {
+            return Some(message);
+        };
+        let is_advice = match &message {
+            // A child beats only when it was greeted.
+            Some(Down::Beat(_)) => true,
+            Some(Down::Pause(_) | Down::Shed(_)) => self.is_greeted(conn),
+            _ => false,
+        };
+        let ticket = journal.ticket();
+        if is_advice || (self.held.is_empty() && journal.has(ticket)) {
+            return Some(message);
+        }
+        self.held.push_back(HeldBack {
+            ticket,
+            conn,
+            message,
+        });
+        None
+    }
+
+    /// Sends what has gathered to the disk.
+    ///
+    /// # Errors
+    /// When it cannot be encoded.
+    pub(crate) fn flush(&mut self, now: Time) -> Result<(), ServerError> {
+        let wants = self
+            .journal
+            .as_ref()
+            .filter(|journal| journal.wants_snapshot());
+        let snapshot = match wants.map(Journal::rows) {
+            Some(rows) => Some(self.snapshot(rows)?),
+            None => None,
+        };
+        if let Some(journal) = &mut self.journal {
+            journal.flush(now, snapshot);
+        }
+        Ok(())
+    }
+
+    /// The disk has answered.
+    ///
+    /// # Errors
+    /// When it does not keep what it is given.
+    pub(crate) fn written(&mut self, now: Time, report: Report) -> Result<(), ServerError> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(());
+        };
+        match journal.written(now, report)? {
+            Written::Durable => {}
+            Written::Full if !self.disk_full => {
+                tracing::warn!(
+                    "the disk of the journal is full: the walk pauses until there is room"
+                );
+                self.disk_full = true;
+                self.parent.pause(true);
+            }
+            Written::Full => {}
+            Written::RoomAgain => {
+                tracing::warn!("the disk of the journal has room again: the walk goes on");
+                self.disk_full = false;
+                self.parent.pause(false);
+            }
+        }
+        self.release(now);
+        self.proceed(now)
+    }
+
+    /// Sends what has waited long enough.
+    fn release(&mut self, now: Time) {
+        while let Some(held) = self.held.front() {
+            let durable = self
+                .journal
+                .as_ref()
+                .is_none_or(|journal| journal.has(held.ticket));
+            if !durable {
+                return;
+            }
+            if let Some(HeldBack { conn, message, .. }) = self.held.pop_front() {
+                self.deliver(now, conn, message);
+            }
+        }
+    }
+
+    /// Whether nothing waits for the disk.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.held.is_empty() && self.journal.as_ref().is_none_or(Journal::is_settled)
+    }
+
+    /// Whether clients have to wait with what they have to say.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.journal.as_ref().is_some_and(Journal::is_crowded)
+    }
+}
+
+/// Cuts off what is not durable in `file`, and writes what follows.
+pub(crate) fn write_rows(file: &File, kept: u64, rows: &[u8]) -> Result<(), ServerError> {
+    let failed = |error: io::Error| ServerError::Rows(error);
+    let found = file.metadata().map_err(failed)?.len();
+    if found < kept {
+        let expected = kept;
+        return Err(crate::journal::JournalError::RowsLost { found, expected }.into());
+    }
+    file.set_len(kept).map_err(failed)?;
+    file.write_all_at(rows, kept).map_err(failed)?;
+    file.sync_data().map_err(failed)
+}

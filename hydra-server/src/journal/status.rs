@@ -1,0 +1,122 @@
+//! What a journal says of its job, whether a server is at work on it or not. Reads only, and takes no lock.
+
+use super::JournalError;
+use super::replay::{NoSum, Restored, replay};
+use super::state_dir::{LOCK, read};
+use crate::outcome::SetAside;
+use hydra_proto::ledger::Counts;
+use hydra_proto::walk::WalkSummary;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A job, as its journal knows it.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The job's number.
+    pub job: u64,
+    /// Its plugin.
+    pub plugin: String,
+    /// Its roots, as results show them.
+    pub roots: Vec<Vec<u8>>,
+    /// Whether a server is at work on it now.
+    pub running: bool,
+    /// How often a server has gone on with it.
+    pub resumed: u32,
+    /// Whether nothing is left to do.
+    pub done: bool,
+    /// What is committed.
+    pub walk: WalkSummary,
+    /// How many items there are, and where.
+    pub items: Counts,
+    /// The sessions that may go on.
+    pub sessions: Vec<SessionStatus>,
+    /// What cannot be finished.
+    pub set_aside: Vec<SetAside>,
+    /// Bytes of the journal.
+    pub journal_bytes: u64,
+}
+
+/// One client's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// The client, as it was dialled or named itself.
+    pub client: String,
+    /// Items that it has on record.
+    pub items: u64,
+}
+
+/// Reads the journal in `dir`.
+///
+/// # Errors
+/// When there is none, or it is damaged.
+pub fn status(dir: &Path) -> Result<Status, JournalError> {
+    let bytes = read(dir)?;
+    let restored = replay(dir, &bytes, Box::new(NoSum), false, "")?;
+    Ok(Status {
+        job: restored.job.0,
+        plugin: restored.spec.plugin.clone(),
+        roots: restored
+            .spec
+            .roots
+            .iter()
+            .map(|root| root.shown.clone())
+            .collect(),
+        running: is_locked(dir),
+        resumed: restored.incarnation,
+        done: restored.is_done(),
+        items: restored.parent.counts(),
+        sessions: sessions(&restored),
+        set_aside: set_aside(&restored),
+        walk: restored.tally.walk,
+        journal_bytes: bytes.len() as u64,
+    })
+}
+
+impl Restored {
+    /// Whether nothing is left to do.
+    pub(crate) fn is_done(&self) -> bool {
+        self.began && self.parent.is_done()
+    }
+}
+
+fn sessions(restored: &Restored) -> Vec<SessionStatus> {
+    let children = restored.parent.children();
+    let sessions = children.map(|child| SessionStatus {
+        client: restored.tally.name(child.child).to_owned(),
+        items: child.owned,
+    });
+    sessions.collect()
+}
+
+fn set_aside(restored: &Restored) -> Vec<SetAside> {
+    let aside = restored.parent.aside().values();
+    let mut named: Vec<SetAside> = aside
+        .map(|aside| SetAside {
+            path: restored
+                .spec
+                .root(aside.item.root())
+                .map(|root| root.show(&aside.item.path()))
+                .unwrap_or_default(),
+            reason: aside.reason.clone(),
+        })
+        .collect();
+    named.sort();
+    named
+}
+
+/// Whether somebody holds the lock. Asked of the kernel's list: taking it, however briefly, could turn a server
+/// away that starts at the same moment.
+fn is_locked(dir: &Path) -> bool {
+    let (Ok(lock), Ok(locks)) = (
+        fs::metadata(dir.join(LOCK)),
+        fs::read_to_string("/proc/locks"),
+    ) else {
+        return false;
+    };
+    let inode = format!(":{}", lock.ino());
+    locks.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        line.contains(" FLOCK ") && words.any(|word| word.ends_with(&inode))
+    })
+}
