@@ -197,8 +197,6 @@ impl Parent {
             return;
         };
         let (epoch, seq) = (session.epoch, session.granted + 1);
-        let came_back = |id: &ItemId| self.table.get(*id).is_some_and(|e| e.giver == Some(child));
-        session.gave_in_vain |= items.iter().any(came_back);
         self.record(|| Record::Granted {
             child,
             grant: Granted {
