@@ -31,7 +31,7 @@ impl Parent {
             session.loaded(beat.load);
         }
         session.load.ids = beat.load.ids;
-        session.gave_in_vain = false;
+        session.rests_until = session.rests_until.filter(|&until| now < until);
         session.seen(beat.last_grant);
         let lease = match self.lease_until {
             Some(until) => lease.min(until.saturating_sub(now)),
@@ -197,8 +197,6 @@ impl Parent {
             return;
         };
         let (epoch, seq) = (session.epoch, session.granted + 1);
-        let came_back = |id: &ItemId| self.table.get(*id).is_some_and(|e| e.giver == Some(child));
-        session.gave_in_vain |= items.iter().any(came_back);
         self.record(|| Record::Granted {
             child,
             grant: Granted {

@@ -92,8 +92,9 @@ fn standing(session: &Session, owned: u64, next_hungry: u64) -> Standing {
     let held = session.load.held.max(u64::from(owned > 0));
     let busy = !session.hungry && owned > 0;
     Standing {
-        hungry: session.hungry.then_some(hunger),
-        rich: (busy && session.shed.is_none() && !session.gave_in_vain).then_some(held),
+        // One that works on suspects is granted nothing else: others would give for it in vain.
+        hungry: (session.hungry && !session.careful).then_some(hunger),
+        rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(held),
         asked: busy && session.shed.is_some() && held >= HELD_MIN,
         weight: session.weight,
     }
@@ -134,18 +135,36 @@ impl Parent {
         let fed = |(hunger, _): &&(Hunger, ChildId)| !hunger.works || !self.reserved;
         let hungry = self.balance.hungry.iter().take_while(fed);
         let hungry: Vec<ChildId> = hungry.map(|&(_, child)| child).collect();
+        let mut came_back = Vec::new();
         for child in hungry {
             if self.table.pool_len() == 0 {
-                return;
+                break;
             }
             let (items, careful) = match self.pick(child) {
                 items if items.is_empty() => (self.pick_suspect(child), true),
                 items => (items, false),
             };
-            if !items.is_empty() {
-                self.grant(child, &items, IdRange::default(), careful);
+            if items.is_empty() {
+                continue;
             }
+            if items.iter().any(|&id| self.table.was_given_by(id, child)) {
+                came_back.push(child);
+            }
+            self.grant(child, &items, IdRange::default(), careful);
         }
+        if !self.balance.hungry.is_empty() {
+            came_back.into_iter().for_each(|child| self.rest(child));
+        }
+    }
+
+    /// What a child gave has come back to it, and somebody is hungry still: asking it again at once would
+    /// bring the same.
+    fn rest(&mut self, child: ChildId) {
+        let until = self.now + self.config.spec.timing.beat;
+        if let Some(session) = self.sessions.get_mut(&child) {
+            session.rests_until = Some(until);
+        }
+        self.index(child);
     }
 
     fn hungry(&self) -> impl Iterator<Item = ChildId> {

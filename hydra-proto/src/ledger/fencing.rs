@@ -56,6 +56,7 @@ impl Parent {
 
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time) {
+        self.now = now;
         let timing = self.config.spec.timing;
         let mut silent = Vec::new();
         let mut gone = Vec::new();

@@ -140,6 +140,8 @@ pub struct Parent {
     pub(super) balance: Balance,
     pub(super) actions: VecDeque<Action>,
     pub(super) next_shed: u64,
+    /// The time of the last event.
+    pub(super) now: Time,
     /// Ids for when those of the configuration are used up.
     spare_ids: VecDeque<IdRange>,
     pub(super) next_child: u32,
@@ -166,6 +168,7 @@ impl Parent {
             balance: Balance::default(),
             actions: VecDeque::new(),
             next_shed: 1,
+            now: Time::ZERO,
             spare_ids: VecDeque::new(),
             next_child: 0,
             next_epoch: 1,
@@ -344,6 +347,7 @@ impl Parent {
 
     /// A child's message has come.
     pub fn handle(&mut self, now: Time, conn: ConnId, message: Up) {
+        self.now = now;
         let bound = self.conns.get(&conn).copied();
         if let Some(session) = bound.and_then(|child| self.sessions.get_mut(&child)) {
             session.heard(now);

@@ -57,8 +57,9 @@ pub(super) struct Session {
     pub(super) load: Load,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
-    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat.
-    pub(super) gave_in_vain: bool,
+    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
+    /// after this.
+    pub(super) rests_until: Option<Time>,
     /// Until when its workers may act, counted generously.
     pub(super) acts_until: Time,
     /// It works on suspects: grant it nothing else.
@@ -89,7 +90,7 @@ impl Session {
             load: Load::default(),
             hungry: true,
             shed: None,
-            gave_in_vain: false,
+            rests_until: None,
             acts_until: Time::ZERO,
             careful: false,
             standing: Standing::default(),

@@ -170,6 +170,11 @@ impl Table {
             .is_some_and(|entry| entry.owner == Owner::Child(child))
     }
 
+    /// Whether a pool item came from this child.
+    pub(super) fn was_given_by(&self, id: ItemId, child: ChildId) -> bool {
+        self.get(id).is_some_and(|entry| entry.giver == Some(child))
+    }
+
     /// Pool items in the order in which they are granted.
     pub(super) fn pool(&self) -> impl DoubleEndedIterator<Item = ItemId> {
         self.pool.iter().map(|&(_, id)| id)

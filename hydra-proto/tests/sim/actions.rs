@@ -27,6 +27,7 @@ impl World {
             Node::Server => self.arrive_at_server(conn, message),
             Node::Client(client) if self.clients[client].alive => {
                 let now = self.now;
+                self.say(|| format!("  {conn:?} ► {}", brief_up(&message)));
                 self.clients[client]
                     .relay
                     .worker_message(now, conn, message);
@@ -318,6 +319,7 @@ impl World {
             RelayAction::DropServer(conn) => self.server_gone(at, conn),
             RelayAction::ServerLost | RelayAction::ServerBack => {}
             RelayAction::Worker(Action::Send { conn, mut message }) => {
+                self.say(|| format!("  {conn:?} ◄ {}", brief_down(&message)));
                 self.judge(&message);
                 self.stats.asked += u64::from(matches!(message, Down::Shed(_)));
                 if let (Down::Beat(beat), Some(Sabotage::LongLease)) = (&mut message, self.sabotage)

@@ -128,7 +128,7 @@ fn one_who_gave_in_vain_is_not_asked_before_his_next_beat() {
     assert_eq!(say(&mut parent, 1, answer)[1..], [ack(1, 1), back]);
     assert_eq!(beat(&mut parent, ms(2), 2, picky, load(0, true)).len(), 1);
     assert_eq!(
-        beat(&mut parent, ms(3), 1, rich, load(3, false))[1..],
+        beat(&mut parent, ms(1001), 1, rich, load(3, false))[1..],
         [shed(1, 2, 1)]
     );
 }
@@ -245,4 +245,18 @@ fn what_the_own_parent_waits_for_is_not_fed_to_those_who_still_work() {
         drain(&mut parent),
         [grant(1, child, 1, vec![dirs(1, "", &["a"])])]
     );
+}
+
+#[test]
+fn nobody_is_asked_for_one_that_works_on_suspects() {
+    let mut parent = over_workers();
+    parent.add(vec![dirs(1, "", &["bad"])], true);
+    for conn in [1, 2] {
+        join(&mut parent, conn, 1);
+        parent.died(ms(1), ConnId(conn), Some(ItemId(1)), "killed");
+    }
+    let careful = join(&mut parent, 3, 1);
+    busy(&mut parent, 4, 0, 11, &["a", "b", "c"]);
+    drain(&mut parent);
+    assert_eq!(beat(&mut parent, ms(2), 3, careful, load(0, true)).len(), 1);
 }

@@ -86,7 +86,7 @@ fn what_was_found_and_finished_since_the_last_commit_is_in_no_commit() {
     let load = Load {
         held: 3,
         hungry: false,
-        busy: 0,
+        busy: 1,
         ids: 99,
     };
     let (done, new) = (vec![range(3, 4)], vec![dirs(100, "c", &["x"])]);
