@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 const GRANT_ITEMS_MAX: u64 = 4096;
 /// A grant that has this many bytes takes no more items.
 const GRANT_BYTES_MAX: usize = 1 << 20;
-/// A child with fewer items than this has nothing that it could spare.
+/// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
 
 /// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
@@ -221,12 +221,22 @@ impl Parent {
         let richest = self.balance.rich.iter().rev();
         let useful = richest.filter(|&&(_, child)| self.has_for_hungry(child));
         let chosen = useful.take(need).enumerate();
-        let spares = chosen.take_while(|(index, rich)| rich.0 >= HELD_MIN || *index < starving);
+        let spares = chosen
+            .filter(|&(index, &(held, child))| index < starving || self.can_spare(child, held));
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
         let each = hungry.div_ceil(asked.len().max(1));
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
         }
+    }
+
+    /// Whether a child that gave some of `held` would not be hungry itself.
+    fn can_spare(&self, child: ChildId, held: u64) -> bool {
+        let weight = self
+            .sessions
+            .get(&child)
+            .map_or(1, |session| session.weight);
+        held >= weight.saturating_mul(HELD_MIN)
     }
 
     /// Whether a child owns anything that some hungry child may be granted.

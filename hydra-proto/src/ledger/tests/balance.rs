@@ -260,3 +260,26 @@ fn nobody_is_asked_for_one_that_works_on_suspects() {
     drain(&mut parent);
     assert_eq!(beat(&mut parent, ms(2), 3, careful, load(0, true)).len(), 1);
 }
+
+#[test]
+fn a_client_that_would_be_hungry_itself_is_not_asked_for_one_that_works() {
+    let mut parent = server();
+    let client = join(&mut parent, 1, 3);
+    parent.add(vec![dirs(1, "", &["a", "b", "c"])], true);
+    drain(&mut parent);
+    let all_busy = |held| Load {
+        held,
+        busy: 3,
+        ..load(held, false)
+    };
+    beat(&mut parent, ms(1), 1, client, all_busy(5));
+    let other = join(&mut parent, 2, 1);
+    // For one who starves it is asked, and not again for the same one who works and is hungry.
+    assert_eq!(drain(&mut parent), [shed(1, 1, 1)]);
+    let mut answer = commit(client, 1);
+    (answer.give, answer.answers, answer.load) = (vec![range(1, 2)], Some(1), all_busy(5));
+    say(&mut parent, 1, answer);
+    assert_eq!(beat(&mut parent, ms(2), 2, other, nearly_dry()).len(), 1);
+    let actions = beat(&mut parent, ms(2), 1, client, all_busy(6));
+    assert_eq!(actions[1..], [shed(1, 2, 1)]);
+}
