@@ -91,13 +91,22 @@ pub enum AddressProblem {
 }
 
 impl HostPort {
-    /// Reads `HOST` or `HOST:PORT`; without a port it is `port_default`.
+    /// Reads `HOST` or `HOST:PORT`, to listen there; without a port it is `port_default`.
     ///
     /// # Errors
     ///
     /// [`AddressError`].
     pub fn parse(text: &str, port_default: u16) -> Result<Self, AddressError> {
         parse_one(text.trim(), port_default).map_err(|problem| AddressError::new(text, problem))
+    }
+
+    /// Reads `HOST` or `HOST:PORT`, to dial: port 0 is none.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`].
+    pub fn parse_peer(text: &str, port_default: u16) -> Result<Self, AddressError> {
+        parse_peer(text.trim(), port_default).map_err(|problem| AddressError::new(text, problem))
     }
 }
 
@@ -186,10 +195,7 @@ impl Hosts {
 
     fn add_entry(&mut self, entry: &str) -> Result<(), AddressProblem> {
         for name in expand(entry)? {
-            let host = parse_one(&name, self.port_default)?;
-            if host.port == 0 {
-                return Err(AddressProblem::Port);
-            }
+            let host = parse_peer(&name, self.port_default)?;
             if self.known.insert(host.clone()) {
                 self.list.push(host);
             }
@@ -205,6 +211,13 @@ impl Hosts {
             return Err(AddressError::new(text, AddressProblem::NoHost));
         }
         Ok(self.list)
+    }
+}
+
+fn parse_peer(text: &str, port_default: u16) -> Result<HostPort, AddressProblem> {
+    match parse_one(text, port_default)? {
+        HostPort { port: 0, .. } => Err(AddressProblem::Port),
+        host => Ok(host),
     }
 }
 

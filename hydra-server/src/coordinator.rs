@@ -765,6 +765,7 @@ impl Coordinator {
             reducer: self.tally.reducer,
             set_aside,
             elapsed: self.ended.saturating_sub(self.began),
+            warnings: Vec::new(),
         })
     }
 

@@ -64,6 +64,8 @@ pub struct Outcome {
     pub clients: Vec<ClientRun>,
     /// From the first grant to the last commit.
     pub elapsed: Duration,
+    /// What was odd without touching the results, in sentences, in the order in which it happened.
+    pub warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for Outcome {

@@ -15,6 +15,7 @@ mod operand;
 mod parse;
 mod paths;
 mod run;
+mod sentence;
 mod server_args;
 mod server_config;
 mod state;

@@ -29,7 +29,7 @@ use std::time::Instant;
 /// Does a server's job.
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
     let screen = Screen::default();
-    logging::start(&config.log, &screen);
+    logging::start(name, &config.log, &screen);
     match state::create(&config) {
         Ok(state) => serve(name, registry, &config, state, &screen),
         Err(error) => {
@@ -42,7 +42,7 @@ pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> E
 /// Goes on with a job.
 pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> Exit {
     let screen = Screen::default();
-    logging::start(&config.log, &screen);
+    logging::start(name, &config.log, &screen);
     match state::open(config, registry) {
         Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
         Err(error) => {
@@ -68,7 +68,7 @@ fn serve(
     };
     let outcome = match &config.mode {
         Mode::Serial => serial(config, screen, sinks.rows),
-        Mode::Clients(clients) => clients::walk(config, clients, registry, screen, sinks),
+        Mode::Clients(clients) => clients::walk(name, config, clients, registry, screen, sinks),
     };
     screen.clear();
     match outcome {
@@ -101,7 +101,7 @@ fn status_of(error: &anyhow::Error) -> Exit {
 
 /// Serves jobs as a client, until it is told to stop.
 pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> Exit {
-    logging::start(&config.log, &Screen::default());
+    logging::start(name, &config.log, &Screen::default());
     match host::serve(registry, config) {
         Ok(()) => Exit::Complete,
         Err(error) => {
@@ -113,7 +113,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
 
 /// Makes keys, and says where they are and what to do with them.
 pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
-    logging::start(&config.log, &Screen::default());
+    logging::start(name, &config.log, &Screen::default());
     let Some(dir) = config.key_dir else {
         let text = "there is no home directory to keep keys in: say where with --key-dir";
         complain(name, &text);

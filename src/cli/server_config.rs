@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 use super::error::UsageError;
-use super::logging::LogConfig;
+use super::logging::{LogConfig, Usual};
 use super::paths;
 use super::server_args::{HostArgs, Level, OutputArgs, ServerArgs, TimeArgs, WalkArgs};
 use super::values::listen_address;
@@ -135,7 +135,9 @@ pub(super) fn resolve(
     plugin: &Arc<dyn AnyPlugin>,
     environment: &Environment,
 ) -> Result<ServerConfig, UsageError> {
-    let log = args.log.resolve(environment.rust_log.clone())?;
+    let log = args
+        .log
+        .resolve(Usual::Warnings, environment.rust_log.clone())?;
     let roots = paths::roots(all_paths(&args, environment)?);
     let walk = walk_options(&args.walk, &**plugin)?;
     let timing = timing(&args.times)?;
@@ -149,6 +151,12 @@ pub(super) fn resolve(
         }),
     };
     let output = output(args.output, environment)?;
+    if output.rows.is_some() && !plugin.has_rows() {
+        let name = plugin.name();
+        return Err(UsageError::Options(format!(
+            "--rows cannot be used with {name}: it has no rows, only a report (--json)"
+        )));
+    }
     if args.state.state_dir.is_some() && output.rows == Some(RowsTo::Stdout) {
         let text = "--rows - cannot be used with --state-dir: what is printed cannot be taken back";
         return Err(UsageError::Options(text.to_owned()));

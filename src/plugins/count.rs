@@ -111,6 +111,7 @@ impl Visit for CountVisit {
 impl Plugin for Count {
     const NAME: &'static str = "count";
     const ABOUT: &'static str = "Count entries by type";
+    const ROWS: bool = false;
 
     type Options = CountOptions;
     type Visit = CountVisit;

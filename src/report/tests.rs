@@ -69,7 +69,7 @@ fn keys_stand_in_the_documented_order() {
         skipped snapshots pseudo mounts excluded \
         audit size_histogram \
         run seconds entries_per_second \
-        clients name workers entries commits grants sheds lost_workers";
+        clients name workers entries commits grants sheds lost_workers warnings";
     let document = json(&outcome());
     assert_eq!(keys(&document).join(" "), expected);
 }

@@ -1,6 +1,7 @@
 //! How a job, a session and the client itself end: workers first, then the connection.
 
 use super::{Dispatcher, Stage, new_relay};
+use crate::doors::Want;
 use crate::error::ClientError;
 use hydra_proto::ledger::Time;
 use hydra_proto::message::{Refusal, Up};
@@ -107,17 +108,17 @@ impl Dispatcher {
         let Stage::Stopping { next, .. } = stage else {
             return None;
         };
-        let fruitless = match next {
+        let want = match next {
             Next::End(result) => return Some(result),
             Next::Done if self.config.once || self.doors.is_given() => return Some(Ok(())),
             Next::Again if self.doors.is_given() => return Some(Err(ClientError::Lost)),
-            Next::Done => false,
-            Next::Again => true,
+            Next::Done => Want::Next,
+            Next::Again => Want::Again,
         };
         // Closing tells the server that this client has let go of the job.
         self.link = None;
         self.has_said_why = false;
-        self.doors.want(fruitless);
+        self.doors.want(want);
         None
     }
 }
