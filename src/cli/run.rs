@@ -10,6 +10,7 @@ use super::state::{self, ResumeConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
 use crate::plugin::ReportContext;
+use crate::plugins::format::Style;
 use crate::progress::{Progress, Screen, Snapshot, terminal_width};
 use crate::registry::Registry;
 use crate::report::{self, ClientRun, Ending, Outcome, Run, escape};
@@ -25,6 +26,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+
+/// Nobody reads a report on a terminal that is narrower than that.
+const WIDTH_MIN: usize = 40;
 
 /// Does a server's job.
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
@@ -244,11 +248,22 @@ fn watch_for_interrupt() -> Arc<AtomicBool> {
 
 /// What the plugin's report may depend on besides its total.
 pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> ReportContext {
+    let (width, color) = look(&config.output);
     ReportContext {
-        width: terminal_width(io::stdout()).unwrap_or(80),
-        color: config.output.color && io::stdout().is_terminal(),
+        width,
+        color,
         walk: walk.clone(),
     }
+}
+
+/// How wide the report may be, and whether it may have colours: as the terminal that it goes to.
+fn look(output: &Output) -> (usize, bool) {
+    let (width, is_terminal) = match output.report {
+        ReportShape::TextAside => (terminal_width(io::stderr()), io::stderr().is_terminal()),
+        _ => (terminal_width(io::stdout()), io::stdout().is_terminal()),
+    };
+    let width = width.unwrap_or(80).max(WIDTH_MIN);
+    (width, output.color && is_terminal)
 }
 
 /// Where rows go.
@@ -299,7 +314,10 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
     let mut text = Vec::new();
     let made = match output.report {
         ReportShape::Json => report::write_json(outcome, &mut text),
-        ReportShape::Text | ReportShape::TextAside => report::write_text(outcome, &mut text),
+        ReportShape::Text | ReportShape::TextAside => {
+            let (width, color) = look(output);
+            report::write_text(outcome, width, Style { color }, &mut text)
+        }
     };
     let written = made.and_then(|()| match output.report {
         ReportShape::TextAside => io::stderr().write_all(&text),
