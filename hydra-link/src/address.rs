@@ -36,14 +36,21 @@ pub struct HostPort {
 
 /// A text that names no host: which text, where, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}{text:?}: {problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+#[error("{}{}{problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default(), quoted(text))]
 pub struct AddressError {
-    /// The text in question, cut short if it is long.
+    /// The text in question, cut short if it is long; empty where nothing stands.
     pub text: String,
     /// Its line in a hostfile, from 1.
     pub line: Option<usize>,
     /// What is wrong with it.
     pub problem: AddressProblem,
+}
+
+fn quoted(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!("{text:?}: "),
+    }
 }
 
 /// What is wrong with an address, a range or a list.
@@ -150,7 +157,7 @@ pub fn parse_hostfile(text: &str, port_default: u16) -> Result<Vec<HostPort>, Ad
             ..error
         })?;
     }
-    hosts.finish("hostfile")
+    hosts.finish("")
 }
 
 impl AddressError {

@@ -69,7 +69,7 @@ pub(super) fn resolve(
     let direction = match (args.listen, args.connect) {
         (_, Some(host)) => {
             let parsed = HostPort::parse_peer(&host, SERVER_PORT);
-            let option = "--connect";
+            let option = "--connect".to_owned();
             let error = |source| UsageError::Address { option, source };
             Direction::Connect(parsed.map_err(error)?)
         }

@@ -205,7 +205,8 @@ impl Program<'_> {
         );
         let _ = write!(
             text,
-            "Exit status: 0 complete, 1 some entries could not be read, 2 wrong usage, 3 incomplete, \
+            "A path with the name of a plugin or command is written ./NAME. Times: 500ms, 2s, 5m, 12h, 90d.\n\
+             Exit status: 0 complete, 1 some entries could not be read, 2 wrong usage, 3 incomplete, \
              4 nothing was walked, 130 interrupted"
         );
         text

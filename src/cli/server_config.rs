@@ -315,17 +315,18 @@ pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clien
 fn hosts(args: &HostArgs) -> Result<Vec<HostPort>, UsageError> {
     let mut hosts = Vec::new();
     let mut seen = HashSet::new();
-    let mut add = |option, parsed: Result<Vec<HostPort>, AddressError>| {
+    let mut add = |option: String, parsed: Result<Vec<HostPort>, AddressError>| {
         let parsed = parsed.map_err(|source| UsageError::Address { option, source })?;
         hosts.extend(parsed.into_iter().filter(|host| seen.insert(host.clone())));
         Ok::<_, UsageError>(())
     };
     for list in &args.clients {
-        add("--clients", parse_hosts(list, CLIENT_PORT))?;
+        add("--clients".to_owned(), parse_hosts(list, CLIENT_PORT))?;
     }
     for file in &args.hostfile {
         let text = paths::read_text("--hostfile", file)?;
-        add("--hostfile", parse_hostfile(&text, CLIENT_PORT))?;
+        let option = format!("--hostfile {}", escape(file.as_bytes()));
+        add(option, parse_hostfile(&text, CLIENT_PORT))?;
     }
     Ok(hosts)
 }

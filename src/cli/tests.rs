@@ -234,6 +234,12 @@ fn wrong_usage_is_told_in_one_sentence() {
         ("--clients a:99999 /x", "port"),
         ("--clients a:0 /x", "port must be a number from 1"),
         ("--listen=host:1 /x", "'host:1' is not an address"),
+        ("--listen 1.2.3.4:5 /x", "behind a '=': --listen=1.2.3.4:5"),
+        (
+            "--hostfile /dev/null /x",
+            "--hostfile /dev/null: it names no host",
+        ),
+        ("--clients , /x", "--clients: a host is missing"),
         ("--listen=127.0.0.1:99999 /x", "a port up to 65535"),
         ("--log-level hydra=loud /x", "the log level 'hydra=loud'"),
         ("--older 2y /x", "probe: nothing is older"),

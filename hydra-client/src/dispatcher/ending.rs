@@ -5,7 +5,19 @@ use crate::doors::Want;
 use crate::error::ClientError;
 use hydra_proto::ledger::Time;
 use hydra_proto::message::{Refusal, Up};
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
+
+/// Why the server ended a session, as a sentence.
+fn told(refusal: &Refusal) -> String {
+    let why = match refusal {
+        Refusal::Version(header) => return ClientError::Version(header.clone()).to_string(),
+        Refusal::Protocol(reason) => return ClientError::Refused(reason.clone()).to_string(),
+        Refusal::Fenced => "it did not hear from this client for too long, and others do its work",
+        Refusal::Unknown => "it does not know this session, as it is another server or a new one",
+        Refusal::JobOver => "its job is nearly over, and needs nobody else",
+    };
+    format!("the server ended the session: {why}")
+}
 
 /// What the client does when its workers are gone.
 #[derive(Debug)]
@@ -38,9 +50,8 @@ impl Dispatcher {
 
     pub(super) fn session_over(&mut self, now: Time, refusal: Option<Refusal>) {
         let had_job = self.job.is_some();
-        if let Some(refusal) = &refusal {
-            warn!(?refusal, "the server ended the session");
-        }
+        let why = refusal.as_ref().map(told);
+        let over = refusal == Some(Refusal::JobOver);
         let final_only = |error| match self.doors.is_listening() {
             true => Next::Again,
             false => Next::End(Err(error)),
@@ -53,6 +64,14 @@ impl Dispatcher {
             Some(Refusal::JobOver) if had_job => Next::Done,
             None | Some(Refusal::Fenced | Refusal::Unknown | Refusal::JobOver) => Next::Again,
         };
+        match (&next, why) {
+            (Next::Done, _) => info!("the job is over"),
+            // It tries again twice a second until the server is gone.
+            (Next::Again, Some(why)) if over => debug!("{why}"),
+            (Next::Again, Some(why)) => warn!("{why}"),
+            // Whoever ends this client says why.
+            (Next::Again, None) | (Next::End(_), _) => {}
+        }
         self.stop(now, next);
     }
 
