@@ -196,6 +196,18 @@ fn warnings_are_shown_in_both_reports() {
 }
 
 #[test]
+fn roots_that_every_client_refuses_were_given_no_reason() {
+    let mut outcome = outcome();
+    outcome.walk = WalkSummary::default();
+    assert_eq!(nothing(&outcome), "nothing was walked of /data");
+    outcome.run.warnings = vec!["client host1 is not granted root /data".into()];
+    assert_eq!(
+        nothing(&outcome),
+        "nothing was walked: client host1 is not granted root /data"
+    );
+}
+
+#[test]
 fn long_runs_are_told_in_minutes_and_hours() {
     let mut outcome = outcome();
     for (seconds, shown) in [(90, "90.00 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")] {

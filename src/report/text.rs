@@ -113,6 +113,11 @@ pub fn nothing(outcome: &Outcome) -> String {
         reasons.push(escape(reason.as_bytes()));
     }
     if reasons.is_empty() {
+        // Refused everywhere: that is no error of the walk.
+        let warnings = outcome.run.warnings.iter().take(NAMES_MAX);
+        reasons = warnings.map(|text| escape(text.as_bytes())).collect();
+    }
+    if reasons.is_empty() {
         let roots = names(outcome.roots.iter().map(|root| escape(root)));
         return format!("nothing was walked of {roots}");
     }
