@@ -5,6 +5,7 @@
 //! and nothing here knows how Hydra works: it is a command like every other.
 
 pub mod floor;
+pub mod implicit;
 pub mod runner;
 pub mod totals;
 pub mod tree;
