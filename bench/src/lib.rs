@@ -5,7 +5,9 @@
 //! and nothing here knows how Hydra works: it is a command like every other.
 
 pub mod floor;
+pub mod fuse;
 pub mod implicit;
+pub mod period;
 pub mod runner;
 pub mod totals;
 pub mod tree;

@@ -193,7 +193,7 @@ impl ImplicitTree {
     /// less than [`Self::entries`].
     pub fn entry(&self, dir: Dir, place: u64) -> Entry {
         let (all, dirs) = (self.entries(dir), u64::from(self.subdirectories(dir)));
-        let before = place * dirs / all;
+        let before = u64::from(self.number_at(dir, place));
         match (place + 1) * dirs / all > before {
             true => Entry::Dir(self.subdirectory(dir, before as u32)),
             false => Entry::File {
@@ -201,6 +201,11 @@ impl ImplicitTree {
                 index: (place - before) as u32,
             },
         }
+    }
+
+    /// The number of the directory at this place of the listing.
+    pub fn number_at(&self, dir: Dir, place: u64) -> u32 {
+        (place * u64::from(self.subdirectories(dir)) / self.entries(dir)) as u32
     }
 
     /// The place in the listing of `dir` at which its directory `index` stands.
