@@ -7,6 +7,7 @@
 pub mod floor;
 pub mod fuse;
 pub mod implicit;
+pub mod latency;
 pub mod period;
 pub mod runner;
 pub mod totals;
