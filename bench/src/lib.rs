@@ -4,6 +4,7 @@
 //! The programs in `src/bin` only parse arguments and print. Nothing here is part of the product,
 //! and nothing here knows how Hydra works: it is a command like every other.
 
+pub mod coordinator;
 pub mod floor;
 pub mod fuse;
 pub mod implicit;
