@@ -68,6 +68,8 @@ pub struct Outcome {
     pub to_ideal: f64,
     /// The same with what a call really costs here, see [`Row::served_seconds`].
     pub to_served: f64,
+    /// Processors that were busy on average, with whatever: when all are, waiting is not what is measured.
+    pub busy_processors: f64,
     /// What the file system was asked.
     pub calls: Summary,
 }
@@ -182,12 +184,12 @@ impl Rig {
             Work::List => "count",
             Work::Stat => "audit",
         });
-        let start = Instant::now();
+        let clock = Clock::start()?;
         let output = server
             .arg(tree_dir())
             .output()
             .context("start the server")?;
-        let seconds = start.elapsed().as_secs_f64();
+        let time = clock.stop()?;
         drop(clients);
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the server failed: {said}");
@@ -198,7 +200,7 @@ impl Rig {
             bail!("Hydra counted {entries:?} of {expected} entries: {said}");
         }
         let own = report["run"]["seconds"].as_f64();
-        Ok(outcome("hydra", row, seconds, own, mounted))
+        Ok(outcome("hydra", row, time, own, mounted))
     }
 
     fn other(
@@ -212,11 +214,11 @@ impl Rig {
         let tree = tree_dir();
         shell.args(["-c", &command.replace("{}", &tree.to_string_lossy())]);
         shell.stdout(Stdio::null()).stderr(Stdio::inherit());
-        let start = Instant::now();
+        let clock = Clock::start()?;
         let status = shell.status().context("start a shell")?;
-        let seconds = start.elapsed().as_secs_f64();
+        let time = clock.stop()?;
         ensure!(status.success(), "{name}: {status}");
-        Ok(outcome(name, row, seconds, None, mounted))
+        Ok(outcome(name, row, time, None, mounted))
     }
 
     /// Starts a client, and waits until it listens.
@@ -241,7 +243,7 @@ impl Rig {
 fn outcome(
     walker: &str,
     row: &Row,
-    seconds: f64,
+    (seconds, busy): (f64, f64),
     own_seconds: Option<f64>,
     mounted: &Mounted,
 ) -> Outcome {
@@ -251,6 +253,7 @@ fn outcome(
         own_seconds,
         to_ideal: seconds / row.ideal_seconds,
         to_served: seconds / row.served_seconds,
+        busy_processors: busy / seconds,
         calls: mounted.calls(),
     }
 }
@@ -262,7 +265,7 @@ impl Row {
             let own = outcome.own_seconds.unwrap_or(f64::NAN);
             let calls = |kind| outcome.calls.of(kind);
             format!(
-                "| {:?} | {} | {} | {:.2}{} | {:.2} | {:.2} | {:.2} | {:.3} | {:.3} | {}/{} | {}/{} | {}/{} | {} | {} |\n",
+                "| {:?} | {} | {} | {:.2}{} | {:.2} | {:.2} | {:.2} | {:.3} | {:.3} | {}/{} | {}/{} | {}/{} | {} | {} | {:.2} |\n",
                 self.shape,
                 self.work,
                 outcome.walker,
@@ -281,6 +284,7 @@ impl Row {
                 self.necessary.readdirs,
                 calls(Kind::Getattr),
                 outcome.calls.in_flight_max,
+                outcome.busy_processors,
             )
         };
         self.outcomes.iter().map(line).collect()
@@ -289,9 +293,41 @@ impl Row {
 
 /// The head of the table that [`Row::markdown`] fills.
 pub const HEAD: &str = "\
-| tree | work | walker | ideal s | as served s | whole s | own s | to ideal | to served | LOOKUP made/necessary | OPENDIR | READDIR | GETATTR | in flight |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| tree | work | walker | ideal s | as served s | whole s | own s | to ideal | to served | LOOKUP made/necessary | OPENDIR | READDIR | GETATTR | in flight | busy CPUs |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
+
+/// Measures time, and the processor time of the whole machine.
+struct Clock {
+    start: Instant,
+    busy: f64,
+}
+
+impl Clock {
+    fn start() -> anyhow::Result<Self> {
+        Ok(Self {
+            busy: busy_seconds()?,
+            start: Instant::now(),
+        })
+    }
+
+    /// Seconds, and busy seconds of all processors.
+    fn stop(self) -> anyhow::Result<(f64, f64)> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        Ok((seconds, busy_seconds()? - self.busy))
+    }
+}
+
+/// Seconds in which a processor was neither idle nor waited for a disk, all processors together.
+fn busy_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let line = stat.lines().next().context("a line of /proc/stat")?;
+    let numbers = line.split_ascii_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = numbers.map(str::parse).collect::<Result<_, _>>()?;
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    let busy = ticks.iter().sum::<u64>() - idle;
+    Ok(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
 
 /// A client that is gone when dropped.
 struct Client(Child);
