@@ -1,8 +1,8 @@
 //! `bench-latency`: clients and workers on a file system whose every call takes a millisecond.
 
-use std::os::unix::process::CommandExt;
+use std::io::Read;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -11,7 +11,6 @@ use hydra_bench::latency::rig::{HEAD, Rig, Settings};
 use hydra_bench::runner::machine::Machine;
 use hydra_bench::tree::Shape;
 use hydra_bench::{Work, period};
-use nix::sys::signal::{SigSet, Signal};
 
 /// Set Hydra on many hosts against the least time that slow calls allow; needs root
 #[derive(Parser)]
@@ -55,13 +54,13 @@ struct Args {
     inside: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     ensure!(rustix::process::geteuid().is_root(), "this needs root");
     if !args.inside {
         return enclose();
     }
-    end_on_signals()?;
+    end_with_parent();
     let beside_us = |name| anyhow::Ok(std::env::current_exe()?.with_file_name(name));
     let rig = Rig::new(Settings {
         server: args.server.map_or_else(|| beside_us("hydra-server"), Ok)?,
@@ -95,35 +94,35 @@ fn main() -> anyhow::Result<()> {
         std::fs::write(out, serde_json::to_string_pretty(&all)?)
             .with_context(|| format!("write {}", out.display()))?;
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Starts this program again as the first process of namespaces of its own: with it, however it ends,
-/// everything that it started and mounted is gone.
-fn enclose() -> anyhow::Result<()> {
+/// Starts this program again as the first process of namespaces of its own: when that ends, everything
+/// that it started and mounted is gone.
+fn enclose() -> anyhow::Result<ExitCode> {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg("--").arg(std::env::current_exe()?);
-    let error = command
-        .args(std::env::args_os().skip(1))
-        .arg("--inside")
-        .exec();
-    Err(error).context("start unshare (of util-linux)")
+    command.args(std::env::args_os().skip(1)).arg("--inside");
+    // Held open by this process for as long as it lives.
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("start unshare (of util-linux)")?;
+    let input = child.stdin.take();
+    let status = child.wait().context("wait for unshare")?;
+    drop(input);
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The first process of a namespace is not ended by signals unless it asks for it.
-fn end_on_signals() -> anyhow::Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("block signals")?;
-    std::thread::spawn(move || {
-        if let Ok(signal) = signals.wait() {
-            std::process::exit(128 + signal as i32);
-        }
+/// Ends this process when the one that started it has ended, however that came.
+fn end_with_parent() {
+    std::thread::spawn(|| {
+        // Whatever comes, the end or an error, is the end.
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(1);
     });
-    Ok(())
 }
 
 fn named(text: &str) -> Result<(String, String), String> {

@@ -17,7 +17,7 @@ use super::delay::DelayLine;
 use crate::implicit::{Dir, Entry, ImplicitTree};
 use crate::tree::NEWEST;
 
-/// What sends one kind of answer, now or later.
+/// The file system.
 pub(super) struct Synthetic {
     tree: ImplicitTree,
     answering: Answering,
@@ -85,7 +85,7 @@ impl Synthetic {
             }
             Entry::File { .. } => {
                 let magnitude = spread % 27;
-                let size = (1 << magnitude) - 1 & spread >> 20;
+                let size = ((1 << magnitude) - 1) & (spread >> 20);
                 (FileType::RegularFile, 0o644, 1, size)
             }
         };
