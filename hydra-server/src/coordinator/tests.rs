@@ -1,7 +1,10 @@
 use super::*;
+use hydra_link::Connection;
 use hydra_proto::ids::Epoch;
 use hydra_proto::job::RootSpec;
-use hydra_proto::message::{Hello, HelloHeader, Ready, Resume, RootFacts, RootView};
+use hydra_proto::message::{
+    Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
+};
 use hydra_proto::reduce::Merger;
 use tokio::io::{AsyncReadExt, DuplexStream};
 
@@ -87,7 +90,7 @@ impl Server {
     }
 
     fn is_to_be_dialled(&self) -> bool {
-        let wish = self.coordinator.wishes[0].as_ref();
+        let wish = self.coordinator.wishes.first().and_then(Option::as_ref);
         wish.is_some_and(|wish| *wish.borrow() > 0)
     }
 }
@@ -184,7 +187,13 @@ async fn an_embedded_client_that_gave_up_was_waited_for() {
 async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
     let mut server = Server::new(true);
     let conn = server.connect(NOW, Origin::Accepted);
-    let earlier = Resume {
+    server.say(NOW, conn, resume(true));
+    assert!(server.coordinator.conns.is_empty());
+    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
+}
+
+fn resume(journaled: bool) -> Up {
+    Up::Resume(Resume {
         header: header(),
         epoch: Epoch {
             job: JobId(0),
@@ -193,8 +202,27 @@ async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
         secret: [0; 16],
         attempt: 1,
         last_grant: 0,
+        journaled,
+    })
+}
+
+#[tokio::test]
+async fn a_client_whose_killed_server_kept_no_journal_was_busy_for_the_grace_time() {
+    let mut server = Server::new(false);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, conn, resume(false));
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    assert!(server.is_to_be_dialled());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_server_with_a_journal_is_busy() {
+    let mut server = Server::new(false);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, conn, resume(true));
+    assert!(!server.is_to_be_dialled());
+    let Err(ServerError::NoClient(reasons)) = server.coordinator.finish() else {
+        panic!("without any client nothing is walked");
     };
-    server.say(NOW, conn, Up::Resume(earlier));
-    assert!(server.coordinator.conns.is_empty());
-    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
+    assert!(reasons[0].contains("busy"), "{reasons:?}");
 }
