@@ -1,7 +1,7 @@
 //! The coordinator: turns what happens outside into events of the ledger, and does what the ledger says.
 
 use crate::config::{Config, LogSink, ProgressSink};
-use crate::connection::{Event, Origin, Outbox};
+use crate::connection::{Event, Intake, Origin, Outbox};
 use crate::gathering::Gathering;
 use crate::journal::Journal;
 use crate::outcome::{Ending, Progress, ServerError};
@@ -15,7 +15,7 @@ use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
 use hydra_proto::message::Down;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 mod links;
 mod stages;
@@ -91,7 +91,7 @@ pub(crate) struct Coordinator {
     client_timeout: Duration,
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
-    events: mpsc::Sender<Event>,
+    intake: Intake,
     began: Time,
     ended: Time,
     /// Since when no client has been there that could go on.
@@ -120,12 +120,7 @@ pub(crate) fn parent(job: JobId, spec: &JobSpec, forward_logs: bool, release: St
 }
 
 impl Coordinator {
-    pub(crate) fn new(
-        config: Config,
-        has_embedded: bool,
-        now: Time,
-        events: mpsc::Sender<Event>,
-    ) -> Self {
+    pub(crate) fn new(config: Config, has_embedded: bool, now: Time, intake: Intake) -> Self {
         let listens = config.listen.is_some();
         let wanted = if listens { config.min_clients } else { 0 };
         let patience = match wanted {
@@ -167,7 +162,7 @@ impl Coordinator {
             client_timeout: config.client_timeout,
             conns: BTreeMap::new(),
             next_conn: 0,
-            events,
+            intake,
             began: now,
             ended: now,
             lonely: None,
@@ -222,7 +217,7 @@ impl Coordinator {
                 reason,
                 last,
             } => self.unreachable(client, reason, last),
-            Event::Message(conn, message) => self.message(now, conn, *message),
+            Event::Message(conn, message, _room) => self.message(now, conn, *message),
             Event::Closed(conn, reason) => self.closed(now, conn, reason),
         }
         self.proceed(now)

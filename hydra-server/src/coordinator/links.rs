@@ -23,7 +23,7 @@ impl Coordinator {
         }
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
-        let outbox = connection::start(conn, connection, self.events.clone());
+        let outbox = connection::start(conn, connection, self.intake.clone());
         self.conns.insert(
             conn,
             Conn {

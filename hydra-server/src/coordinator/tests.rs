@@ -6,20 +6,22 @@ use hydra_proto::message::{
     Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
 };
 use hydra_proto::reduce::Merger;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::Semaphore;
 
 const NOW: Time = Time::from_secs(100);
 
 /// A server of one root that dials one client, and the far ends of its connections.
 struct Server {
     coordinator: Coordinator,
-    _events: mpsc::Receiver<Event>,
+    _events: tokio::sync::mpsc::Receiver<Event>,
     peers: Vec<DuplexStream>,
 }
 
 impl Server {
     fn new(has_embedded: bool) -> Self {
-        let (events, incoming) = mpsc::channel(64);
+        let (intake, incoming) = Intake::new();
         let config = Config {
             job: JobSpec {
                 plugin: "test".to_owned(),
@@ -48,7 +50,7 @@ impl Server {
             release: "test".to_owned(),
         };
         Self {
-            coordinator: Coordinator::new(config, has_embedded, NOW, events),
+            coordinator: Coordinator::new(config, has_embedded, NOW, intake),
             _events: incoming,
             peers: Vec::new(),
         }
@@ -68,7 +70,8 @@ impl Server {
     }
 
     fn say(&mut self, now: Time, conn: ConnId, message: Up) {
-        self.handle(now, Event::Message(conn, Box::new(message)));
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        self.handle(now, Event::Message(conn, Box::new(message), room));
     }
 
     /// A client comes and says what it sees of the root.
@@ -225,4 +228,18 @@ async fn a_client_that_waits_for_a_server_with_a_journal_is_busy() {
         panic!("without any client nothing is walked");
     };
     assert!(reasons[0].contains("busy"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn messages_that_waited_for_the_coordinator_had_no_limit_in_bytes() {
+    let (intake, _events) = Intake::new();
+    let limit = 64 << 20;
+    let first = intake.room(limit).await.unwrap();
+    let second = intake.room(1);
+    tokio::pin!(second);
+    let waiting =
+        tokio::select! { biased; _ = &mut second => false, () = std::future::ready(()) => true };
+    assert!(waiting);
+    drop(first);
+    assert!(second.await.is_some());
 }
