@@ -71,10 +71,10 @@ pub struct Outcome {
     pub roots_walked: usize,
     /// Clients that took part, by name.
     pub clients: Vec<ClientRun>,
+    /// What the user was warned of: clients that were done without, or see another tree.
+    pub warnings: Vec<String>,
     /// From the first grant to the last commit.
     pub elapsed: Duration,
-    /// What was odd without touching the results, in sentences, in the order in which it happened.
-    pub warnings: Vec<String>,
 }
 
 impl std::fmt::Debug for Outcome {

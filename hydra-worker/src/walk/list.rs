@@ -147,6 +147,8 @@ impl<V: Visit> Walker<V> {
         buffer: &mut ListBuffer,
         mut reading: Reading,
     ) -> Option<u64> {
+        self.tell_directory(here.fd);
+        self.tell_list();
         let mut lister = self.lister(here, buffer, &reading)?;
         if self.wants.acts || (key.careful && !self.wants.whole_directories) {
             return self.drain(key, here, &mut lister, reading);
@@ -212,6 +214,7 @@ impl<V: Visit> Walker<V> {
         let mut large = false;
         let mut shown = 0;
         loop {
+            self.tell_list();
             match lister.next() {
                 None => return Pause::Ended(Ended::Listed),
                 Some(Err(errno)) => return Pause::Ended(Ended::Failed(errno)),
@@ -289,6 +292,7 @@ impl<V: Visit> Walker<V> {
         reading: &mut Reading,
         pause: &Pause,
     ) -> Option<u64> {
+        self.tell_list();
         let shares = self.shares();
         let mut own = Batches::new(here.node, BATCH_NAMES);
         let mut ahead = Batches::new(here.node, BATCH_NAMES);

@@ -42,6 +42,7 @@ impl<V: Visit> Walker<V> {
         let Some(here) = Here::new(&job, &dir.0, fd.as_fd()) else {
             return;
         };
+        self.tell_directory(here.fd);
         let mut done = 0;
         while done < names.len() {
             done = self.show_names(&here, &names, &types, done);
