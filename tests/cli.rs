@@ -522,7 +522,7 @@ fn the_report_for_people_names_the_tree_and_its_totals() {
     fs::write(tmp.path().join("f"), "x").unwrap();
     let output = server().arg("--serial").arg(tmp.path()).output().unwrap();
     let text = stdout(&output);
-    for line in ["entries", "directories", "files", "size"] {
+    for line in ["entries", "directories", "files", "allocated"] {
         let times = text
             .lines()
             .filter(|shown| shown.trim_start().starts_with(line));

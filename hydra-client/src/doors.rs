@@ -212,7 +212,7 @@ impl Errand {
     /// Dials until the server answers.
     async fn run(&self) -> Arrival {
         let mut pause = REDIAL_MIN;
-        let mut said = String::new();
+        let (mut said, mut before) = (String::new(), String::new());
         loop {
             let error = match dial(&self.address, &self.key, &self.link).await {
                 Ok(connection) => {
@@ -228,10 +228,13 @@ impl Errand {
                 return Arrival::Gone;
             }
             let says = error.to_string();
-            if says != said {
+            // A server that is just ending still takes connections: only what lasts is worth a word.
+            let counts = self.want == Want::First || says == before;
+            if counts && says != said {
                 self.complain(&error);
-                said = says;
+                said.clone_from(&says);
             }
+            before = says;
             sleep(pause).await;
             pause = (pause * 2).min(self.pause_max);
         }
