@@ -146,7 +146,7 @@ pub struct Entry<'a> {
     pub dir: &'a Dir<'a>,
     /// Its name; empty for a root.
     pub name: &'a [u8],
-    /// Its type; never `Unknown`.
+    /// Its type; never `Unknown`, unless it is gone.
     pub file_type: FileType,
     /// The facts that the plugin asked for.
     pub stat: &'a Stat,

@@ -39,9 +39,10 @@ impl<V: Visit> Walker<V> {
             Err(OpenError::Errno(errno)) => return self.fail(self.shown(&dir.0), "open", errno),
             Err(OpenError::MountPoint) => return,
         };
-        let Some(here) = Here::new(&job, &dir.0, fd.as_fd()) else {
+        let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd()) else {
             return;
         };
+        here.handed_on = true;
         let mut done = 0;
         while done < names.len() {
             done = self.show_names(&here, &names, &types, done);
