@@ -378,10 +378,12 @@ fn clients_whose_server_was_killed_serve_the_next_one_at_once() {
     let address = port.local_addr().unwrap().to_string();
     drop(port);
     let client = Command::new(env!("CARGO_BIN_EXE_hydra-client"))
-        .args(["-q", "--listen", &address, "--key-dir"])
+        .args(["-v", "--listen", &address, "--key-dir"])
         .arg(&keys)
+        .stderr(Stdio::piped())
         .spawn();
     let mut client = client.unwrap();
+    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
     let serve = || {
         let mut command = server();
         command.args(["-vv", "--clients", &address, "--key-dir"]);
@@ -391,17 +393,17 @@ fn clients_whose_server_was_killed_serve_the_next_one_at_once() {
     // Begins only when another client has come, so it is killed with a job that its client has taken.
     let mut first = serve();
     first.args(["--listen=127.0.0.1:0", "--min-clients", "1"]);
-    let first = first.arg(tmp.path()).stderr(Stdio::piped()).spawn();
-    let mut first = first.unwrap();
-    let mut lines = BufReader::new(first.stderr.take().unwrap()).lines();
-    let has_joined = lines.any(|line| line.is_ok_and(|line| line.contains("joined")));
+    let mut first = first.arg(tmp.path()).spawn().unwrap();
+    let has_begun = lines.any(|line| line.is_ok_and(|line| line.contains("job begins")));
+    let rest = std::thread::spawn(move || lines.count());
     first.kill().unwrap();
     first.wait().unwrap();
     let second = serve().arg(tmp.path()).output();
     client.kill().unwrap();
     client.wait().unwrap();
+    rest.join().unwrap();
     let second = second.unwrap();
-    assert!(has_joined);
+    assert!(has_begun);
     assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
 }
 

@@ -291,6 +291,7 @@ impl Dispatcher {
         if ticks.into_iter().flatten().any(|due| due <= now) {
             self.relay.tick(now);
             self.crew.tick(now);
+            self.dismiss_hung(now);
         }
     }
 

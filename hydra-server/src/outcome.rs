@@ -62,6 +62,8 @@ pub struct Outcome {
     pub roots_walked: usize,
     /// Clients that took part, by name.
     pub clients: Vec<ClientRun>,
+    /// What the user was warned of: clients that were done without, or see another tree.
+    pub warnings: Vec<String>,
     /// From the first grant to the last commit.
     pub elapsed: Duration,
 }

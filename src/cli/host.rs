@@ -7,13 +7,13 @@ use crate::keys;
 use crate::registry::Registry;
 use crate::worker::WORKER_ARGUMENT;
 use anyhow::Context as _;
-use hydra_client::{Allow, Config, Mode, PathMap, WorkerCommand};
+use hydra_client::{Allow, Config, Doing, Mode, PathMap, WorkerCommand};
 use hydra_proto::ids::ItemId;
 use hydra_proto::message::{RootFacts, RootView};
 use hydra_worker::errno;
 use hydra_worker::sys::mount;
 use hydra_worker::sys::open::Opener;
-use hydra_worker::sys::slot::{self, SLOT_BYTES};
+use hydra_worker::sys::slot::{self, Call, SLOT_BYTES};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -102,8 +102,17 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
     config
 }
 
-fn decode_slot(bytes: &[u8]) -> Option<ItemId> {
-    slot::decode(bytes)?.item.map(ItemId)
+fn decode_slot(bytes: &[u8]) -> Option<Doing> {
+    let view = slot::decode(bytes)?;
+    let about_name = matches!(view.call, Some(Call::Open | Call::Stat | Call::Link));
+    let name = view.path.filter(|_| about_name);
+    Some(Doing {
+        item: view.item.map(ItemId),
+        progress: view.progress,
+        call: view.call.map(Call::name),
+        directory: view.directory,
+        name: name.map(|path| path.bytes).unwrap_or_default(),
+    })
 }
 
 fn look_at_root(path: &[u8]) -> RootView {

@@ -267,6 +267,7 @@ fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {
         grace: args.grace,
         lease: args.lease,
         commit_interval: args.commit_interval,
+        stall: args.stall_timeout,
         ..Timing::default()
     })
 }

@@ -83,7 +83,7 @@ fn every_option_of_the_server_reaches_the_configuration() {
         "-x -E *.o -E build/ --enter-snapshots --enter-pseudo --lazy-stat --trust-roots --clients a,b \
          --clients node[3-4] --clients a --listen=127.0.0.1 --min-clients 2 --workers 7 --wait --key-dir /k \
          --forward-logs --connect-timeout 11s --handshake-timeout 4s --client-timeout 2m --beat 2s \
-         --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --json --rows out \
+         --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --stall-timeout 7m --json --rows out \
          --log-level debug probe --older 5d data",
     );
     let walk = &config.job.walk;
@@ -99,6 +99,7 @@ fn every_option_of_the_server_reaches_the_configuration() {
             grace: seconds(16),
             lease: seconds(9),
             commit_interval: Duration::from_millis(300),
+            stall: seconds(420),
             ..Timing::default()
         }
     );

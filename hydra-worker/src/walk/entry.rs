@@ -5,6 +5,7 @@ use super::here::Here;
 use crate::entry::{Entry, Stat, Target};
 use crate::plugin::{Facts, Visit};
 use crate::sys::link::{self, LinkDir};
+use crate::sys::slot::Call;
 use crate::sys::stat::{self, StatMask};
 use crate::sys::{self, Errno};
 use hydra_proto::item::PATH_BYTES_MAX;
@@ -22,6 +23,7 @@ impl<V: Visit> Walker<V> {
         let mut file_type = listed;
         let mut stat = Stat::default();
         if !self.facts.is_empty() || listed == FileType::Unknown || self.distrust_types {
+            self.tell_entry(Call::Stat, name.to_bytes());
             match self.stat(here.fd, name) {
                 Ok(found) => {
                     file_type = type_of(found.kind());
@@ -113,6 +115,7 @@ impl<V: Visit> Walker<V> {
     }
 
     fn target(&mut self, here: &Here<'_>, name: &CStr) -> Result<Target, Errno> {
+        self.tell_entry(Call::Link, name.to_bytes());
         let root = self.dirs.root_fd(here.node)?;
         let dir = LinkDir {
             root,

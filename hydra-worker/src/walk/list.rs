@@ -150,6 +150,8 @@ impl<V: Visit> Walker<V> {
         buffer: &mut ListBuffer,
         mut reading: Reading,
     ) -> Option<u64> {
+        self.tell_directory(here.fd);
+        self.tell_list();
         let mut lister = self.lister(here, buffer, &reading)?;
         if self.wants.acts {
             self.list_first(key, here, &mut lister, &reading);
@@ -192,6 +194,7 @@ impl<V: Visit> Walker<V> {
         }
         let mut lister = Lister::new(here.fd, buffer);
         for _ in 0..read.entries {
+            self.tell_name();
             match lister.next() {
                 Some(Ok(_)) => {}
                 Some(Err(errno)) => {
@@ -219,6 +222,7 @@ impl<V: Visit> Walker<V> {
         let mut large = false;
         let mut shown = 0;
         loop {
+            self.tell_list();
             match lister.next() {
                 None => return Pause::Ended(Ended::Listed),
                 Some(Err(errno)) => return Pause::Ended(Ended::Failed(errno)),
@@ -296,6 +300,7 @@ impl<V: Visit> Walker<V> {
         reading: &mut Reading,
         pause: &Pause,
     ) -> Option<u64> {
+        self.tell_list();
         let shares = self.shares();
         let mut own = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
         let mut ahead = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);

@@ -24,6 +24,7 @@ mod parked;
 mod rules;
 mod split;
 mod spool;
+mod telling;
 mod turn;
 
 use crate::dirs::{DirCache, descriptor_budget};
@@ -198,6 +199,7 @@ impl<V: Visit> Walker<V> {
         path: impl FnOnce() -> Vec<u8>,
         call: impl FnOnce(&mut V, &mut Sink<V::Summary>) -> T,
     ) -> Option<T> {
+        self.tell_none();
         let (visit, sink) = (&mut self.visit, &mut self.sink);
         match catch_unwind(AssertUnwindSafe(|| call(visit, sink))) {
             Ok(value) => Some(value),

@@ -43,6 +43,7 @@ impl<V: Visit> Walker<V> {
             return;
         };
         here.handed_on = true;
+        self.tell_directory(here.fd);
         let mut done = 0;
         while done < names.len() {
             done = self.show_names(&here, &names, &types, done);

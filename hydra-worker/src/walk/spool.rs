@@ -61,8 +61,13 @@ struct Listed {
 }
 
 impl Listed {
-    /// Reads to the end.
-    fn read(lister: &mut Lister<'_>, rules: &SpoolRules, node: &DirNode) -> io::Result<Self> {
+    /// Reads to the end, and calls `tell` at each name.
+    fn read(
+        lister: &mut Lister<'_>,
+        rules: &SpoolRules,
+        node: &DirNode,
+        tell: impl Fn(),
+    ) -> io::Result<Self> {
         let mut listed = Self {
             memory: Batches::new(node, BATCH_NAMES, rules.bytes),
             file: None,
@@ -77,6 +82,7 @@ impl Listed {
                     return Ok(listed);
                 }
                 Some(Ok(entry)) => {
+                    tell();
                     let file_type = super::entry::type_of(entry.kind);
                     listed.directories += u64::from(file_type == FileType::Directory);
                     listed.push(entry.name(), file_type.to_raw(), &rules.dir)?;
@@ -188,7 +194,8 @@ impl<V: Visit> Walker<V> {
         lister: &mut Lister<'_>,
         reading: &Reading,
     ) {
-        let listed = match Listed::read(lister, &self.spool_rules, here.node) {
+        let tell = || self.tell_name();
+        let listed = match Listed::read(lister, &self.spool_rules, here.node, tell) {
             Ok(listed) => listed,
             Err(error) => return self.spool_failed(here, &error),
         };
@@ -233,6 +240,7 @@ impl<V: Visit> Walker<V> {
     }
 
     fn hand_out(&mut self, key: Key, here: &Here<'_>, mut visit: Option<ItemId>, mut spool: Spool) {
+        self.tell_none();
         loop {
             let batches = match spool.take() {
                 Ok(batches) => batches,
