@@ -46,7 +46,13 @@ pub(super) struct StateArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "serial")]
     pub(super) state_dir: Option<PathBuf>,
     /// Whether that state survives the machine (fsync) or only the server (os)
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value = "fsync",
+        hide_possible_values = true
+    )]
     pub(super) durability: Level,
 }
 
@@ -182,7 +188,13 @@ pub(super) struct ResumeArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// Whether the state survives the machine (fsync) or only the server (os)
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value = "fsync",
+        hide_possible_values = true
+    )]
     pub(super) durability: Level,
     /// What is said meanwhile.
     #[command(flatten)]
