@@ -43,7 +43,6 @@ pub(crate) enum Phase {
 struct Conn {
     outbox: Outbox,
     origin: Origin,
-    since: Time,
     child: Option<ChildId>,
     /// Its session was opened or resumed, and the child was told.
     greeted: bool,
@@ -90,6 +89,8 @@ pub(crate) struct Coordinator {
     timeouts: Timeouts,
     client_timeout: Duration,
     conns: BTreeMap<ConnId, Conn>,
+    /// Connections without a session, and since when: the oldest first.
+    mute: BTreeMap<ConnId, Time>,
     next_conn: u64,
     intake: Intake,
     began: Time,
@@ -161,6 +162,7 @@ impl Coordinator {
             timeouts: config.timeouts,
             client_timeout: config.client_timeout,
             conns: BTreeMap::new(),
+            mute: BTreeMap::new(),
             next_conn: 0,
             intake,
             began: now,

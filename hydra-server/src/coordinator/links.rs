@@ -12,9 +12,8 @@ use hydra_proto::message::{Busy, Down, LogLine, PROTOCOL_VERSION, RootView, Up};
 impl Coordinator {
     /// The connection that has said nothing for the longest time: no session watches over its silence.
     pub(super) fn mute(&self) -> Option<(ConnId, Time)> {
-        let mute = self.conns.iter().filter(|(_, state)| state.child.is_none());
-        mute.map(|(&conn, state)| (conn, state.since))
-            .min_by_key(|&(_, since)| since)
+        let (conn, since) = self.mute.first_key_value()?;
+        Some((*conn, *since))
     }
 
     pub(super) fn connected(&mut self, now: Time, origin: Origin, connection: Connection) {
@@ -24,12 +23,12 @@ impl Coordinator {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let outbox = connection::start(conn, connection, self.intake.clone());
+        self.mute.insert(conn, now);
         self.conns.insert(
             conn,
             Conn {
                 outbox,
                 origin,
-                since: now,
                 child: None,
                 greeted: false,
             },
@@ -106,6 +105,7 @@ impl Coordinator {
     /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
         let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
+        self.mute.remove(&conn);
         let Some(state) = self.conns.remove(&conn) else {
             return;
         };
@@ -136,6 +136,7 @@ impl Coordinator {
     }
 
     pub(super) fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
+        self.mute.remove(&conn);
         let state = self.conns.remove(&conn);
         self.parent.closed(now, conn);
         let Some(state) = state else {
@@ -223,6 +224,7 @@ impl Coordinator {
         tracing::debug!(client = name, workers, "joined");
         self.tally.joined(child, &name, workers);
         if let Some(state) = self.conns.get_mut(&conn) {
+            self.mute.remove(&conn);
             state.child = Some(child);
         }
         let embedded = origin == Some(Origin::Embedded);
@@ -240,6 +242,7 @@ impl Coordinator {
     pub(super) fn back(&mut self, child: ChildId, conn: ConnId) {
         tracing::info!(client = self.tally.name(child), "its connection is back");
         if let Some(state) = self.conns.get_mut(&conn) {
+            self.mute.remove(&conn);
             state.child = Some(child);
         }
     }

@@ -93,10 +93,25 @@ impl<V: Visit> Walker<V> {
     fn unseen(&mut self, here: &Here<'_>, name: &CStr, listed: FileType, errno: Errno) {
         if errno == Errno::NOENT {
             self.sink.walk.vanished += 1;
+            if self.wants.acts && here.handed_on {
+                self.gone(here, name, listed);
+            }
             return;
         }
         self.sink.walk.count(listed);
         self.fail(here.shown(name.to_bytes()), "stat", errno);
+    }
+
+    fn gone(&mut self, here: &Here<'_>, name: &CStr, listed: FileType) {
+        let entry = Entry {
+            dir: &here.dir(),
+            name: name.to_bytes(),
+            file_type: listed,
+            stat: &Stat::default(),
+            target: None,
+            fs: 0,
+        };
+        self.call(|| entry.shown(), |visit, out| visit.gone(&entry, out));
     }
 
     fn target(&mut self, here: &Here<'_>, name: &CStr) -> Result<Target, Errno> {

@@ -36,6 +36,14 @@ impl<V: Visit> Walker<V> {
         }
     }
 
+    /// The directory in hand is being read, and reading it comes on.
+    #[inline]
+    pub(super) fn tell_name(&self) {
+        if let Some(slot) = &self.slot {
+            slot.advance(1);
+        }
+    }
+
     /// An entry of the directory in hand is about to be looked at.
     #[inline]
     pub(super) fn tell_entry(&self, call: Call, name: &[u8]) {
