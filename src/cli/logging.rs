@@ -37,7 +37,7 @@ pub struct LogConfig {
 /// Which messages a program shows when nothing is typed; each `-v` adds the next level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Usual {
-    /// A command that ends with a report: only what is odd.
+    /// A command that ends with a report: only what is odd, and whom it waits for.
     Warnings,
     /// A program that runs for days and prints nothing else: what it does.
     Events,
@@ -50,7 +50,7 @@ impl LogArgs {
         usual: Usual,
         rust_log: Option<String>,
     ) -> Result<LogConfig, UsageError> {
-        const LEVELS: [&str; 4] = ["warn", "info", "debug", "trace"];
+        const LEVELS: [&str; 4] = ["warn,hydra_server=info", "info", "debug", "trace"];
         let level = |more: u8| {
             let level = usize::from(usual == Usual::Events) + usize::from(more);
             LEVELS.get(level).unwrap_or(&"trace").to_string()
@@ -158,8 +158,11 @@ mod tests {
             verbose: 1,
             ..LogArgs::default()
         };
-        assert_eq!(resolve(LogArgs::default(), None), "warn");
-        assert_eq!(resolve(LogArgs::default(), Some("")), "warn");
+        assert_eq!(resolve(LogArgs::default(), None), "warn,hydra_server=info");
+        assert_eq!(
+            resolve(LogArgs::default(), Some("")),
+            "warn,hydra_server=info"
+        );
         assert_eq!(resolve(LogArgs::default(), Some("debug")), "debug");
         assert_eq!(resolve(verbose.clone(), Some("debug")), "info");
         let filter = Some("hydra_link=trace,warn".to_owned());
