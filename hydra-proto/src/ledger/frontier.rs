@@ -351,6 +351,7 @@ impl<P: Place> Frontier<P> {
         let mut left = share.max(1).min(self.held.saturating_sub(keep));
         let mut given = Vec::new();
         while left > 0 && self.recorded > 0 {
+            self.keep_rest();
             let Some(batch) = self.batches.front_mut() else {
                 break;
             };
@@ -378,5 +379,18 @@ impl<P: Place> Frontier<P> {
             }
         }
         given
+    }
+
+    /// Brings something else to the front than the rest of a listing, if there is anything: whoever gets a rest
+    /// reads once more what this child has read.
+    fn keep_rest(&mut self) {
+        let is_rest = |batch: &Batch<P>| matches!(batch.work, Pending::One(Work::Rest { .. }));
+        let on_record = self.batches.iter().take(self.recorded);
+        if let Some(other) = on_record.into_iter().position(|batch| !is_rest(batch)) {
+            // Only rests are passed over, and there are few.
+            for index in (0..other).rev() {
+                self.batches.swap(index, index + 1);
+            }
+        }
     }
 }

@@ -362,12 +362,12 @@ impl Relay {
         }
     }
 
-    /// Tells the server at once when the workers begin to run dry, and asks a worker for what the server
+    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks a worker for what the server
     /// wants. Call after each event, before [`Relay::wants_cut`].
     pub fn balance(&mut self, now: Time) {
         let load = self.load();
         let hunger = self.hunger(load);
-        if hunger > self.told {
+        if hunger > self.told || (hunger == Hunger::None && self.told != hunger) {
             self.told = hunger;
             self.uplink.beat(now, load);
         }

@@ -189,6 +189,9 @@ impl<V: Visit> Walker<V> {
         reading: &Reading,
     ) -> Option<Lister<'b>> {
         let read = reading.read;
+        if reading.read.entries == 0 {
+            self.pace.restart();
+        }
         if !reading.anew {
             return Some(Lister::resume(here.fd, buffer, read.entries, read.hash));
         }
@@ -256,7 +259,9 @@ impl<V: Visit> Walker<V> {
     fn between(&mut self, here: &Here<'_>, announced: &mut bool) -> Option<Pause> {
         if !*announced {
             *announced = true;
-            self.shared.lock().frontier.set_splittable(true);
+            let mut ledger = self.shared.lock();
+            ledger.frontier.set_splittable(true);
+            self.note_hunger(&mut ledger);
         }
         let names_max = match here.node.path_len() {
             0..PATH_LONG => SUBDIRS_MAX,
@@ -310,10 +315,12 @@ impl<V: Visit> Walker<V> {
             _ => None,
         };
         if shares > 1 && ended.is_none() {
-            let window = (4 * shares).min(BATCHES_MAX);
+            let others = shares as u64 - 1;
+            let due = self.pace.due(others) as usize / BATCH_NAMES;
+            let window = due.max(4 * shares).min(BATCHES_MAX);
             let before = lister.names();
             ended = read_ahead(lister, directories, &mut ahead, window);
-            self.pace.gave(lister.names() - before);
+            self.pace.gave(lister.names() - before, others);
         }
         let visit = reading.visit;
         self.leave_names(here.node, visit, ahead);

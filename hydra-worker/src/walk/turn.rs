@@ -44,7 +44,7 @@ impl<V: Visit> Walker<V> {
             if !ledger.paused
                 && let Some((key, work)) = ledger.frontier.pop()
             {
-                self.take(shared, &mut ledger, key);
+                self.take(&mut ledger, key);
                 return Ok(Some((key, work)));
             }
             let news = self.turn.has_results || ledger.frontier.has_news();
@@ -134,20 +134,25 @@ impl<V: Visit> Walker<V> {
         ledger
     }
 
-    fn take(&mut self, shared: &Shared, ledger: &mut Ledger, key: Key) {
+    fn take(&mut self, ledger: &mut Ledger, key: Key) {
         self.turn.in_hand = true;
         self.turn.careful = key.careful;
         if ledger.frontier.held() == 0 {
             // What was found was taken up again: in a chain of directories each step finds a single, long path.
             self.turn.unrecorded = 0;
         }
-        if ledger.frontier.load().hungry != ledger.told_hungry && !ledger.hunger_noted {
-            ledger.hunger_noted = true;
-            shared.wake();
-        }
+        self.note_hunger(ledger);
         if let Some(slot) = &self.slot {
             slot.set_item(Some(key.origin.0));
             slot.advance(1);
+        }
+    }
+
+    /// Has the parent told, if it must know that this worker is about to run dry, or is no longer.
+    pub(super) fn note_hunger(&self, ledger: &mut Ledger) {
+        if ledger.frontier.load().hungry != ledger.told_hungry && !ledger.hunger_noted {
+            ledger.hunger_noted = true;
+            self.shared.wake();
         }
     }
 

@@ -236,3 +236,22 @@ fn more_names_than_a_parcel_holds_go_into_several() {
     assert!(cut.new.iter().all(|parcel| parcel.check().is_ok()));
     assert_eq!(frontier.held(), 10_000);
 }
+
+#[test]
+fn the_rest_of_a_listing_was_given_away_and_read_twice_while_there_was_other_work() {
+    let mut frontier = Frontier::<At>::new(range(100, 200));
+    let items = vec![
+        dirs(3, "", &["a", "b"]),
+        rest(2, 7),
+        names(1, Some(7), &["n"]),
+    ];
+    frontier.accept(granted(items, false));
+    assert_eq!(frontier.held(), 4);
+    ask(&mut frontier, 3);
+    let cut = frontier.give().expect("something to give");
+    assert_eq!(cut.give, [range(1, 2), range(3, 5)]);
+    // It is all that there is: whoever is hungry may have it.
+    ask(&mut frontier, 1);
+    assert_eq!(frontier.give(), None, "the last is kept");
+    assert_eq!(pop(&mut frontier), (Some(2), "2".to_owned()));
+}
