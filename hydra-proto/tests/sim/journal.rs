@@ -60,6 +60,10 @@ impl Journal {
     }
 }
 
+fn is_pause(held: &Held) -> bool {
+    matches!(held.message, Some(Down::Pause(_)))
+}
+
 impl World {
     /// The server has recorded something.
     pub(crate) fn recorded(&mut self, record: Record) {
@@ -160,6 +164,11 @@ impl World {
             Some(Down::Grant(_)) => greeted && self.sabotage == Some(Sabotage::GrantBeforeDurable),
             _ => false,
         };
+        if goes_past && matches!(message, Some(Down::Pause(_))) {
+            // One that waits from before the child was greeted would come after this one, and last for ever.
+            let is_older = |held: &Held| held.conn == conn && is_pause(held);
+            journal.held.retain(|held| !is_older(held));
+        }
         let ticket = journal.ticket();
         if goes_past || (journal.held.is_empty() && ticket <= journal.durable) {
             return self.deliver(conn, message);
