@@ -131,6 +131,9 @@ impl Parent {
     }
 
     fn feed(&mut self) {
+        if self.table.pool_len() == 0 {
+            return;
+        }
         // What this parent's own parent waits for is for those who starve, here or there.
         let fed = |(hunger, _): &&(Hunger, ChildId)| !hunger.works || !self.reserved;
         let hungry = self.balance.hungry.iter().take_while(fed);
@@ -216,8 +219,12 @@ impl Parent {
     fn ask(&mut self) {
         let hungry = self.balance.hungry.len();
         let need = hungry.saturating_sub(self.balance.asked.len());
+        if need == 0 || self.balance.rich.is_empty() {
+            return;
+        }
         let starves = |(hunger, _): &&(Hunger, ChildId)| !hunger.works;
-        let starving = self.balance.hungry.iter().take_while(starves).count();
+        let hungriest = self.balance.hungry.iter().take(self.balance.rich.len());
+        let starving = hungriest.take_while(starves).count();
         let richest = self.balance.rich.iter().rev();
         let useful = richest.filter(|&&(_, child)| self.has_for_hungry(child));
         let chosen = useful.take(need).enumerate();

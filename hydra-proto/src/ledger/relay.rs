@@ -348,10 +348,10 @@ impl Relay {
             return Load::default();
         };
         let (mut held, mut busy) = (parent.pool_len(), 0);
-        for child in parent.children() {
+        for load in parent.loads() {
             // What a worker has in hand it cannot give.
-            held += child.load.held;
-            busy += child.load.busy.min(1);
+            held += load.held;
+            busy += load.busy.min(1);
         }
         let workers = u64::from(self.config.uplink.workers.max(1));
         Load {
