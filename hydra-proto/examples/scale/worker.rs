@@ -159,14 +159,14 @@ impl Worker {
         }
     }
 
-    /// Tells the parent once when the deque is empty.
+    /// Tells the parent when the deque is empty, and when it is so no longer.
     pub(crate) fn tell_hunger(&mut self, now: Time) {
         let Some(frontier) = &self.frontier else {
             return;
         };
         let load = frontier.load();
-        if load.hungry && !self.told_hungry {
-            self.told_hungry = true;
+        if load.hungry != self.told_hungry && self.hand.is_some() {
+            self.told_hungry = load.hungry;
             self.uplink.beat(now, load);
         }
     }
