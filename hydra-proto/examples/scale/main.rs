@@ -29,7 +29,7 @@ const fn binomial(children: u32, probability: f64) -> Kind {
 const TREES: [(&str, Kind, u64, u64); 7] = [
     ("T1", geometric(10), 16, 4_130_071),
     ("T1L", geometric(13), 37, 102_181_082),
-    ("T1XL", geometric(15), 0, 1_635_119_272),
+    ("T1XL", geometric(15), 37, 1_635_119_272),
     ("T1XXL", geometric(15), 0, 4_230_646_601),
     ("T3", binomial(8, 0.124_875), 17, 4_112_897),
     ("T3L", binomial(5, 0.200_014), 0, 111_345_631),
