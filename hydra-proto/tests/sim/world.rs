@@ -216,8 +216,7 @@ impl World {
             self.fail(format!("{what}; {asides}"));
         }
         // Balancing costs messages: work that goes to and fro would cost them without end.
-        // A server that came back does not know for a while who is busy.
-        if self.incarnation == 0 && self.stats.asked > 1000 + 10 * self.tree.entries {
+        if self.stats.asked > 1000 + 10 * self.tree.entries {
             self.fail(format!(
                 "children were asked {} times to give",
                 self.stats.asked
