@@ -107,7 +107,7 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
     };
     let busy = owned > 0 && (!session.hungry || (works && session.load.held >= HELD_MIN));
     let wealth = Wealth {
-        has_some: held >= HELD_MIN,
+        has_some: !session.hungry || held >= HELD_MIN,
         top: Reverse(top),
         held,
     };
