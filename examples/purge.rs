@@ -13,13 +13,17 @@
 //! |---|---|
 //! | `would delete` | the file is old; nothing was done |
 //! | `deleted` | this job deleted it |
-//! | `presumed deleted` | it was there, and gone when it was to be deleted: a network file system may have done it and lost the answer, or somebody else was faster |
-//! | `already gone` | somebody else deleted it after the walk had found it |
+//! | `presumed deleted` | it was there, and gone when it was to be deleted: a network file system may have done it and lost the answer, or somebody else was faster. Also: its name was on record, and it was gone before anybody could look at it, see below |
+//! | `already gone` | somebody else deleted it after the walk had looked at it |
 //! | `changed` | it is another file, no file, or no longer old; it stays |
 //! | `failed` | it could not be deleted; also an error of the report |
 //!
-//! Where a worker dies, its part is done again. What it deleted and could not report any more is then in no row:
-//! deleting is safe to repeat, and nothing counts twice. Roots are never deleted, nor are directories.
+//! Where a worker dies, its part is done again: deleting is safe to repeat, and nothing counts twice. What it deleted
+//! and could not report any more is gone by then. If the directory was large, its names were on record, and such a
+//! name is `presumed deleted`, with neither size nor age; so is one that somebody else removed meanwhile, young or
+//! old. The others (all of them were in one directory of at most 2048 entries) are in no row and no count.
+//!
+//! Roots are never deleted, nor are directories.
 
 use hydra::cli::values::duration;
 use hydra::plugins::format;
@@ -81,13 +85,13 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// A line of the log: a file that was old when the walk found it.
+/// A line of the log: a file that was old when the walk found it, or that was gone before anybody knew.
 #[derive(Serialize)]
 struct Row {
     #[serde(flatten)]
     path: ShownPath,
-    size: u64,
-    age_seconds: i64,
+    size: Option<u64>,
+    age_seconds: Option<i64>,
     outcome: Outcome,
 }
 
@@ -95,11 +99,17 @@ struct Row {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Purged(pub(crate) BTreeMap<Outcome, (u64, u64)>);
 
+impl Purged {
+    fn add(&mut self, outcome: Outcome, files: u64, bytes: u64) {
+        let sum = self.0.entry(outcome).or_default();
+        *sum = (sum.0 + files, sum.1.saturating_add(bytes));
+    }
+}
+
 impl Summary for Purged {
     fn merge(&mut self, other: Self) {
         for (outcome, (files, bytes)) in other.0 {
-            let sum = self.0.entry(outcome).or_default();
-            *sum = (sum.0 + files, sum.1.saturating_add(bytes));
+            self.add(outcome, files, bytes);
         }
     }
 }
@@ -175,12 +185,25 @@ impl Visit for PurgeVisit {
         let size = entry.stat.size;
         out.row(&Row {
             path: entry.shown().into(),
-            size,
-            age_seconds: self.age_seconds(entry.stat),
+            size: Some(size),
+            age_seconds: Some(self.age_seconds(entry.stat)),
             outcome,
         });
-        let sum = out.summary.0.entry(outcome).or_default();
-        *sum = (sum.0 + 1, sum.1.saturating_add(size));
+        out.summary.add(outcome, 1, size);
+    }
+
+    fn gone(&mut self, entry: &Entry<'_>, out: &mut Sink<Purged>) {
+        if !matches!(entry.file_type, FileType::File | FileType::Unknown) {
+            return;
+        }
+        let outcome = Outcome::PresumedDeleted;
+        out.row(&Row {
+            path: entry.shown().into(),
+            size: None,
+            age_seconds: None,
+            outcome,
+        });
+        out.summary.add(outcome, 1, 0);
     }
 }
 

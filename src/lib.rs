@@ -109,8 +109,8 @@ pub use hydra_proto::job::RootSpec;
 pub use hydra_proto::reduce::ReduceError;
 pub use hydra_proto::walk::WalkSummary;
 pub use hydra_worker::{
-    Again, Dir, Enter, Entry, Facts, FileType, Listing, PathOf, Sink, Stat, Summary, Target, Visit,
-    Wants,
+    Again, Dir, Enter, Entry, Facts, FileType, Listing, PATH_START, PathOf, Sink, Stat, Summary,
+    Target, Visit, Wants,
 };
 pub use plugin::{
     ByteTotals, Plugin, PluginReport, ReportContext, Show, ShownPath, SummaryOf, Total,

@@ -138,6 +138,8 @@ pub trait Plugin: Send + Sync + 'static {
     const ABOUT: &'static str;
     /// Whether it changes the tree or runs commands. Clients must allow such a plugin by name.
     const ACTS: bool = false;
+    /// Whether it ever writes rows. `--rows` is wrong usage with a plugin that does not.
+    const ROWS: bool = true;
 
     /// Its options: parsed by the server, sent to every worker.
     type Options: clap::Args + Serialize + DeserializeOwned + Clone + Send + Sync + 'static;

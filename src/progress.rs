@@ -30,7 +30,7 @@ pub fn line(now: &Snapshot, rate: f64, elapsed: Duration, width: usize) -> Strin
         0 => format!("{}:{:02}", seconds / 60, seconds % 60),
         hours => format!("{hours}:{:02}:{:02}", seconds / 60 % 60, seconds % 60),
     };
-    let count = crate::report::human_count;
+    let count = crate::plugins::format::count;
     let full = format!(
         "{clock}  {} entries  {}/s  {} directories open  {}/{} workers busy",
         count(now.entries),

@@ -152,6 +152,8 @@ pub trait AnyPlugin: Send + Sync {
     fn about(&self) -> &'static str;
     /// [`Plugin::ACTS`].
     fn acts(&self) -> bool;
+    /// [`Plugin::ROWS`].
+    fn has_rows(&self) -> bool;
 
     /// Adds the plugin's options to a command line.
     fn add_options(&self, command: Command) -> Command;
@@ -320,6 +322,10 @@ impl<P: Plugin> AnyPlugin for Erased<P> {
 
     fn acts(&self) -> bool {
         P::ACTS
+    }
+
+    fn has_rows(&self) -> bool {
+        P::ROWS
     }
 
     fn add_options(&self, command: Command) -> Command {

@@ -116,7 +116,11 @@ struct Below<'a>(&'a [u8]);
 
 impl PathOf for Below<'_> {
     fn write_path(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.0);
+        self.0.write_path(out);
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        self.0.write_start(out);
     }
 }
 

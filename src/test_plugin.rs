@@ -160,6 +160,7 @@ impl Plugin for ActingProbe {
     const NAME: &'static str = "act";
     const ABOUT: &'static str = "Would change something";
     const ACTS: bool = true;
+    const ROWS: bool = false;
     type Options = ActingOptions;
     type Visit = ProbeVisit;
     type Total = Calls;

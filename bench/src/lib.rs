@@ -1,10 +1,15 @@
-//! The benchmark suite: deterministic trees, the floor, an oracle that counts them, and the runner
-//! that sets Hydra beside its peers.
+//! The benchmark suite: deterministic trees, the floor, an oracle that counts them, the runner that sets
+//! Hydra beside its peers, and the rigs for slow calls and for the coordinator.
 //!
-//! The programs in `src/bin` only parse arguments and print. Nothing here is part of the product,
-//! and nothing here knows how Hydra works: it is a command like every other.
+//! The programs in `src/bin` only parse arguments and print. Nothing here is part of the product, and
+//! all but [`coordinator`] know Hydra as a command like every other.
 
+pub mod coordinator;
 pub mod floor;
+pub mod fuse;
+pub mod implicit;
+pub mod latency;
+pub mod period;
 pub mod runner;
 pub mod totals;
 pub mod tree;

@@ -55,7 +55,7 @@ pub fn count(root: &Path) -> anyhow::Result<Totals> {
 }
 
 /// Raises the limit of open files to what is allowed: a walk keeps one open on each level.
-pub(crate) fn raise_open_files() {
+pub fn raise_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,9 +1,9 @@
 //! What a client is told when it starts. Nothing here is read from the environment or from files.
 
+use crate::watch::Doing;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
 use hydra_proto::handshake::ClientKey;
-use hydra_proto::ids::ItemId;
 use hydra_proto::job::JobSpec;
 use hydra_proto::message::{LogLine, RootView};
 use hydra_proto::reduce::Reduce;
@@ -18,8 +18,8 @@ use std::time::Duration;
 pub type MakeReducer = Arc<dyn Fn(&JobSpec) -> Result<Box<dyn Reduce>, String> + Send + Sync>;
 /// Looks at a root, given by its local path. May block for ever, on a dead mount say.
 pub type LookAtRoot = Arc<dyn Fn(&[u8]) -> RootView + Send + Sync>;
-/// Reads from the bytes of a worker's slot which item it had in hand.
-pub type DecodeSlot = Arc<dyn Fn(&[u8]) -> Option<ItemId> + Send + Sync>;
+/// Reads from the bytes of a worker's slot what it is doing, or did last.
+pub type DecodeSlot = Arc<dyn Fn(&[u8]) -> Option<Doing> + Send + Sync>;
 /// Takes the lines of the workers' logs. Must not block.
 pub type LogSink = Arc<dyn Fn(&LogLine) + Send + Sync>;
 /// Is told where the client listens, once it does.

@@ -11,8 +11,9 @@
 
 use crate::config::Config;
 use crate::logs::LogDesk;
+use crate::watch::{self, Rounds, Watch};
 use crate::worker::{Worker, WorkerEvent};
-use hydra_proto::ids::ConnId;
+use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Down;
@@ -46,6 +47,18 @@ pub(crate) struct Crew {
     unborn: u32,
     /// How the last of them died.
     last_words: String,
+    /// How long a system call may take.
+    stall: Duration,
+    rounds: Option<Rounds>,
+}
+
+/// A worker that hangs.
+#[derive(Debug)]
+pub(crate) struct Hung {
+    pub(crate) conn: ConnId,
+    pub(crate) in_hand: Option<ItemId>,
+    /// What it hangs at, in words.
+    pub(crate) reason: String,
 }
 
 #[derive(Debug)]
@@ -63,6 +76,7 @@ struct Running {
     since: Time,
     /// Whether it has said Hello.
     born: bool,
+    watch: Watch,
 }
 
 impl Crew {
@@ -82,12 +96,16 @@ impl Crew {
             nonce: rand::random(),
             unborn: 0,
             last_words: String::new(),
+            stall: Duration::MAX,
+            rounds: None,
         }
     }
 
-    /// Starts the workers of a job.
-    pub(crate) fn hire(&mut self, now: Time) {
+    /// Starts the workers of a job. Those whose system calls take as long as `stall` are taken to hang.
+    pub(crate) fn hire(&mut self, now: Time, stall: Duration) {
         self.unborn = 0;
+        self.stall = stall;
+        self.rounds = Some(Rounds::new(now, stall));
         self.stopping = false;
         self.posts = (1..=self.config.workers.max(1))
             .map(|number| Post {
@@ -143,6 +161,7 @@ impl Crew {
                     worker,
                     since: now,
                     born: false,
+                    watch: Watch::default(),
                 });
             }
             Err(error) => {
@@ -164,7 +183,19 @@ impl Crew {
             None => Some(post.start_at),
             Some(running) => (!running.born).then(|| running.since + patience),
         });
-        deadlines.min()
+        let round = self.rounds.as_ref().map(Rounds::due);
+        deadlines.chain(round).min()
+    }
+
+    /// Looks what the workers are doing, if it is time to: those that hang, which are to be dismissed.
+    pub(crate) fn look_around(&mut self, now: Time) -> Vec<Hung> {
+        let is_due = self.rounds.as_mut().is_some_and(|rounds| rounds.begin(now));
+        if self.stopping || !is_due {
+            return Vec::new();
+        }
+        let stall = self.stall;
+        let running = self.posts.iter_mut().filter_map(|p| p.worker.as_mut());
+        running.filter_map(|running| running.look(stall)).collect()
     }
 
     /// Sends to a worker. One that takes nothing any more is killed; it comes back as an exit.
@@ -188,8 +219,8 @@ impl Crew {
     }
 
     /// Kills a worker; its post is filled again. False if it is gone already.
-    pub(crate) fn dismiss(&mut self, now: Time, conn: ConnId) -> bool {
-        self.note_death(now, conn, "it was given up")
+    pub(crate) fn dismiss(&mut self, now: Time, conn: ConnId, reason: &str) -> bool {
+        self.note_death(now, conn, reason)
     }
 
     /// A worker is reaped. True if nothing was known of its end before.
@@ -287,6 +318,20 @@ impl Crew {
     fn running(&mut self, conn: ConnId) -> Option<&mut Running> {
         let mut running = self.posts.iter_mut().filter_map(|p| p.worker.as_mut());
         running.find(|running| running.worker.conn == conn)
+    }
+}
+
+impl Running {
+    fn look(&mut self, stall: Duration) -> Option<Hung> {
+        if !self.watch.look(self.worker.doing()) {
+            return None;
+        }
+        let doing = self.watch.found()?;
+        Some(Hung {
+            conn: self.worker.conn,
+            in_hand: doing.item,
+            reason: watch::describe(self.worker.pid, doing, stall),
+        })
     }
 }
 

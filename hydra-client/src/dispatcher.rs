@@ -23,7 +23,7 @@ use self::beginning::Job;
 use self::ending::Next;
 use crate::config::Config;
 use crate::crew::Crew;
-use crate::doors::{Arrival, Doors};
+use crate::doors::{Arrival, Doors, Want};
 use crate::error::ClientError;
 use crate::link::{Link, LinkEvent};
 use crate::roots::Looked;
@@ -143,7 +143,7 @@ impl Dispatcher {
     ) -> Result<(), ClientError> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut stopped = false;
-        self.doors.want(false);
+        self.doors.want(Want::First);
         loop {
             let event = self.next_event(shutdown.as_mut(), stopped).await;
             stopped |= matches!(event, Event::Shutdown);
@@ -223,6 +223,7 @@ impl Dispatcher {
         let (connection, peer) = match arrival {
             Arrival::Connected(connection, peer) => (*connection, peer),
             Arrival::Failed(error) => return self.stop(now, Next::End(Err(error))),
+            Arrival::Gone => return self.stop(now, Next::End(Ok(()))),
         };
         if let Some(link) = &self.link {
             info!(%peer, serving = link.peer, "another server called; told it that this client is busy");
@@ -291,6 +292,7 @@ impl Dispatcher {
         if ticks.into_iter().flatten().any(|due| due <= now) {
             self.relay.tick(now);
             self.crew.tick(now);
+            self.dismiss_hung(now);
         }
     }
 
@@ -405,7 +407,7 @@ impl Dispatcher {
     fn server_lost(&mut self) {
         warn!("the connection to the server is lost; waiting for it to come back");
         self.link = None;
-        self.doors.want(false);
+        self.doors.want(Want::Back);
     }
 }
 

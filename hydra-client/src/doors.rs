@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Servers that may wait for the dispatcher.
 const WAITING_MAX: usize = 4;
@@ -28,6 +28,21 @@ pub(crate) enum Arrival {
     Connected(Box<Connection>, String),
     /// No server will ever come.
     Failed(ClientError),
+    /// The server is gone, and nothing but its one job was wanted.
+    Gone,
+}
+
+/// Why a connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// There was none yet.
+    First,
+    /// That of the present job was lost.
+    Back,
+    /// A job is over.
+    Next,
+    /// The last one brought no job.
+    Again,
 }
 
 pub(crate) struct Doors {
@@ -47,9 +62,20 @@ struct Dialler {
     link: Timeouts,
     pause_max: Duration,
     sender: mpsc::Sender<Arrival>,
+    once: bool,
     task: Option<JoinHandle<()>>,
-    /// Nothing was reached yet: what looks like a mistake of the user is reported.
-    first: bool,
+    /// That it waits was said since the last job.
+    said_waiting: bool,
+}
+
+/// One connection to be made.
+struct Errand {
+    address: HostPort,
+    key: Arc<Key>,
+    link: Timeouts,
+    pause_max: Duration,
+    once: bool,
+    want: Want,
 }
 
 impl Doors {
@@ -84,9 +110,10 @@ impl Doors {
                 key,
                 link: config.timings.link,
                 pause_max: config.timings.redial_max,
+                once: config.once,
                 sender,
                 task: None,
-                first: true,
+                said_waiting: false,
             }),
         };
         Ok(Self { arrivals, kind })
@@ -102,10 +129,10 @@ impl Doors {
         matches!(self.kind, Kind::Listening(_))
     }
 
-    /// A connection is wanted: dials, if that is how they come. `fruitless` if the last one brought nothing.
-    pub(crate) fn want(&mut self, fruitless: bool) {
+    /// A connection is wanted: dials, if that is how they come.
+    pub(crate) fn want(&mut self, want: Want) {
         if let Kind::Dialling(dialler) = &mut self.kind {
-            dialler.dial(fruitless);
+            dialler.dial(want);
         }
     }
 
@@ -144,52 +171,85 @@ async fn let_in(mut listener: Listener, sender: mpsc::Sender<Arrival>) {
 }
 
 impl Dialler {
-    fn dial(&mut self, fruitless: bool) {
+    fn dial(&mut self, want: Want) {
         if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return;
         }
-        let first = std::mem::take(&mut self.first);
-        let (address, key, link) = (self.address.clone(), Arc::clone(&self.key), self.link);
-        let (sender, pause_max) = (self.sender.clone(), self.pause_max);
+        self.tell(want);
+        let errand = Errand {
+            address: self.address.clone(),
+            key: Arc::clone(&self.key),
+            link: self.link,
+            pause_max: self.pause_max,
+            once: self.once,
+            want,
+        };
+        let sender = self.sender.clone();
         self.task = Some(tokio::spawn(async move {
-            if fruitless {
+            if want == Want::Again {
                 sleep(FRUITLESS_PAUSE).await;
             }
-            let arrival = dial_until(&address, &key, &link, pause_max, first).await;
+            let arrival = errand.run().await;
             // The dispatcher may have ended meanwhile.
             let _ = sender.send(arrival).await;
         }));
     }
-}
 
-async fn dial_until(
-    address: &HostPort,
-    key: &Key,
-    link: &Timeouts,
-    pause_max: Duration,
-    first: bool,
-) -> Arrival {
-    let mut pause = REDIAL_MIN;
-    let mut said = String::new();
-    loop {
-        let error = match dial(address, key, link).await {
-            Ok(connection) => return Arrival::Connected(Box::new(connection), address.to_string()),
-            Err(error) => error,
-        };
-        if first && is_final(&error) {
-            return Arrival::Failed(error.into());
+    /// Says once after each job that it waits for the next.
+    fn tell(&mut self, want: Want) {
+        match want {
+            Want::First | Want::Back => self.said_waiting = false,
+            Want::Again if self.said_waiting || self.once => {}
+            Want::Next | Want::Again => {
+                self.said_waiting = true;
+                info!("waiting for the next job at {}", self.address);
+            }
         }
-        let says = error.to_string();
-        if says != said {
-            warn!("{says}; still trying");
-            said = says;
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(pause_max);
     }
 }
 
-/// Whether the first try shows a mistake that waiting does not mend.
+impl Errand {
+    /// Dials until the server answers.
+    async fn run(&self) -> Arrival {
+        let mut pause = REDIAL_MIN;
+        let (mut said, mut before) = (String::new(), String::new());
+        loop {
+            let error = match dial(&self.address, &self.key, &self.link).await {
+                Ok(connection) => {
+                    let address = self.address.to_string();
+                    return Arrival::Connected(Box::new(connection), address);
+                }
+                Err(error) => error,
+            };
+            if self.want == Want::First && is_final(&error) {
+                return Arrival::Failed(error.into());
+            }
+            if self.want == Want::Again && self.once && !is_final(&error) {
+                return Arrival::Gone;
+            }
+            let says = error.to_string();
+            // A server that is just ending still takes connections: only what lasts is worth a word.
+            let counts = self.want == Want::First || says == before;
+            if counts && says != said {
+                self.complain(&error);
+                said.clone_from(&says);
+            }
+            before = says;
+            sleep(pause).await;
+            pause = (pause * 2).min(self.pause_max);
+        }
+    }
+
+    /// A server that is not there is nothing odd where it is waited for.
+    fn complain(&self, error: &DialError) {
+        match self.want {
+            Want::Back | Want::Next | Want::Again if !is_final(error) => debug!("{error}"),
+            _ => warn!("{error}; still trying"),
+        }
+    }
+}
+
+/// Whether it looks like a mistake that waiting does not mend.
 fn is_final(error: &DialError) -> bool {
     match error {
         DialError::Unresolved { .. }

@@ -24,6 +24,7 @@ mod logs;
 mod results;
 mod roots;
 mod run;
+mod watch;
 mod worker;
 
 pub use config::{
@@ -33,3 +34,4 @@ pub use config::{
 pub use error::ClientError;
 pub use logs::print_log_line;
 pub use run::{run, serve_embedded};
+pub use watch::Doing;

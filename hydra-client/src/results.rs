@@ -1,7 +1,7 @@
 //! What the workers found and no commit has taken up yet: merged, so that it does not grow with the tree.
 //!
-//! Rows cannot be merged, nor can the items that workers find; their bytes are counted, and from
-//! [`PENDING_BYTES_MAX`] on the dispatcher takes no more commits before it has made its own.
+//! Rows cannot be merged, nor can the items that workers find, and sums may grow as they are merged; their bytes are
+//! counted, and from [`PENDING_BYTES_MAX`] on the dispatcher takes no more commits before it has made its own.
 
 use hydra_proto::item::Parcel;
 use hydra_proto::message::{Commit, Delta};
@@ -42,13 +42,13 @@ impl Results {
     /// Adds what a worker found.
     pub(crate) fn add(&mut self, delta: Delta) -> Result<(), ReduceError> {
         self.any = true;
-        self.pending_bytes += delta.rows.len();
+        self.pending_bytes += delta.rows.len() + delta.plugin.len();
         self.walk.merge(delta.walk);
         match self.rows.is_empty() {
             true => self.rows = delta.rows,
             false => self.rows.extend_from_slice(&delta.rows),
         }
-        self.lost_workers += delta.lost_workers;
+        self.lost_workers = self.lost_workers.saturating_add(delta.lost_workers);
         self.reducer.merge(&delta.plugin)
     }
 

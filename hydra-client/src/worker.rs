@@ -11,6 +11,7 @@
 use crate::config::Config;
 use crate::inherit;
 use crate::link::{receive_all, send_all};
+use crate::watch::Doing;
 use hydra_link::Connection;
 use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::logs::WorkerStart;
@@ -18,6 +19,7 @@ use hydra_proto::message::{Down, Up};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::convert::Infallible;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -57,6 +59,7 @@ pub(crate) struct Worker {
     pub(crate) conn: ConnId,
     pub(crate) pid: u32,
     outbox: mpsc::Sender<Down>,
+    slot: Slot,
     _alive: oneshot::Sender<Infallible>,
 }
 
@@ -73,6 +76,10 @@ impl Worker {
         let ours = UnixStream::from_std(ours)?;
         let slot = inherit::make_slot(config.slot_bytes)?;
         let child = spawn(config, theirs.into(), slot.try_clone()?)?;
+        let slot = Slot {
+            file: Arc::new(File::from(slot)),
+            config: Arc::clone(config),
+        };
         let pid = child.id().unwrap_or(0);
 
         let (reader, writer) = Connection::plain(ours, &config.timings.link).split();
@@ -93,8 +100,7 @@ impl Worker {
             child,
             pid,
             reaped: false,
-            slot: File::from(slot),
-            config: Arc::clone(config),
+            slot: slot.clone(),
         };
         tokio::spawn(async move {
             let read = receive_all(reader, &events, |message| {
@@ -112,8 +118,14 @@ impl Worker {
             conn,
             pid,
             outbox,
+            slot,
             _alive: alive,
         })
+    }
+
+    /// What it is doing.
+    pub(crate) fn doing(&self) -> Option<Doing> {
+        self.slot.read()
     }
 
     /// Sends a message; false if the worker takes none.
@@ -140,8 +152,28 @@ struct Process {
     child: Child,
     pid: u32,
     reaped: bool,
-    slot: File,
+    slot: Slot,
+}
+
+/// The memory that a worker shares with its client.
+#[derive(Clone)]
+struct Slot {
+    file: Arc<File>,
     config: Arc<Config>,
+}
+
+impl Slot {
+    fn read(&self) -> Option<Doing> {
+        let mut bytes = vec![0; self.config.slot_bytes];
+        let read = self.file.read_at(&mut bytes, 0).ok()?;
+        (self.config.decode_slot)(bytes.get(..read)?)
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Slot").field(&self.file).finish()
+    }
 }
 
 impl Process {
@@ -157,14 +189,8 @@ impl Process {
         Exit {
             conn: self.conn,
             reason,
-            in_hand: self.in_hand(),
+            in_hand: self.slot.read().and_then(|doing| doing.item),
         }
-    }
-
-    fn in_hand(&self) -> Option<ItemId> {
-        let mut bytes = vec![0; self.config.slot_bytes];
-        let read = self.slot.read_at(&mut bytes, 0).ok()?;
-        (self.config.decode_slot)(bytes.get(..read)?)
     }
 }
 

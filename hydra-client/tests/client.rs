@@ -214,6 +214,28 @@ async fn an_item_that_kills_its_worker_is_set_aside_and_the_rest_is_walked() {
 }
 
 #[tokio::test]
+async fn a_worker_that_hangs_in_a_system_call_and_lives_was_waited_for_for_ever() {
+    let (config, lines) = config(2, "stuck");
+    let tree = Tree {
+        width: 2,
+        depth: 5,
+        pause: Duration::ZERO,
+    };
+    let (client, mut connection) = embed(config);
+    let mut spec = job(tree);
+    spec.timing.stall = Duration::from_millis(200);
+    // Its silence is not what gives it away.
+    spec.timing.dead_after = Duration::from_secs(600);
+    let mut server = Server::new(1, spec);
+    server.finish(&mut connection).await;
+    assert!(server.walk.directories < tree.directories());
+    let reason = &server.parent.aside().values().next().unwrap().reason;
+    assert!(reason.contains("hangs: stat of"), "{reason}");
+    assert!(client.await.unwrap().is_ok());
+    assert_all_gone(lines, 3).await;
+}
+
+#[tokio::test]
 async fn workers_that_end_at_once_end_the_job_with_a_reason() {
     let (config, _lines) = config(2, "exit");
     let (client, mut connection) = embed(config);

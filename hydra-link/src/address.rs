@@ -36,14 +36,21 @@ pub struct HostPort {
 
 /// A text that names no host: which text, where, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{}{text:?}: {problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default())]
+#[error("{}{}{problem}", line.map(|line| format!("line {line}: ")).unwrap_or_default(), quoted(text))]
 pub struct AddressError {
-    /// The text in question, cut short if it is long.
+    /// The text in question, cut short if it is long; empty where nothing stands.
     pub text: String,
     /// Its line in a hostfile, from 1.
     pub line: Option<usize>,
     /// What is wrong with it.
     pub problem: AddressProblem,
+}
+
+fn quoted(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        text => format!("{text:?}: "),
+    }
 }
 
 /// What is wrong with an address, a range or a list.
@@ -91,13 +98,22 @@ pub enum AddressProblem {
 }
 
 impl HostPort {
-    /// Reads `HOST` or `HOST:PORT`; without a port it is `port_default`.
+    /// Reads `HOST` or `HOST:PORT`, to listen there; without a port it is `port_default`.
     ///
     /// # Errors
     ///
     /// [`AddressError`].
     pub fn parse(text: &str, port_default: u16) -> Result<Self, AddressError> {
         parse_one(text.trim(), port_default).map_err(|problem| AddressError::new(text, problem))
+    }
+
+    /// Reads `HOST` or `HOST:PORT`, to dial: port 0 is none.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`].
+    pub fn parse_peer(text: &str, port_default: u16) -> Result<Self, AddressError> {
+        parse_peer(text.trim(), port_default).map_err(|problem| AddressError::new(text, problem))
     }
 }
 
@@ -141,7 +157,7 @@ pub fn parse_hostfile(text: &str, port_default: u16) -> Result<Vec<HostPort>, Ad
             ..error
         })?;
     }
-    hosts.finish("hostfile")
+    hosts.finish("")
 }
 
 impl AddressError {
@@ -186,10 +202,7 @@ impl Hosts {
 
     fn add_entry(&mut self, entry: &str) -> Result<(), AddressProblem> {
         for name in expand(entry)? {
-            let host = parse_one(&name, self.port_default)?;
-            if host.port == 0 {
-                return Err(AddressProblem::Port);
-            }
+            let host = parse_peer(&name, self.port_default)?;
             if self.known.insert(host.clone()) {
                 self.list.push(host);
             }
@@ -205,6 +218,13 @@ impl Hosts {
             return Err(AddressError::new(text, AddressProblem::NoHost));
         }
         Ok(self.list)
+    }
+}
+
+fn parse_peer(text: &str, port_default: u16) -> Result<HostPort, AddressProblem> {
+    match parse_one(text, port_default)? {
+        HostPort { port: 0, .. } => Err(AddressProblem::Port),
+        host => Ok(host),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::connection::{Connection, EstablishError};
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// What is left of the time when the last try begins; less where the whole time is short.
+const LAST_TRY: Duration = Duration::from_millis(50);
 
 /// Why dialling failed. Each reads as one sentence that says what to do.
 #[derive(Debug, Error)]
@@ -136,6 +138,7 @@ async fn connect(
     limit: Duration,
 ) -> Result<TcpStream, DialError> {
     let deadline = Instant::now() + limit;
+    let last_try = deadline - LAST_TRY.min(limit / 4);
     let candidates = resolve(address, deadline).await?;
     let mut pause = RETRY_MIN;
     loop {
@@ -143,23 +146,30 @@ async fn connect(
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
-        let next = Instant::now() + pause;
-        if next >= deadline || !is_passing(&error) {
-            let address = address.clone();
-            return Err(match error.kind() {
-                io::ErrorKind::ConnectionRefused => DialError::Refused { address, program },
-                io::ErrorKind::TimedOut => DialError::Unanswered {
-                    address,
-                    waited: limit,
-                },
-                _ => DialError::Unreachable {
-                    address,
-                    source: error,
-                },
-            });
+        match next_try(Instant::now(), pause, last_try) {
+            Some(next) if is_passing(&error) => sleep_until(next).await,
+            _ => return Err(unconnected(address, program, limit, error)),
         }
-        sleep_until(next).await;
         pause = (pause * 2).min(RETRY_MAX);
+    }
+}
+
+/// When to try again after a try that failed just now; none if that was the last.
+fn next_try(now: Instant, pause: Duration, last_try: Instant) -> Option<Instant> {
+    (now < last_try).then(|| (now + pause).min(last_try))
+}
+
+fn unconnected(
+    address: &HostPort,
+    program: &'static str,
+    waited: Duration,
+    source: io::Error,
+) -> DialError {
+    let address = address.clone();
+    match source.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused { address, program },
+        io::ErrorKind::TimedOut => DialError::Unanswered { address, waited },
+        _ => DialError::Unreachable { address, source },
     }
 }
 
@@ -222,4 +232,22 @@ fn is_passing(error: &io::Error) -> bool {
             | io::ErrorKind::TimedOut
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trying_ended_when_the_next_pause_would_have_passed_the_deadline() {
+        let start = Instant::now();
+        let limit = Duration::from_secs(10);
+        let last_try = start + limit - LAST_TRY;
+        let (mut now, mut pause, mut tries) = (start, RETRY_MIN, 1);
+        while let Some(next) = next_try(now, pause, last_try) {
+            assert!(next > now && next < start + limit);
+            (now, pause, tries) = (next, (pause * 2).min(RETRY_MAX), tries + 1);
+        }
+        assert_eq!(now, last_try, "after {tries} tries");
+    }
 }

@@ -92,6 +92,8 @@ pub struct Timing {
     pub commit_interval: Duration,
     /// Commits that may be on their way before the sender waits for an answer. Default 16.
     pub commit_window: u32,
+    /// How long a system call of a worker may take before it is taken to hang. Default 5 min.
+    pub stall: Duration,
 }
 
 /// Far more than any period needs, and little enough to be added to any time.
@@ -109,6 +111,7 @@ impl Timing {
             lease: bound(self.lease),
             commit_interval: bound(self.commit_interval),
             commit_window: self.commit_window,
+            stall: bound(self.stall),
         }
     }
 }
@@ -122,6 +125,7 @@ impl Default for Timing {
             lease: Duration::from_secs(8),
             commit_interval: Duration::from_millis(200),
             commit_window: 16,
+            stall: Duration::from_secs(300),
         }
     }
 }

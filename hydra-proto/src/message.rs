@@ -112,6 +112,8 @@ pub struct Resume {
     pub attempt: u64,
     /// The last grant that arrived.
     pub last_grant: u64,
+    /// What [`Welcome`] said of the parent's journal.
+    pub journaled: bool,
 }
 
 /// Answers [`Hello`].
@@ -127,6 +129,8 @@ pub struct Welcome {
     pub job: JobSpec,
     /// Whether to send [`Up::Log`].
     pub forward_logs: bool,
+    /// Whether the parent keeps a journal, so that another process may go on with the job when it has died.
+    pub journaled: bool,
 }
 
 /// Why a parent ends a session.

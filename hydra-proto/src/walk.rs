@@ -120,30 +120,37 @@ impl WalkSummary {
     /// How many errors there were.
     #[must_use]
     pub fn error_count(&self) -> u64 {
-        self.errors.values().sum()
+        self.errors
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 
 impl Summary for WalkSummary {
     fn merge(&mut self, other: Self) {
-        self.entries += other.entries;
-        self.directories += other.directories;
-        self.files += other.files;
-        self.symlinks += other.symlinks;
-        self.other += other.other;
-        self.vanished += other.vanished;
-        self.excluded += other.excluded;
-        self.skipped_snapshots += other.skipped_snapshots;
-        self.skipped_mounts += other.skipped_mounts;
+        add(&mut self.entries, other.entries);
+        add(&mut self.directories, other.directories);
+        add(&mut self.files, other.files);
+        add(&mut self.symlinks, other.symlinks);
+        add(&mut self.other, other.other);
+        add(&mut self.vanished, other.vanished);
+        add(&mut self.excluded, other.excluded);
+        add(&mut self.skipped_snapshots, other.skipped_snapshots);
+        add(&mut self.skipped_mounts, other.skipped_mounts);
         for (kind, count) in other.skipped_pseudo {
-            *self.skipped_pseudo.entry(kind).or_default() += count;
+            add(self.skipped_pseudo.entry(kind).or_default(), count);
         }
         for (kind, count) in other.errors {
-            *self.errors.entry(kind).or_default() += count;
+            add(self.errors.entry(kind).or_default(), count);
         }
         self.first_errors.extend(other.first_errors);
         while self.first_errors.len() > ERRORS_LISTED_MAX {
             self.first_errors.pop_last();
         }
     }
+}
+
+/// A peer may say anything: no sum wraps around.
+fn add(sum: &mut u64, more: u64) {
+    *sum = sum.saturating_add(more);
 }

@@ -2,15 +2,20 @@
 
 use hydra_link::{Connection, FrameReader, FrameWriter};
 use hydra_proto::codec;
+use hydra_proto::frame::FRAME_BYTES_MAX;
 use hydra_proto::ids::ConnId;
 use hydra_proto::message::{Down, Up};
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Messages that may wait to be sent to one client. A client that does not take them loses its connection,
 /// and resumes.
 const OUTBOX_MAX: usize = 4096;
 /// Events that may wait for the coordinator; then readers wait, and with them the clients.
 pub(crate) const EVENTS_MAX: usize = 1024;
+/// The same in bytes of messages. More than the largest frame, so that each message finds room some time.
+const EVENTS_BYTES_MAX: u32 = 64 << 20;
+const _: () = assert!(FRAME_BYTES_MAX < EVENTS_BYTES_MAX as usize);
 
 /// Where a connection came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +39,40 @@ pub(crate) enum Event {
         reason: String,
         last: bool,
     },
-    /// A message.
-    Message(ConnId, Box<Up>),
+    /// A message, and its share of the room for messages.
+    Message(ConnId, Box<Up>, OwnedSemaphorePermit),
     /// A connection is gone, and why, if that is worth telling.
     Closed(ConnId, Option<String>),
+}
+
+/// Where events go.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    events: mpsc::Sender<Event>,
+    room: Arc<Semaphore>,
+}
+
+impl Intake {
+    /// An intake, and where its events come out.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Event>) {
+        let (events, incoming) = mpsc::channel(EVENTS_MAX);
+        let room = Arc::new(Semaphore::new(EVENTS_BYTES_MAX as usize));
+        (Self { events, room }, incoming)
+    }
+
+    /// Waits for room. `false` when nobody takes events any more.
+    pub(crate) async fn send(&self, event: Event) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+
+    /// Room for a message of so many bytes.
+    pub(crate) async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room);
+        room.acquire_many_owned(bytes.min(EVENTS_BYTES_MAX))
+            .await
+            .ok()
+    }
 }
 
 /// The coordinator's end of a connection. Dropping it closes the connection when all is sent.
@@ -52,7 +87,7 @@ impl Outbox {
 }
 
 /// Starts the two tasks of a connection.
-pub(crate) fn start(conn: ConnId, connection: Connection, events: mpsc::Sender<Event>) -> Outbox {
+pub(crate) fn start(conn: ConnId, connection: Connection, intake: Intake) -> Outbox {
     let (reader, writer) = connection.split();
     let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
     let sending = tokio::spawn(send_all(writer, messages));
@@ -60,38 +95,32 @@ pub(crate) fn start(conn: ConnId, connection: Connection, events: mpsc::Sender<E
         let mut sending = sending;
         // Whichever half ends first, the connection is over; what remains to be said is said.
         let reason = tokio::select! {
-            reason = receive_all(conn, reader, &events) => {
+            reason = receive_all(conn, reader, &intake) => {
                 sending.abort();
                 reason
             }
             sent = &mut sending => sent.ok().flatten(),
         };
         // The coordinator is gone when this fails, and with it whoever wanted to know.
-        let _ = events.send(Event::Closed(conn, reason)).await;
+        let _ = intake.send(Event::Closed(conn, reason)).await;
     });
     Outbox(outbox)
 }
 
-async fn receive_all(
-    conn: ConnId,
-    mut reader: FrameReader,
-    events: &mpsc::Sender<Event>,
-) -> Option<String> {
+async fn receive_all(conn: ConnId, mut reader: FrameReader, intake: &Intake) -> Option<String> {
     loop {
         let frame = match reader.next().await {
             Ok(Some(frame)) => frame,
             Ok(None) => return None,
             Err(error) => return Some(error.to_string()),
         };
+        let room = intake.room(frame.len()).await?;
         let message: Up = match codec::decode(&frame) {
             Ok(message) => message,
             Err(error) => return Some(error.to_string()),
         };
-        if events
-            .send(Event::Message(conn, Box::new(message)))
-            .await
-            .is_err()
-        {
+        let event = Event::Message(conn, Box::new(message), room);
+        if !intake.send(event).await {
             return None;
         }
     }

@@ -1,12 +1,12 @@
 //! Keeps a client connected: dials it, and dials again when the connection is lost, as long as the job lasts.
 
-use crate::connection::{Event, Origin};
+use crate::connection::{Event, Intake, Origin};
 use hydra_link::address::HostPort;
 use hydra_link::{DialError, Timeouts};
 use hydra_proto::handshake::Key;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 /// The pause before a client is dialled again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -18,7 +18,7 @@ pub(crate) async fn keep_dialling(
     key: Arc<Key>,
     timeouts: Timeouts,
     mut wishes: watch::Receiver<u64>,
-    events: mpsc::Sender<Event>,
+    intake: Intake,
 ) {
     let mut reached = false;
     loop {
@@ -38,7 +38,7 @@ pub(crate) async fn keep_dialling(
         };
         reached |= connected;
         let last = matches!(event, Event::Unreachable { last: true, .. });
-        if events.send(event).await.is_err() || last {
+        if !intake.send(event).await || last {
             return;
         }
         // The coordinator changes its wish when it has lost this connection.

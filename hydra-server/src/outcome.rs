@@ -11,8 +11,8 @@ use std::time::Duration;
 /// Why a job could not be done at all.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// No client could be reached.
-    #[error("no client can be used: {}", .0.join("; "))]
+    /// No client could be reached, for these reasons; none if nobody was to be dialled.
+    #[error("{}", no_client(.0))]
     NoClient(Vec<String>),
     /// The port for clients could not be opened.
     #[error(transparent)]
@@ -35,6 +35,15 @@ pub enum ServerError {
     /// The journal cannot be used, or not any more.
     #[error(transparent)]
     Journal(#[from] JournalError),
+}
+
+fn no_client(reasons: &[String]) -> String {
+    match reasons {
+        [] => "no client has dialled in: start `hydra-client --connect` with this host's name on others, or wait \
+               longer (--client-timeout)"
+            .to_owned(),
+        reasons => format!("no client can be used: {}", reasons.join("; ")),
+    }
 }
 
 /// How a job ended.
@@ -62,6 +71,8 @@ pub struct Outcome {
     pub roots_walked: usize,
     /// Clients that took part, by name.
     pub clients: Vec<ClientRun>,
+    /// What the user was warned of: clients that were done without, or see another tree.
+    pub warnings: Vec<String>,
     /// From the first grant to the last commit.
     pub elapsed: Duration,
 }

@@ -1,7 +1,9 @@
 //! Which client may be granted which root: only those that see the same tree there.
 //!
-//! Where clients see different things, most of them are right. Where there is no majority, the one whose root
-//! is not on its system's own file system is: an unmounted `/data` is an empty directory of the system disk.
+//! Where clients see different things, those are right whose root is not on their system's own file system: an
+//! unmounted `/data` is an empty directory of the system disk. Among them the largest group of like views is.
+//! Where the largest groups are equal nobody can tell, and the root is not walked: a wrong tree that is reported
+//! as the right one is worse than none.
 
 use crate::journal::Entry;
 use hydra_proto::ids::{ChildId, RootId};
@@ -111,21 +113,35 @@ impl RootBook {
     pub(crate) fn settle(&mut self) -> Vec<RootId> {
         let mut settled = Vec::new();
         for index in 0..self.roots.len() {
-            let chosen = self.elect(index);
-            if let Some(root) = self
-                .roots
-                .get_mut(index)
-                .filter(|root| root.facts.is_none())
-                && chosen.is_some()
-            {
-                root.facts = chosen;
-                settled.push(RootId(index as u32));
+            let (chosen, dispute) = (self.elect(index), self.dispute(index));
+            let Some(root) = self.roots.get_mut(index) else {
+                continue;
+            };
+            if root.facts.is_some() {
+                continue;
+            }
+            match chosen {
+                Some(_) => {
+                    root.facts = chosen;
+                    settled.push(RootId(index as u32));
+                }
+                None => root.trouble = dispute.map(Trouble::Refused).or(root.trouble.take()),
             }
         }
         settled
     }
 
+    /// What the root looks like, if clients agree well enough.
     fn elect(&self, index: usize) -> Option<RootFacts> {
+        let votes = self.votes(index);
+        let most = votes.iter().map(|(_, count)| *count).max()?;
+        let mut best = votes.into_iter().filter(|(_, count)| *count == most);
+        let (facts, _) = best.next()?;
+        (self.trust || best.next().is_none()).then(|| facts.clone())
+    }
+
+    /// The views that count, and how many clients share each, in the order in which they came.
+    fn votes(&self, index: usize) -> Vec<(&RootFacts, usize)> {
         let mut votes: Vec<(&RootFacts, usize)> = Vec::new();
         for view in self.views.values().filter_map(|views| views.get(index)) {
             if let RootView::Seen(facts) = view {
@@ -135,12 +151,30 @@ impl RootBook {
                 }
             }
         }
-        // The first of equals wins, so that the outcome does not depend on anything else.
-        let best = votes
-            .iter()
-            .rev()
-            .max_by_key(|(facts, count)| (*count, !facts.on_system_disk));
-        best.map(|(facts, _)| (*facts).clone())
+        if votes.iter().any(|(facts, _)| !facts.on_system_disk) {
+            votes.retain(|(facts, _)| !facts.on_system_disk);
+        }
+        votes
+    }
+
+    /// The roots that are not walked as clients do not agree about them, and what they see there.
+    pub(crate) fn disputes(&self) -> Vec<(RootId, String)> {
+        let open = |index: &usize| self.roots.get(*index).is_some_and(|r| r.facts.is_none());
+        let open = (0..self.roots.len()).filter(open);
+        open.filter_map(|index| Some((RootId(index as u32), self.dispute(index)?)))
+            .collect()
+    }
+
+    /// What clients see at a root, where they do not agree.
+    fn dispute(&self, index: usize) -> Option<String> {
+        let votes = self.votes(index);
+        let views: Vec<String> = votes.iter().map(|(facts, _)| words(facts)).collect();
+        let reason = format!(
+            "clients see different trees there ({}), and no one of them is that of most: mount the same on all, or \
+             say --trust-roots if it is the same",
+            views.join("; ")
+        );
+        (views.len() > 1).then_some(reason)
     }
 
     /// Which roots a client may be granted, and a warning for each that it sees otherwise than the others.
@@ -154,8 +188,8 @@ impl RootBook {
         let serves = |(index, view): (usize, &RootView)| match view {
             RootView::Seen(facts) => {
                 let chosen = self.roots.get(index).and_then(|root| root.facts.as_ref());
-                let same = self.trust || chosen.is_none_or(|chosen| chosen == facts);
-                if !same {
+                let same = self.trust || chosen == Some(facts);
+                if !same && chosen.is_some() {
                     warnings.push((RootId(index as u32), describe(facts, chosen)));
                 }
                 same
@@ -200,13 +234,21 @@ fn entry(root: RootId, known: &Root) -> Entry {
 }
 
 fn describe(facts: &RootFacts, chosen: Option<&RootFacts>) -> String {
-    let words =
-        |facts: &RootFacts| format!("{} {} inode {}", facts.fs_type, facts.fs_id, facts.inode);
     let others = chosen.map(words).unwrap_or_default();
     format!(
         "it sees {} there, the others see {others}: is it mounted?",
         words(facts)
     )
+}
+
+fn words(facts: &RootFacts) -> String {
+    let RootFacts {
+        fs_type,
+        fs_id,
+        inode,
+        ..
+    } = facts;
+    format!("{fs_type} {fs_id} inode {inode}")
 }
 
 #[cfg(test)]
@@ -244,6 +286,36 @@ mod tests {
         let served: Vec<bool> = (0..3)
             .map(|child| book.serves(ChildId(child)).0[0])
             .collect();
+        assert_eq!(served, [false, true, true]);
+    }
+
+    #[test]
+    fn two_hosts_without_the_mount_outvoted_the_one_that_has_it() {
+        let mut book = RootBook::new(1, false);
+        for (child, view) in [
+            (0, seen("ext4", 5, true)),
+            (1, seen("nfs", 9, false)),
+            (2, seen("ext4", 5, true)),
+        ] {
+            book.sees(ChildId(child), vec![view]);
+        }
+        book.settle();
+        let served = [0, 1, 2].map(|child| book.serves(ChildId(child)).0[0]);
+        assert_eq!(served, [false, true, false]);
+    }
+
+    #[test]
+    fn the_first_of_two_different_trees_was_taken_for_the_right_one() {
+        let mut book = RootBook::new(1, false);
+        book.sees(ChildId(0), vec![seen("nfs", 5, false)]);
+        book.sees(ChildId(1), vec![seen("nfs", 7, false)]);
+        assert!(book.settle().is_empty());
+        assert!(matches!(book.unwalked()[0].1, Some(Trouble::Refused(_))));
+        assert_eq!(book.serves(ChildId(0)).0, [false]);
+        // Another one settles it.
+        book.sees(ChildId(2), vec![seen("nfs", 7, false)]);
+        assert_eq!(book.settle(), [RootId(0)]);
+        let served = [0, 1, 2].map(|child| book.serves(ChildId(child)).0[0]);
         assert_eq!(served, [false, true, true]);
     }
 

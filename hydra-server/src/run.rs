@@ -1,7 +1,7 @@
 //! One job, from the first connection to the last: the loop around the coordinator.
 
 use crate::config::Config;
-use crate::connection::{EVENTS_MAX, Event, Origin};
+use crate::connection::{Event, Intake, Origin};
 use crate::coordinator::{Coordinator, Phase};
 use crate::dialler;
 use crate::outcome::{Outcome, ServerError};
@@ -24,7 +24,7 @@ pub async fn run(
     mut config: Config,
     interrupt: impl Future<Output = ()>,
 ) -> Result<Outcome, ServerError> {
-    let (events, mut incoming) = mpsc::channel(EVENTS_MAX);
+    let (intake, mut incoming) = Intake::new();
     let mut listener = listen(&config).await?;
     let key = config.key.clone();
     if !config.clients.is_empty() && key.is_none() {
@@ -33,10 +33,12 @@ pub async fn run(
     let has_embedded = config.embedded.is_some();
     if let Some(connection) = config.embedded.take() {
         // There is room: nothing was sent yet.
-        let _ = events.try_send(Event::Connected(Origin::Embedded, connection));
+        intake
+            .send(Event::Connected(Origin::Embedded, connection))
+            .await;
     }
     let state = config.state.take();
-    let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), events.clone());
+    let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
     if let Some(state) = state {
@@ -45,9 +47,9 @@ pub async fn run(
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());
-            let events = events.clone();
+            let intake = intake.clone();
             tokio::spawn(dialler::keep_dialling(
-                client, address, key, timeouts, wishes, events,
+                client, address, key, timeouts, wishes, intake,
             ));
         }
     }

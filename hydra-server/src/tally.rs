@@ -72,8 +72,8 @@ impl Tally {
             .map_or((0, 0), |d| (d.walk.entries, d.lost_workers));
         if let Some(run) = self.run(child) {
             run.commits += 1;
-            run.entries += entries;
-            run.lost_workers += u64::from(lost);
+            run.entries = run.entries.saturating_add(entries);
+            run.lost_workers = run.lost_workers.saturating_add(u64::from(lost));
         }
         let Some(delta) = delta else {
             return Ok(());

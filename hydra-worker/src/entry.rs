@@ -6,15 +6,35 @@ use hydra_proto::job::RootSpec;
 use hydra_proto::walk::FileType;
 use std::os::fd::BorrowedFd;
 
+/// What [`PathOf::write_start`] leaves out begins behind more bytes than this. No longer path can be handed to the
+/// kernel in one piece.
+pub const PATH_START: usize = 4096;
+
 /// Something that has a path below a root, and builds it only when asked.
 pub trait PathOf {
-    /// Appends the path below the root; nothing for the root itself.
+    /// Appends the path below the root; nothing for the root itself. In a deep tree that is work for each
+    /// component.
     fn write_path(&self, out: &mut Vec<u8>);
+
+    /// Appends the path, or of one longer than [`PATH_START`] at least the first `PATH_START + 1` bytes: in a deep
+    /// tree far less work.
+    fn write_start(&self, out: &mut Vec<u8>) {
+        self.write_path(out);
+    }
+}
+
+/// The first bytes of a path; see [`PathOf::write_start`].
+fn start(path: &[u8]) -> &[u8] {
+    path.get(..=PATH_START).unwrap_or(path)
 }
 
 impl PathOf for [u8] {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(start(self));
     }
 }
 
@@ -22,17 +42,29 @@ impl PathOf for &[u8] {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(start(self));
+    }
 }
 
 impl PathOf for Vec<u8> {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
     }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(start(self));
+    }
 }
 
 impl PathOf for DirNode {
     fn write_path(&self, out: &mut Vec<u8>) {
         self.append_path(out);
+    }
+
+    fn write_start(&self, out: &mut Vec<u8>) {
+        self.append_start(out);
     }
 }
 
@@ -114,7 +146,7 @@ pub struct Entry<'a> {
     pub dir: &'a Dir<'a>,
     /// Its name; empty for a root.
     pub name: &'a [u8],
-    /// Its type; never `Unknown`.
+    /// Its type; never `Unknown`, unless it is gone.
     pub file_type: FileType,
     /// The facts that the plugin asked for.
     pub stat: &'a Stat,

@@ -16,7 +16,7 @@ mod talk;
 mod walk;
 
 pub use act::Again;
-pub use entry::{Dir, Entry, PathOf, Stat, Target};
+pub use entry::{Dir, Entry, PATH_START, PathOf, Stat, Target};
 pub use hydra_proto::item::Listing;
 pub use hydra_proto::reduce::Summary;
 pub use hydra_proto::walk::FileType;

@@ -2,6 +2,7 @@
 //!
 //! A node says where a directory is, not what is in it or what has been done about it.
 
+use crate::entry::PATH_START;
 use std::sync::Arc;
 
 /// A directory of the tree, by its name and its parent. Immutable, shared freely between threads.
@@ -18,6 +19,9 @@ pub struct DirNode {
     path_len: usize,
     depth: u32,
     root: u32,
+    /// The first bytes of a path that is longer than [`PATH_START`], one more than that: shared with all that lies
+    /// below.
+    start: Option<Arc<Vec<u8>>>,
 }
 
 impl DirNode {
@@ -29,6 +33,7 @@ impl DirNode {
             path_len: 0,
             depth: 0,
             root,
+            start: None,
         })
     }
 
@@ -36,13 +41,22 @@ impl DirNode {
     pub fn below(parent: &Arc<Self>, path: &[u8]) -> Arc<Self> {
         let slashes = path.iter().filter(|&&byte| byte == b'/').count();
         let components = u32::try_from(slashes).unwrap_or(u32::MAX).saturating_add(1);
-        Arc::new(Self {
+        let mut node = Self {
             parent: Some(Arc::clone(parent)),
             name: path.into(),
             path_len: parent.path_len + usize::from(parent.path_len > 0) + path.len(),
             depth: parent.depth.saturating_add(components),
             root: parent.root,
-        })
+            start: parent.start.clone(),
+        };
+        if node.start.is_none() && node.path_len > PATH_START {
+            let mut start = Vec::new();
+            node.append_path(&mut start);
+            start.truncate(PATH_START + 1);
+            start.shrink_to_fit();
+            node.start = Some(Arc::new(start));
+        }
+        Arc::new(node)
     }
 
     /// The directory above, several levels above where the name has several components; none for a root.
@@ -92,6 +106,15 @@ impl DirNode {
         }
     }
 
+    /// Appends the path relative to the root, or of one longer than [`PATH_START`] only the first bytes, more than
+    /// that: for a deep directory far less work than its path.
+    pub fn append_start(&self, path: &mut Vec<u8>) {
+        match &self.start {
+            Some(start) => path.extend_from_slice(start),
+            None => self.append_path(path),
+        }
+    }
+
     /// This directory and those above it, without the root.
     fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |node| node.parent.as_deref())
@@ -130,6 +153,23 @@ mod tests {
         assert_eq!(path_of(&d), b"a\n\xff/b/c/d");
         assert_eq!((d.depth(), d.root_index()), (4, 3));
         assert_eq!(d.path_len(), path_of(&d).len());
+    }
+
+    #[test]
+    fn a_long_path_has_a_start_that_is_shared_by_all_below() {
+        let mut node = DirNode::root(0);
+        let mut starts = std::collections::HashSet::new();
+        for number in 0..3 * PATH_START {
+            node = DirNode::below(&node, format!("{number}").as_bytes());
+            let mut start = b"/".to_vec();
+            node.append_start(&mut start);
+            if number % 100 == 0 {
+                let path = path_of(&node);
+                assert_eq!(start[1..], path[..path.len().min(PATH_START + 1)]);
+            }
+            starts.extend(node.start.as_ref().map(|start| Arc::as_ptr(start).addr()));
+        }
+        assert_eq!(starts.len(), 1);
     }
 
     #[test]

@@ -104,6 +104,12 @@ pub trait Visit: Send + 'static {
     /// An entry of a directory, or a root. Directories are shown here too, before they are entered.
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>);
 
+    /// For plugins that act: an entry of a large directory whose name was handed on for somebody to act on, and which
+    /// is gone now. Perhaps a worker acted on it that died before it could say so, perhaps somebody else did. All that
+    /// is known is the name, and the type as the directory gave it, which may be unknown. Counted as vanished, whatever
+    /// the plugin does.
+    fn gone(&mut self, _entry: &Entry<'_>, _out: &mut Sink<Self::Summary>) {}
+
     /// The listing of a directory has been read to its end.
     fn listed(&mut self, _dir: &Dir<'_>, _listing: &Listing, _out: &mut Sink<Self::Summary>) {}
 

@@ -10,6 +10,7 @@ use hydra_proto::ledger::{Uplink, UplinkConfig};
 use hydra_proto::message::{Ready, Refusal, RootFacts, RootView, Up};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a worker ends before its job does.
@@ -61,6 +62,11 @@ pub struct Identity {
     /// Give the walking thread a descriptor table of its own, which saves the kernel an atomic operation for each
     /// call on a descriptor. Only for a process that ends with its session: the copies stay open until then.
     pub own_descriptors: bool,
+    /// Where an acting plugin's worker puts the names of a directory that are too many for memory, in an unlinked file;
+    /// empty for the usual place, `/var/tmp`.
+    pub spool_dir: PathBuf,
+    /// Bytes of names that such a worker keeps in memory; 0 for the usual number. For tests.
+    pub spool_bytes: usize,
     /// Bytes of the buffer that directories are read into; 0 for the usual size. For tests.
     pub list_buffer: usize,
     /// Ask `statx` for every type, as if directories gave none. For tests.

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use hydra_proto::job::{JobSpec, RootSpec, WalkOptions};
 use hydra_proto::walk::WalkSummary;
-use hydra_worker::{Dir, Entry, Facts, Identity, Sink, Visit, Wants};
+use hydra_worker::{Entry, Facts, Identity, Sink, Visit, Wants};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -192,62 +192,6 @@ fn whole_directories_are_never_split() {
     assert_same(&cluster.paths(b'e'), &oracle(dir.path()));
     assert!(cluster.kept.iter().all(|commit| commit.new.is_empty()));
     assert_eq!(cluster.paths(b'o').len(), 1);
-}
-
-/// Removes every file that it is shown.
-struct Purge;
-
-impl Visit for Purge {
-    type Summary = ();
-
-    fn wants(&self) -> Wants {
-        Wants {
-            acts: true,
-            leave: true,
-            ..Wants::default()
-        }
-    }
-
-    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<()>) {
-        if entry.file_type != hydra_worker::FileType::Directory {
-            assert!(out.may_act());
-            std::fs::remove_file(std::ffi::OsStr::from_bytes(&entry.shown())).unwrap();
-        }
-    }
-
-    fn leave(&mut self, dir: &Dir<'_>, out: &mut Sink<()>) {
-        assert!(out.may_act());
-        if dir.depth > 0 {
-            std::fs::remove_dir(std::ffi::OsStr::from_bytes(&dir.shown())).unwrap();
-        }
-    }
-}
-
-#[test]
-fn a_plugin_that_removes_what_it_sees_sees_everything() {
-    for count in [100, 7000] {
-        let dir = scratch();
-        for sub in ["x", "y"] {
-            let sub = dir.path().join(sub);
-            std::fs::create_dir(&sub).unwrap();
-            flat(&sub, count);
-        }
-        let mut spec = job(dir.path());
-        spec.acts = true;
-        let mut cluster = Cluster::new(spec);
-        for _ in 0..2 {
-            let identity = Identity {
-                list_buffer: 1,
-                ..Identity::default()
-            };
-            cluster.worker_as(Purge, identity);
-        }
-        cluster.finish();
-        assert_eq!(cluster.walk.error_count(), 0, "{:?}", cluster.walk);
-        assert_eq!(cluster.walk.vanished, 0);
-        assert_eq!(cluster.walk.files, 2 * count as u64);
-        assert_eq!(oracle(dir.path()).len(), 1);
-    }
 }
 
 fn mount(arguments: &[&str], at: &Path) -> bool {

@@ -14,10 +14,10 @@ pub(super) struct ClientArgs {
     /// Wait for servers to dial in (default address: 0.0.0.0:8101)
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "")]
     pub(super) listen: Option<String>,
-    /// Dial a server
+    /// Dial a server, and again when its job is over: it serves job after job, as with --listen
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(super) connect: Option<String>,
-    /// End after one job
+    /// End after one job, with status 0
     #[arg(long)]
     pub(super) once: bool,
     /// How many workers to run (default: one for each CPU)
@@ -29,7 +29,7 @@ pub(super) struct ClientArgs {
     /// Look for the server's /DATA under another path: /DATA=/MNT/A
     #[arg(long, value_name = "FROM=TO")]
     pub(super) map: Vec<OsString>,
-    /// Serve only what lies below PATH (default: everything)
+    /// Serve only what lies below PATH (default: everything); a relative one begins at the working directory
     #[arg(long, value_name = "PATH")]
     pub(super) allow_root: Vec<OsString>,
     /// Serve this plugin, though it changes things or runs commands
@@ -38,7 +38,7 @@ pub(super) struct ClientArgs {
     /// Where the key is (default: ~/.config/hydra)
     #[arg(long, value_name = "DIR")]
     pub(super) key_dir: Option<PathBuf>,
-    /// How long to try to reach the server
+    /// How long one try to reach the server may take; it is tried until it answers
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "10s")]
     pub(super) connect_timeout: Duration,
     /// How long a peer may take to prove its key

@@ -3,7 +3,7 @@
 use super::client_args::ClientArgs;
 use super::environment::Environment;
 use super::error::UsageError;
-use super::logging::LogConfig;
+use super::logging::{LogConfig, Usual};
 use super::paths::absolute;
 use super::server_config::{CLIENT_PORT, SERVER_PORT, listen_text};
 use super::values::ValueError;
@@ -63,11 +63,13 @@ pub(super) fn resolve(
     registry: &Registry,
     environment: &Environment,
 ) -> Result<ClientConfig, UsageError> {
-    let log = args.log.resolve(environment.rust_log.clone())?;
+    let log = args
+        .log
+        .resolve(Usual::Events, environment.rust_log.clone())?;
     let direction = match (args.listen, args.connect) {
         (_, Some(host)) => {
-            let parsed = HostPort::parse(&host, SERVER_PORT);
-            let option = "--connect";
+            let parsed = HostPort::parse_peer(&host, SERVER_PORT);
+            let option = "--connect".to_owned();
             let error = |source| UsageError::Address { option, source };
             Direction::Connect(parsed.map_err(error)?)
         }

@@ -2,6 +2,7 @@
 
 use super::host;
 use super::run::{Sinks, report_context};
+use super::sentence::severity;
 use super::server_config::{Clients, ServerConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
@@ -15,9 +16,11 @@ use hydra_proto::message::LogLine;
 use std::sync::Arc;
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
+use tracing::Level;
 
-/// Has clients do the job.
+/// Has clients do the job of the program `name`.
 pub(super) fn walk(
+    name: &str,
     config: &ServerConfig,
     clients: &Clients,
     registry: &Registry,
@@ -46,7 +49,7 @@ pub(super) fn walk(
         state: sinks.state,
         rows: sinks.rows,
         progress: Some(progress(config, screen)),
-        logs: clients.forward_logs.then(|| logs(screen)),
+        logs: clients.forward_logs.then(|| logs(name, config, screen)),
         release: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -74,7 +77,7 @@ pub(super) fn walk(
         run: Run {
             elapsed: outcome.elapsed,
             clients: outcome.clients,
-            warnings: Vec::new(),
+            warnings: outcome.warnings,
         },
     })
 }
@@ -129,23 +132,30 @@ fn progress(config: &ServerConfig, screen: &Screen) -> hydra_server::ProgressSin
     })
 }
 
-fn logs(screen: &Screen) -> hydra_server::LogSink {
-    let screen = screen.clone();
-    Box::new(move |client, line| screen.message(&log_line(client, line)))
+fn logs(name: &str, config: &ServerConfig, screen: &Screen) -> hydra_server::LogSink {
+    let (name, detailed, screen) = (name.to_owned(), config.log.detailed, screen.clone());
+    Box::new(move |client, line| {
+        let line = log_line(client, line, detailed);
+        screen.message(&format!("{name}: {line}"));
+    })
 }
 
-fn log_line(client: &str, line: &LogLine) -> String {
+fn log_line(client: &str, line: &LogLine, detailed: bool) -> String {
     let level = match line.level {
-        1 => "ERROR",
-        2 => "WARN",
-        3 => "INFO",
-        4 => "DEBUG",
-        _ => "TRACE",
+        0 | 1 => Level::ERROR,
+        2 => Level::WARN,
+        3 => Level::INFO,
+        4 => Level::DEBUG,
+        _ => Level::TRACE,
     };
     let LogLine { worker, pid, .. } = line;
     let (client, target) = (escape(client.as_bytes()), escape(line.target.as_bytes()));
     let text = escape(line.text.as_bytes());
-    format!("{level} {client} worker {worker} (pid {pid}) {target}: {text}")
+    let whose = format!("client {client}, worker {worker} (pid {pid}):");
+    match detailed {
+        true => format!("{level} {whose} {target}: {text}"),
+        false => format!("{}{whose} {text}", severity(level)),
+    }
 }
 
 /// Is ready when the program is told to stop; the second time the program ends at once.
@@ -175,10 +185,13 @@ mod tests {
             target: "hydra_worker".into(),
             text: "slow: /a\x1b[2J".into(),
         };
-        let text = log_line("host1", &line);
         assert_eq!(
-            text,
-            "WARN host1 worker 3 (pid 77) hydra_worker: slow: /a\\x1b[2J"
+            log_line("host1", &line, false),
+            "warning: client host1, worker 3 (pid 77): slow: /a\\x1b[2J"
+        );
+        assert_eq!(
+            log_line("host1", &line, true),
+            "WARN client host1, worker 3 (pid 77): hydra_worker: slow: /a\\x1b[2J"
         );
     }
 }

@@ -76,8 +76,8 @@ pub enum UsageError {
     /// A host, or a list of hosts, that cannot be read.
     #[error("{option}: {source}")]
     Address {
-        /// The option that names it.
-        option: &'static str,
+        /// The option that names it, with its file if the host stands in one.
+        option: String,
         /// What is wrong with it.
         source: AddressError,
     },
@@ -111,7 +111,61 @@ impl From<PluginError> for UsageError {
     }
 }
 
+/// What the argument parser complains about, as one sentence that a terminal shows as it is. It comes as a
+/// paragraph, perhaps with tips in others, and then a reminder of the usage.
+pub(super) fn complaint(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let mut sentence = one_line(first);
+    for tip in paragraphs.filter_map(|paragraph| paragraph.trim().strip_prefix("tip: ")) {
+        sentence = format!("{sentence}; {}", one_line(tip));
+    }
+    // Backslashes stay single, as they were typed.
+    let sentence = escape(sentence.as_bytes()).replace("\\\\", "\\");
+    format!("{sentence} (--help says more)")
+}
+
+fn one_line(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join(" ")
+}
+
 /// A path or argument as messages show it.
 pub(super) fn shown(text: &OsStr) -> String {
     escape(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, Command};
+
+    fn said(args: &[&str]) -> String {
+        let needed = Arg::new("mode").long("mode").required(true);
+        let command = Command::new("x").no_binary_name(true).arg(needed);
+        complaint(&command.try_get_matches_from(args).unwrap_err())
+    }
+
+    #[test]
+    fn the_parser_complained_in_paragraphs() {
+        assert_eq!(
+            said(&[]),
+            "the following required arguments were not provided: --mode <mode> (--help says more)"
+        );
+        let text = said(&["--mod", "x"]);
+        assert!(
+            text.starts_with("unexpected argument '--mod' found; "),
+            "{text}"
+        );
+        assert!(!text.contains('\n') && text.contains("'--mode'"), "{text}");
+    }
+
+    #[test]
+    fn what_the_parser_repeats_could_move_the_cursor() {
+        let text = said(&["--x\u{202e}y\\"]);
+        assert!(text.contains("--x\\u{202e}y\\"), "{text}");
+        assert!(!text.contains('\u{202e}'), "{text}");
+    }
 }

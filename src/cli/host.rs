@@ -5,15 +5,16 @@ use super::client_config::{ClientConfig, Direction};
 use super::logging::LogConfig;
 use crate::keys;
 use crate::registry::Registry;
+use crate::report::escape;
 use crate::worker::WORKER_ARGUMENT;
 use anyhow::Context as _;
-use hydra_client::{Allow, Config, Mode, PathMap, WorkerCommand};
+use hydra_client::{Allow, Config, Doing, Mode, PathMap, WorkerCommand};
 use hydra_proto::ids::ItemId;
 use hydra_proto::message::{RootFacts, RootView};
 use hydra_worker::errno;
 use hydra_worker::sys::mount;
 use hydra_worker::sys::open::Opener;
-use hydra_worker::sys::slot::{self, SLOT_BYTES};
+use hydra_worker::sys::slot::{self, Call, SLOT_BYTES};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -46,6 +47,7 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
         .into_iter()
         .map(|(server, local)| PathMap { server, local })
         .collect();
+    warn_of_missing(&config.allow_roots);
     let roots = config.allow_roots.into_iter();
     client.allow_roots = roots.map(|root| OsString::from_vec(root).into()).collect();
     client.allow_plugins = Allow::Only(config.allow_plugins);
@@ -60,6 +62,23 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
     // A mount that does not answer must not hold up the end.
     runtime.shutdown_background();
     Ok(outcome?)
+}
+
+/// Says which of the allowed roots are not there: a slip, or a mount that comes later.
+fn warn_of_missing(roots: &[Vec<u8>]) {
+    let roots = roots.to_vec();
+    // In a thread of its own: whether a dead mount ever answers is up to the file system. Where there is
+    // none to be had, the roots are looked at with each job all the same.
+    let _ = std::thread::Builder::new().spawn(move || {
+        for root in roots {
+            if let Err(error) = std::fs::metadata(OsStr::from_bytes(&root)) {
+                let root = escape(&root);
+                tracing::warn!(
+                    "--allow-root {root} cannot be seen now, so nothing below it is served: {error}"
+                );
+            }
+        }
+    });
 }
 
 /// Is ready when the program is told to stop, by the user or by the system.
@@ -102,8 +121,17 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
     config
 }
 
-fn decode_slot(bytes: &[u8]) -> Option<ItemId> {
-    slot::decode(bytes)?.item.map(ItemId)
+fn decode_slot(bytes: &[u8]) -> Option<Doing> {
+    let view = slot::decode(bytes)?;
+    let about_name = matches!(view.call, Some(Call::Open | Call::Stat | Call::Link));
+    let name = view.path.filter(|_| about_name);
+    Some(Doing {
+        item: view.item.map(ItemId),
+        progress: view.progress,
+        call: view.call.map(Call::name),
+        directory: view.directory,
+        name: name.map(|path| path.bytes).unwrap_or_default(),
+    })
 }
 
 fn look_at_root(path: &[u8]) -> RootView {

@@ -1,6 +1,7 @@
 //! Log messages: which are shown, and how they reach standard error without doing harm.
 
 use super::error::UsageError;
+use super::sentence::Sentences;
 use crate::progress::Screen;
 use crate::report::escape;
 use std::io;
@@ -11,7 +12,7 @@ use tracing_subscriber::fmt::MakeWriter;
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Messages")]
 pub(super) struct LogArgs {
-    /// Say more; twice: much more
+    /// Say more, with the time and the part of the program; twice: much more
     #[arg(short, long, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
     /// Say nothing but errors, and show no progress
@@ -29,25 +30,45 @@ pub struct LogConfig {
     pub filter: String,
     /// Whether to show nothing that was not asked for.
     pub quiet: bool,
+    /// Whether messages say when and where in the program they come from, or are plain sentences.
+    pub detailed: bool,
+}
+
+/// Which messages a program shows when nothing is typed; each `-v` adds the next level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Usual {
+    /// A command that ends with a report: only what is odd, and whom it waits for.
+    Warnings,
+    /// A program that runs for days and prints nothing else: what it does.
+    Events,
 }
 
 impl LogArgs {
     /// Decides: what was typed goes before `RUST_LOG`, which goes before the default.
-    pub(super) fn resolve(&self, rust_log: Option<String>) -> Result<LogConfig, UsageError> {
-        let by_count = match (self.quiet, self.verbose) {
-            (true, _) => Some("error"),
-            (_, 0) => None,
-            (_, 1) => Some("info"),
-            (_, 2) => Some("debug"),
-            _ => Some("trace"),
+    pub(super) fn resolve(
+        &self,
+        usual: Usual,
+        rust_log: Option<String>,
+    ) -> Result<LogConfig, UsageError> {
+        const LEVELS: [&str; 4] = ["warn,hydra_server=info", "info", "debug", "trace"];
+        let level = |more: u8| {
+            let level = usize::from(usual == Usual::Events) + usize::from(more);
+            LEVELS.get(level).unwrap_or(&"trace").to_string()
         };
-        let typed = self.log_level.clone().or(by_count.map(str::to_owned));
+        let by_count = match (self.quiet, self.verbose) {
+            (true, _) => Some("error".to_owned()),
+            (_, 0) => None,
+            (_, more) => Some(level(more)),
+        };
         let rust_log = rust_log.filter(|filter| !filter.is_empty());
-        let filter = typed.or(rust_log).unwrap_or_else(|| "warn".to_owned());
+        let asked = self.log_level.clone().or(by_count).or(rust_log);
+        let detailed = asked.is_some() && !self.quiet;
+        let filter = asked.unwrap_or_else(|| level(0));
         match EnvFilter::builder().parse(&filter) {
             Ok(_) => Ok(LogConfig {
                 filter,
                 quiet: self.quiet,
+                detailed,
             }),
             Err(error) => Err(UsageError::LogFilter {
                 filter: escape(filter.as_bytes()),
@@ -57,16 +78,21 @@ impl LogArgs {
     }
 }
 
-/// Starts to show messages on `screen`. Only the first call in a process has an effect.
-pub(super) fn start(config: &LogConfig, screen: &Screen) {
+/// Starts to show messages of the program `name` on `screen`. Only the first call in a process has an effect.
+pub(super) fn start(name: &str, config: &LogConfig, screen: &Screen) {
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
-    let subscriber = tracing_subscriber::fmt()
+    let messages = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(ToScreen(screen.clone()))
-        .finish();
+        .with_writer(ToScreen(screen.clone()));
     // A program that has set up messages of its own keeps them.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = match config.detailed {
+        true => tracing::subscriber::set_global_default(messages.finish()),
+        false => {
+            let messages = messages.event_format(Sentences::of(name));
+            tracing::subscriber::set_global_default(messages.finish())
+        }
+    };
 }
 
 struct ToScreen(Screen);
@@ -105,7 +131,25 @@ mod tests {
     use super::*;
 
     fn resolve(args: LogArgs, rust_log: Option<&str>) -> String {
-        args.resolve(rust_log.map(str::to_owned)).unwrap().filter
+        let rust_log = rust_log.map(str::to_owned);
+        args.resolve(Usual::Warnings, rust_log).unwrap().filter
+    }
+
+    #[test]
+    fn a_client_said_nothing_of_what_it_does() {
+        let said = |verbose, quiet| {
+            let args = LogArgs {
+                verbose,
+                quiet,
+                ..LogArgs::default()
+            };
+            let config = args.resolve(Usual::Events, None).unwrap();
+            (config.filter, config.detailed)
+        };
+        assert_eq!(said(0, false), ("info".into(), false));
+        assert_eq!(said(1, false), ("debug".into(), true));
+        assert_eq!(said(9, false), ("trace".into(), true));
+        assert_eq!(said(0, true), ("error".into(), false));
     }
 
     #[test]
@@ -114,8 +158,11 @@ mod tests {
             verbose: 1,
             ..LogArgs::default()
         };
-        assert_eq!(resolve(LogArgs::default(), None), "warn");
-        assert_eq!(resolve(LogArgs::default(), Some("")), "warn");
+        assert_eq!(resolve(LogArgs::default(), None), "warn,hydra_server=info");
+        assert_eq!(
+            resolve(LogArgs::default(), Some("")),
+            "warn,hydra_server=info"
+        );
         assert_eq!(resolve(LogArgs::default(), Some("debug")), "debug");
         assert_eq!(resolve(verbose.clone(), Some("debug")), "info");
         let filter = Some("hydra_link=trace,warn".to_owned());
@@ -133,7 +180,7 @@ mod tests {
             ..LogArgs::default()
         };
         assert!(matches!(
-            args.resolve(None),
+            args.resolve(Usual::Warnings, None),
             Err(UsageError::LogFilter { .. })
         ));
     }

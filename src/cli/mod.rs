@@ -15,6 +15,7 @@ mod operand;
 mod parse;
 mod paths;
 mod run;
+mod sentence;
 mod server_args;
 mod server_config;
 mod state;
@@ -120,10 +121,14 @@ impl Hydra {
             Ok(Request::Keygen(config)) => run::keygen(name, config),
             Ok(Request::Resume(config)) => run::resume(name, &self.registry, config),
             Ok(Request::Status(config)) => state::status(name, &config),
-            Err(UsageError::Clap(error)) => {
-                // Also how help is shown; who closes the pipe has seen enough.
+            Err(UsageError::Clap(error)) if !error.use_stderr() => {
+                // Help, or the version. Who closes the pipe has seen enough.
                 let _ = error.print();
-                return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+                Exit::Complete
+            }
+            Err(UsageError::Clap(error)) => {
+                run::complain(name, &error::complaint(&error));
+                Exit::Usage
             }
             Err(error) => {
                 run::complain(name, &error);

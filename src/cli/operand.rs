@@ -57,11 +57,21 @@ pub(super) fn take_word(
         Some((_, verb)) => Word::Verb(*verb),
         None => match plugin() {
             Some(plugin) => Word::Plugin(Arc::clone(plugin)),
+            None if follows_listen(args, index) => {
+                let name = shown(&name);
+                let text = format!("--listen takes its address behind a '=': --listen={name}");
+                return Err(UsageError::Options(text));
+            }
             None => return Err(unknown(&name, registry, verbs)),
         },
     };
     args.remove(index);
     Ok(word)
+}
+
+fn follows_listen(args: &[OsString], index: usize) -> bool {
+    let before = index.checked_sub(1).and_then(|before| args.get(before));
+    before.is_some_and(|before| before == "--listen")
 }
 
 fn unknown(name: &OsStr, registry: &Registry, verbs: &[(&str, Verb)]) -> UsageError {

@@ -4,7 +4,7 @@ use super::client_args::ClientArgs;
 use super::client_config::{self, ClientConfig};
 use super::environment::Environment;
 use super::error::UsageError;
-use super::logging::LogConfig;
+use super::logging::{LogConfig, Usual};
 use super::operand::{Verb, Word, take_word};
 use super::server_args::{KeygenArgs, ResumeArgs, ServerArgs, StatusArgs};
 use super::server_config::{self, ServerConfig};
@@ -139,7 +139,9 @@ impl Program<'_> {
         let typed = KeygenArgs::from_arg_matches(&matches)?;
         Ok(Request::Keygen(KeygenConfig {
             key_dir: typed.key_dir.or_else(|| environment.key_dir.clone()),
-            log: typed.log.resolve(environment.rust_log.clone())?,
+            log: typed
+                .log
+                .resolve(Usual::Warnings, environment.rust_log.clone())?,
         }))
     }
 
@@ -203,7 +205,8 @@ impl Program<'_> {
         );
         let _ = write!(
             text,
-            "Exit status: 0 complete, 1 some entries could not be read, 2 wrong usage, 3 incomplete, \
+            "A path with the name of a plugin or command is written ./NAME. Times: 500ms, 2s, 5m, 12h, 90d.\n\
+             Exit status: 0 complete, 1 some entries could not be read, 2 wrong usage, 3 incomplete, \
              4 nothing was walked, 130 interrupted"
         );
         text

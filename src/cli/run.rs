@@ -10,6 +10,7 @@ use super::state::{self, ResumeConfig};
 use crate::exit_codes::Exit;
 use crate::keys;
 use crate::plugin::ReportContext;
+use crate::plugins::format::Style;
 use crate::progress::{Progress, Screen, Snapshot, terminal_width};
 use crate::registry::Registry;
 use crate::report::{self, ClientRun, Ending, Outcome, Run, escape};
@@ -26,10 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+/// Nobody reads a report on a terminal that is narrower than that.
+const WIDTH_MIN: usize = 40;
+
 /// Does a server's job.
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
     let screen = Screen::default();
-    logging::start(&config.log, &screen);
+    logging::start(name, &config.log, &screen);
     match state::create(&config) {
         Ok(state) => serve(name, registry, &config, state, &screen),
         Err(error) => {
@@ -42,7 +46,7 @@ pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> E
 /// Goes on with a job.
 pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> Exit {
     let screen = Screen::default();
-    logging::start(&config.log, &screen);
+    logging::start(name, &config.log, &screen);
     match state::open(config, registry) {
         Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
         Err(error) => {
@@ -68,7 +72,7 @@ fn serve(
     };
     let outcome = match &config.mode {
         Mode::Serial => serial(config, screen, sinks.rows),
-        Mode::Clients(clients) => clients::walk(config, clients, registry, screen, sinks),
+        Mode::Clients(clients) => clients::walk(name, config, clients, registry, screen, sinks),
     };
     screen.clear();
     match outcome {
@@ -101,7 +105,7 @@ fn status_of(error: &anyhow::Error) -> Exit {
 
 /// Serves jobs as a client, until it is told to stop.
 pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> Exit {
-    logging::start(&config.log, &Screen::default());
+    logging::start(name, &config.log, &Screen::default());
     match host::serve(registry, config) {
         Ok(()) => Exit::Complete,
         Err(error) => {
@@ -113,7 +117,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
 
 /// Makes keys, and says where they are and what to do with them.
 pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
-    logging::start(&config.log, &Screen::default());
+    logging::start(name, &config.log, &Screen::default());
     let Some(dir) = config.key_dir else {
         let text = "there is no home directory to keep keys in: say where with --key-dir";
         complain(name, &text);
@@ -244,11 +248,22 @@ fn watch_for_interrupt() -> Arc<AtomicBool> {
 
 /// What the plugin's report may depend on besides its total.
 pub(super) fn report_context(config: &ServerConfig, walk: &WalkSummary) -> ReportContext {
+    let (width, color) = look(&config.output);
     ReportContext {
-        width: terminal_width(io::stdout()).unwrap_or(80),
-        color: config.output.color && io::stdout().is_terminal(),
+        width,
+        color,
         walk: walk.clone(),
     }
+}
+
+/// How wide the report may be, and whether it may have colours: as the terminal that it goes to.
+fn look(output: &Output) -> (usize, bool) {
+    let (width, is_terminal) = match output.report {
+        ReportShape::TextAside => (terminal_width(io::stderr()), io::stderr().is_terminal()),
+        _ => (terminal_width(io::stdout()), io::stdout().is_terminal()),
+    };
+    let width = width.unwrap_or(80).max(WIDTH_MIN);
+    (width, output.color && is_terminal)
 }
 
 /// Where rows go.
@@ -299,7 +314,10 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
     let mut text = Vec::new();
     let made = match output.report {
         ReportShape::Json => report::write_json(outcome, &mut text),
-        ReportShape::Text | ReportShape::TextAside => report::write_text(outcome, &mut text),
+        ReportShape::Text | ReportShape::TextAside => {
+            let (width, color) = look(output);
+            report::write_text(outcome, width, Style { color }, &mut text)
+        }
     };
     let written = made.and_then(|()| match output.report {
         ReportShape::TextAside => io::stderr().write_all(&text),

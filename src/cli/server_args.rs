@@ -46,7 +46,13 @@ pub(super) struct StateArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "serial")]
     pub(super) state_dir: Option<PathBuf>,
     /// Whether that state survives the machine (fsync) or only the server (os)
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value = "fsync",
+        hide_possible_values = true
+    )]
     pub(super) durability: Level,
 }
 
@@ -148,6 +154,9 @@ pub(super) struct TimeArgs {
     /// The longest time between two commits of a worker
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "200ms")]
     pub(super) commit_interval: Duration,
+    /// How long a system call of a worker may take before the worker is taken to hang, and replaced
+    #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
+    pub(super) stall_timeout: Duration,
 }
 
 /// What comes out.
@@ -179,7 +188,13 @@ pub(super) struct ResumeArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// Whether the state survives the machine (fsync) or only the server (os)
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "fsync")]
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        value_enum,
+        default_value = "fsync",
+        hide_possible_values = true
+    )]
     pub(super) durability: Level,
     /// What is said meanwhile.
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 use super::error::UsageError;
-use super::logging::LogConfig;
+use super::logging::{LogConfig, Usual};
 use super::paths;
 use super::server_args::{HostArgs, Level, OutputArgs, ServerArgs, TimeArgs, WalkArgs};
 use super::values::listen_address;
@@ -135,7 +135,9 @@ pub(super) fn resolve(
     plugin: &Arc<dyn AnyPlugin>,
     environment: &Environment,
 ) -> Result<ServerConfig, UsageError> {
-    let log = args.log.resolve(environment.rust_log.clone())?;
+    let log = args
+        .log
+        .resolve(Usual::Warnings, environment.rust_log.clone())?;
     let roots = paths::roots(all_paths(&args, environment)?);
     let walk = walk_options(&args.walk, &**plugin)?;
     let timing = timing(&args.times)?;
@@ -149,6 +151,12 @@ pub(super) fn resolve(
         }),
     };
     let output = output(args.output, environment)?;
+    if output.rows.is_some() && !plugin.has_rows() {
+        let name = plugin.name();
+        return Err(UsageError::Options(format!(
+            "--rows cannot be used with {name}: it has no rows, only a report (--json)"
+        )));
+    }
     if args.state.state_dir.is_some() && output.rows == Some(RowsTo::Stdout) {
         let text = "--rows - cannot be used with --state-dir: what is printed cannot be taken back";
         return Err(UsageError::Options(text.to_owned()));
@@ -267,6 +275,7 @@ fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {
         grace: args.grace,
         lease: args.lease,
         commit_interval: args.commit_interval,
+        stall: args.stall_timeout,
         ..Timing::default()
     })
 }
@@ -307,17 +316,18 @@ pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clien
 fn hosts(args: &HostArgs) -> Result<Vec<HostPort>, UsageError> {
     let mut hosts = Vec::new();
     let mut seen = HashSet::new();
-    let mut add = |option, parsed: Result<Vec<HostPort>, AddressError>| {
+    let mut add = |option: String, parsed: Result<Vec<HostPort>, AddressError>| {
         let parsed = parsed.map_err(|source| UsageError::Address { option, source })?;
         hosts.extend(parsed.into_iter().filter(|host| seen.insert(host.clone())));
         Ok::<_, UsageError>(())
     };
     for list in &args.clients {
-        add("--clients", parse_hosts(list, CLIENT_PORT))?;
+        add("--clients".to_owned(), parse_hosts(list, CLIENT_PORT))?;
     }
     for file in &args.hostfile {
         let text = paths::read_text("--hostfile", file)?;
-        add("--hostfile", parse_hostfile(&text, CLIENT_PORT))?;
+        let option = format!("--hostfile {}", escape(file.as_bytes()));
+        add(option, parse_hostfile(&text, CLIENT_PORT))?;
     }
     Ok(hosts)
 }

@@ -2,7 +2,7 @@
 
 use super::environment::Environment;
 use super::error::UsageError;
-use super::logging::LogConfig;
+use super::logging::{LogConfig, Usual};
 use super::run::complain;
 use super::server_args::ResumeArgs;
 use super::server_config::{
@@ -88,7 +88,9 @@ pub(super) fn resolve(
         json: args.json,
         client_timeout: args.client_timeout,
         color: !environment.no_color,
-        log: args.log.resolve(environment.rust_log.clone())?,
+        log: args
+            .log
+            .resolve(Usual::Warnings, environment.rust_log.clone())?,
     })
 }
 

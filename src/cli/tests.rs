@@ -83,7 +83,7 @@ fn every_option_of_the_server_reaches_the_configuration() {
         "-x -E *.o -E build/ --enter-snapshots --enter-pseudo --lazy-stat --trust-roots --clients a,b \
          --clients node[3-4] --clients a --listen=127.0.0.1 --min-clients 2 --workers 7 --wait --key-dir /k \
          --forward-logs --connect-timeout 11s --handshake-timeout 4s --client-timeout 2m --beat 2s \
-         --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --json --rows out \
+         --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --stall-timeout 7m --json --rows out \
          --log-level debug probe --older 5d data",
     );
     let walk = &config.job.walk;
@@ -99,6 +99,7 @@ fn every_option_of_the_server_reaches_the_configuration() {
             grace: seconds(16),
             lease: seconds(9),
             commit_interval: Duration::from_millis(300),
+            stall: seconds(420),
             ..Timing::default()
         }
     );
@@ -225,12 +226,22 @@ fn wrong_usage_is_told_in_one_sentence() {
         ),
         ("--lease 20s /x", "--lease (20s) must be shorter"),
         ("--json --rows - /x", "both want standard output"),
+        ("--rows out act /x", "--rows cannot be used with act"),
+        ("--rows - act /x", "it has no rows"),
         ("--min-clients 2 /x", "add --listen"),
         ("--clients a --min-clients 2 /x", "add --listen"),
         ("--clients= /x", "--clients: "),
         ("--clients a[3-1] /x", "--clients: "),
         ("--clients a:99999 /x", "port"),
+        ("--clients a:0 /x", "port must be a number from 1"),
         ("--listen=host:1 /x", "'host:1' is not an address"),
+        ("--listen 1.2.3.4:5 /x", "behind a '=': --listen=1.2.3.4:5"),
+        (
+            "--hostfile /dev/null /x",
+            "--hostfile /dev/null: it names no host",
+        ),
+        ("--clients , /x", "--clients: a host is missing"),
+        ("--listen=127.0.0.1:99999 /x", "a port up to 65535"),
         ("--log-level hydra=loud /x", "the log level 'hydra=loud'"),
         ("--older 2y /x", "probe: nothing is older"),
         ("--paths-from /no/such/file", "cannot read /no/such/file"),
@@ -268,8 +279,9 @@ fn every_option_of_the_client_reaches_the_configuration() {
             connect_timeout: Duration::from_secs(2),
             handshake_timeout: Duration::from_secs(1),
             log: LogConfig {
-                filter: "info".into(),
-                quiet: false
+                filter: "debug".into(),
+                quiet: false,
+                detailed: true,
             },
         }
     );
@@ -297,6 +309,8 @@ fn wrong_usage_of_the_client_is_told_too() {
     for (line, part) in [
         ("", "--listen"),
         ("--connect a:b:c", "--connect: "),
+        ("--connect host:0", "port must be a number from 1"),
+        ("--listen 127.0.0.1:99999", "a port up to 65535"),
         ("--listen --connect x", "cannot be used with"),
         ("--listen --map /a", "'/a' is not a mapping"),
         ("--listen --map a=/b", "'a=/b' is not a mapping"),

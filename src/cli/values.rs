@@ -42,7 +42,8 @@ pub enum ValueError {
     TooLarge(String),
     /// No address to listen on.
     #[error(
-        "'{0}' is not an address: write ADDR:PORT, with the address in numbers, like 0.0.0.0:{1} or [::]:{1}"
+        "'{0}' is not an address: write ADDR:PORT, with the address in numbers and a port up to 65535, like \
+         0.0.0.0:{1} or [::]:{1}"
     )]
     Address(String, u16),
     /// No mapping.

@@ -3,13 +3,12 @@
 //! It asks for the type only, which directories give with the name, so no entry is looked at with a system
 //! call of its own.
 
-use super::format;
+use super::format::{self, Column, Style, Table};
 use crate::plugin::{Plugin, PluginReport, ReportContext};
 use hydra_proto::reduce::ReduceError;
 use hydra_worker::{Entry, Facts, FileType, Sink, Summary, Visit, Wants};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::fmt::Write as _;
 
 /// The plugin.
 #[derive(Debug)]
@@ -111,6 +110,7 @@ impl Visit for CountVisit {
 impl Plugin for Count {
     const NAME: &'static str = "count";
     const ABOUT: &'static str = "Count entries by type";
+    const ROWS: bool = false;
 
     type Options = CountOptions;
     type Visit = CountVisit;
@@ -127,15 +127,17 @@ impl Plugin for Count {
     fn report(
         _options: &CountOptions,
         total: CountSummary,
-        _context: &ReportContext,
+        context: &ReportContext,
     ) -> Result<PluginReport, ReduceError> {
         let rows = total.rows();
+        let mut table = Table::new(&[(Column::Left, ""), (Column::Right, "")]);
         let mut text = String::new();
-        let shown = rows.iter().filter(|row| row.2 > 0);
-        let sum = ("entries", "", rows.iter().map(|row| row.2).sum());
-        for (label, _, count) in shown.chain([&sum]) {
-            let _ = writeln!(text, "{:>18}  {label}", format::count(*count));
+        // The others are in the totals of every report.
+        for (label, _, count) in rows.iter().skip(3).filter(|row| row.2 > 0) {
+            table.row([(*label).to_owned(), format::count(*count)]);
+            "Other\n".clone_into(&mut text);
         }
+        text.push_str(&table.render(context.width, Style::default()));
         let json = rows.iter().map(|&(_, key, count)| (key, json!(count)));
         Ok(PluginReport {
             json: json.collect(),
@@ -196,11 +198,9 @@ mod tests {
                 "character_devices": 12, "block_devices": 14, "unknown": 0,
             })
         );
-        assert!(
-            report.text.ends_with("56  entries\n"),
-            "got {:?}",
-            report.text
-        );
+        let lines: Vec<_> = report.text.lines().collect();
+        assert_eq!(lines.len(), 5, "{}", report.text);
+        assert_eq!(lines[1], "  named pipes         8");
         assert!(report.bytes.is_none());
     }
 }

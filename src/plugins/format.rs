@@ -3,6 +3,10 @@
 //! Whatever comes out of a tree goes through [`terminal`] first: file names are hostile. Nothing here knows
 //! what a report is about.
 
+mod table;
+
+pub use table::{Column, Table};
+
 use std::fmt::Write as _;
 
 /// Bytes in the largest unit of 1024 that leaves a number of at least 1: `0 B`, `1.5 GiB`, `12 TiB`.
@@ -162,6 +166,28 @@ fn fitting(chars: impl Iterator<Item = char>, width: usize) -> String {
     chars.take_while(fits).collect()
 }
 
+/// A text in lines of at most `width` columns, broken between words; all lines but the first are indented. A
+/// word that is longer than a line stays whole.
+#[must_use]
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut used = 0;
+    for (number, word) in text.split(' ').enumerate() {
+        let length = columns(word);
+        if number > 0 && used + 1 + length > width {
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            used = indent;
+        } else if number > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += length;
+    }
+    out
+}
+
 /// Colours, where they may be used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
@@ -194,125 +220,6 @@ impl Style {
         } else {
             text.to_owned()
         }
-    }
-}
-
-/// What stands in a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// Text, aligned to the left.
-    Left,
-    /// Numbers, aligned to the right.
-    Right,
-    /// Text that may be shortened where the line would be too long: names and paths.
-    Name,
-    /// A bar in what is left of the line. The cell is its length in thousandths.
-    Bar,
-}
-
-/// Rows and columns, laid out when they are printed.
-#[derive(Clone, Debug)]
-pub struct Table {
-    columns: Vec<Column>,
-    rows: Vec<Vec<String>>,
-}
-
-/// Columns between two cells.
-const GAP: usize = 2;
-/// The longest bar.
-const BAR_MAX: usize = 24;
-/// A name is never cut below this.
-const NAME_MIN: usize = 12;
-
-impl Table {
-    /// A table with these columns and headings. A heading follows the alignment of its column; the line
-    /// is left out if all are empty.
-    #[must_use]
-    pub fn new(columns: &[(Column, &str)]) -> Self {
-        let headings = columns.iter().map(|column| column.1.to_owned());
-        Self {
-            rows: vec![headings.collect()],
-            columns: columns.iter().map(|column| column.0).collect(),
-        }
-    }
-
-    /// Adds a row. Cells must be safe for terminals already.
-    pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.into());
-    }
-
-    /// A cell for [`Column::Bar`].
-    #[must_use]
-    pub fn bar_cell(part: u64, whole: u64) -> String {
-        let whole = u128::from(whole.max(1));
-        (u128::from(part) * 1000).div_ceil(whole).to_string()
-    }
-
-    /// The table as lines of at most `width` columns, as far as its numbers allow.
-    #[must_use]
-    pub fn render(&self, width: usize, style: Style) -> String {
-        let widths = self.widths(width);
-        let mut out = String::new();
-        let mut headings = self.rows.iter().take(1).flatten();
-        let has_headings = headings.any(|heading| !heading.is_empty());
-        let skipped = usize::from(!has_headings);
-        for (number, row) in self.rows.iter().enumerate().skip(skipped) {
-            let mut line = String::new();
-            for ((column, cell), &width) in self.columns.iter().zip(row).zip(&widths) {
-                line.push_str(&" ".repeat(GAP));
-                line.push_str(&render_cell(*column, cell, width, number > 0, style));
-            }
-            let line = line.trim_end();
-            out.push_str(&if number == 0 {
-                style.faint(line)
-            } else {
-                line.to_owned()
-            });
-            out.push('\n');
-        }
-        out
-    }
-
-    fn widths(&self, width: usize) -> Vec<usize> {
-        let natural = |(at, column): (usize, &Column)| match column {
-            Column::Bar => 0,
-            _ => {
-                let cells = self.rows.iter().filter_map(|row| row.get(at));
-                cells.map(|cell| columns(cell)).max().unwrap_or(0)
-            }
-        };
-        let mut widths: Vec<usize> = self.columns.iter().enumerate().map(natural).collect();
-        let used: usize = widths.iter().map(|width| width + GAP).sum();
-        for (own, column) in widths.iter_mut().zip(&self.columns) {
-            match column {
-                Column::Bar => *own = width.saturating_sub(used).min(BAR_MAX),
-                Column::Name => {
-                    let over = used.saturating_sub(width);
-                    *own = own.saturating_sub(over).max(NAME_MIN.min(*own));
-                }
-                _ => {}
-            }
-        }
-        widths
-    }
-}
-
-fn render_cell(column: Column, cell: &str, width: usize, is_body: bool, style: Style) -> String {
-    let pad = |text: &str| " ".repeat(width.saturating_sub(columns(text)));
-    match column {
-        Column::Left => format!("{cell}{}", pad(cell)),
-        Column::Right => format!("{}{cell}", pad(cell)),
-        Column::Name => {
-            let text = shorten(cell, width);
-            format!("{text}{}", pad(&text))
-        }
-        Column::Bar if is_body => {
-            let text = bar(cell.parse().unwrap_or(0), 1000, width);
-            format!("{}{}", style.bar(&text), pad(&text))
-        }
-        // What the bars are of is said only where it fits.
-        Column::Bar if columns(cell) > width => String::new(),
-        Column::Bar => cell.to_owned(),
     }
 }
 
@@ -406,22 +313,13 @@ mod tests {
     }
 
     #[test]
-    fn tables_fit_the_width() {
-        let mut table = Table::new(&[
-            (Column::Name, "path"),
-            (Column::Right, "bytes"),
-            (Column::Bar, ""),
-        ]);
-        table.row(["/x".repeat(60), bytes(1 << 30), Table::bar_cell(1, 2)]);
-        table.row(["/y".into(), bytes(10), Table::bar_cell(1, 1)]);
-        for width in [30, 80, 200] {
-            let text = table.render(width, Style::default());
-            assert!(text.lines().all(|line| columns(line) <= width), "{text}");
-        }
-        let bare = Table::new(&[(Column::Left, ""), (Column::Right, "")]);
-        assert_eq!(bare.render(80, Style::default()), "");
-        let text = table.render(200, Style { color: true });
-        assert!(text.contains(&format!("\x1b[36m{}\x1b[0m", "█".repeat(12))));
+    fn lines_were_longer_than_the_terminal() {
+        let text = "Files by age, seen from 2026-11-21 10:00:00 UTC";
+        assert_eq!(wrap(text, 80, 2), text);
+        let expected = "Files by age, seen from 2026-11-21\n  10:00:00 UTC";
+        assert_eq!(wrap(text, 40, 2), expected);
+        assert_eq!(wrap("  a  b", 4, 2), "  a \n  b");
+        assert_eq!(wrap("/long/path", 4, 2), "/long/path");
     }
 
     #[test]

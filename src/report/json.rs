@@ -172,7 +172,6 @@ struct Run<'a> {
     seconds: f64,
     entries_per_second: f64,
     clients: Vec<ClientLine<'a>>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::plugin::ByteTotals;
+use crate::plugins::format::{self, Style};
 use hydra_proto::walk::{FileType, WalkError};
 use serde_json::Value;
 
@@ -49,7 +50,7 @@ fn json(outcome: &Outcome) -> String {
 
 fn text(outcome: &Outcome) -> String {
     let mut out = Vec::new();
-    write_text(outcome, &mut out).unwrap();
+    write_text(outcome, 80, Style::default(), &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -69,7 +70,7 @@ fn keys_stand_in_the_documented_order() {
         skipped snapshots pseudo mounts excluded \
         audit size_histogram \
         run seconds entries_per_second \
-        clients name workers entries commits grants sheds lost_workers";
+        clients name workers entries commits grants sheds lost_workers warnings";
     let document = json(&outcome());
     assert_eq!(keys(&document).join(" "), expected);
 }
@@ -155,13 +156,62 @@ fn long_lists_of_errors_are_cut() {
 }
 
 #[test]
-fn numbers_carry_units() {
-    assert_eq!(human_count(0), "0");
-    assert_eq!(human_count(999), "999");
-    assert_eq!(human_count(1_234_567), "1,234,567");
-    assert_eq!(human_bytes(1023), "1023 B");
-    assert_eq!(human_bytes(1024), "1.00 KiB");
-    assert_eq!(human_bytes(1_048_575), "1.00 MiB");
-    assert_eq!(human_bytes(15 * 1024 * 1024), "15.0 MiB");
-    assert_eq!(human_bytes(u64::MAX), "16.0 EiB");
+fn the_report_was_wider_than_its_terminal() {
+    let mut outcome = outcome();
+    outcome.roots = vec![b"/a/root".to_vec(); 5];
+    outcome.run.clients = (0..30)
+        .map(|number| ClientRun {
+            name: format!("node{number}.a-long-domain.example.org:8101"),
+            workers: 64,
+            entries: u64::MAX / 100 - number,
+            ..ClientRun::default()
+        })
+        .collect();
+    outcome.run.warnings =
+        vec!["going on without client host2: nothing listens on host2:8101".into()];
+    for width in [40, 60, 80, 120] {
+        let mut out = Vec::new();
+        write_text(&outcome, width, Style::default(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        // A path is never broken.
+        let lines = text.lines().filter(|line| !line.contains("/data/"));
+        for line in lines {
+            assert!(format::columns(line) <= width, "{width}: {line}\n{text}");
+        }
+        assert!(text.contains("and 20 more"), "{text}");
+    }
+}
+
+#[test]
+fn warnings_are_shown_in_both_reports() {
+    let mut outcome = outcome();
+    outcome.run.warnings = vec!["host2 is\x1b missing".into()];
+    let document: Value = serde_json::from_str(&json(&outcome)).unwrap();
+    assert_eq!(document["run"]["warnings"][0], "host2 is\x1b missing");
+    let text = text(&outcome);
+    assert!(
+        text.contains("Warnings\n  host2 is\\x1b missing\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn roots_that_every_client_refuses_were_given_no_reason() {
+    let mut outcome = outcome();
+    outcome.walk = WalkSummary::default();
+    assert_eq!(nothing(&outcome), "nothing was walked of /data");
+    outcome.run.warnings = vec!["client host1 is not granted root /data".into()];
+    assert_eq!(
+        nothing(&outcome),
+        "nothing was walked: client host1 is not granted root /data"
+    );
+}
+
+#[test]
+fn long_runs_are_told_in_minutes_and_hours() {
+    let mut outcome = outcome();
+    for (seconds, shown) in [(90, "90.00 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")] {
+        outcome.run.elapsed = Duration::from_secs(seconds);
+        assert!(text(&outcome).contains(&format!("Walked in {shown},")));
+    }
 }

@@ -1,36 +1,96 @@
 //! The report for people: what surrounds the plugin's own text.
 
-use super::{Ending, Outcome, escape};
+use super::{ClientRun, Ending, Outcome, escape};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
+use crate::plugins::format::{self, Column, Style, Table};
 use hydra_proto::walk::WalkSummary;
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 /// How many errors, and how many missing parts, are shown one by one.
 const LINES_MAX: usize = 10;
-/// How many roots and clients are named in one line.
+/// How many roots are named in one line.
 const NAMES_MAX: usize = 5;
+/// Where a sentence goes on that needs a second line.
+const INDENT: usize = 4;
 
-/// Writes the report.
+/// Writes the report for a terminal of `width` columns.
 ///
 /// # Errors
 /// When `out` cannot be written to.
-pub fn write_text(outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-    let mut text = String::new();
-    header(&mut text, outcome);
-    totals(&mut text, &outcome.walk, outcome.report.bytes);
+pub fn write_text(
+    outcome: &Outcome,
+    width: usize,
+    style: Style,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut page = Page {
+        text: String::new(),
+        width,
+        style,
+    };
+    header(&mut page, outcome);
+    totals(&mut page, &outcome.walk, outcome.report.bytes);
     if !outcome.report.text.is_empty() {
-        text.push('\n');
-        text.push_str(outcome.report.text.trim_end_matches('\n'));
-        text.push_str("\n\n");
+        page.text.push('\n');
+        page.text
+            .push_str(outcome.report.text.trim_end_matches('\n'));
+        page.text.push('\n');
     }
-    skipped(&mut text, &outcome.walk);
-    errors(&mut text, &outcome.walk);
-    missing(&mut text, outcome);
-    run(&mut text, outcome);
-    out.write_all(text.as_bytes())
+    skipped(&mut page, &outcome.walk);
+    errors(&mut page, &outcome.walk);
+    missing(&mut page, outcome);
+    warnings(&mut page, outcome);
+    run(&mut page, outcome);
+    out.write_all(page.text.as_bytes())
+}
+
+/// What is written so far, and for which terminal.
+struct Page {
+    text: String,
+    width: usize,
+    style: Style,
+}
+
+impl Page {
+    fn heading(&mut self, text: &str) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let text = format::wrap(text, self.width, INDENT);
+        // Each line by itself: a colour must not run on into the margin.
+        for line in text.lines() {
+            self.text.push_str(&self.style.heading(line));
+            self.text.push('\n');
+        }
+    }
+
+    /// A line that is laid out.
+    fn line(&mut self, text: &str) {
+        self.text.push_str(&format::wrap(text, self.width, INDENT));
+        self.text.push('\n');
+    }
+
+    /// A line with a path in it, which stays whole, to be copied.
+    fn whole(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn table(&mut self, table: &Table) {
+        self.text.push_str(&table.render(self.width, self.style));
+    }
+
+    fn and_more(&mut self, count: u64, shown: usize) {
+        let more = count.saturating_sub(shown as u64);
+        if more > 0 {
+            let more = format!("  and {} more", format::count(more));
+            self.text.push_str(&self.style.faint(&more));
+            self.text.push('\n');
+        }
+    }
 }
 
 /// Why nothing was walked, in one line.
@@ -53,49 +113,15 @@ pub fn nothing(outcome: &Outcome) -> String {
         reasons.push(escape(reason.as_bytes()));
     }
     if reasons.is_empty() {
+        // Refused everywhere: that is no error of the walk.
+        let warnings = outcome.run.warnings.iter().take(NAMES_MAX);
+        reasons = warnings.map(|text| escape(text.as_bytes())).collect();
+    }
+    if reasons.is_empty() {
         let roots = names(outcome.roots.iter().map(|root| escape(root)));
         return format!("nothing was walked of {roots}");
     }
     format!("nothing was walked: {}", reasons.join("; "))
-}
-
-/// A number with its thousands set apart.
-#[must_use]
-pub fn human_count(count: u64) -> String {
-    let digits = count.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Bytes with three digits and a unit of 1024.
-#[must_use]
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = UNITS[0];
-    for next in &UNITS[1..] {
-        // What would round to four digits is shown in the next unit.
-        if value < 999.5 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    let decimals = match value {
-        v if v < 9.995 => 2,
-        v if v < 99.95 => 1,
-        _ => 0,
-    };
-    format!("{value:.decimals$} {unit}")
 }
 
 /// Entries per second; 0 for a run that took no time.
@@ -106,112 +132,97 @@ pub(super) fn rate(entries: u64, elapsed: Duration) -> f64 {
     }
 }
 
-fn header(text: &mut String, outcome: &Outcome) {
+fn header(page: &mut Page, outcome: &Outcome) {
     let roots = names(outcome.roots.iter().map(|root| escape(root)));
     let partial = match Exit::decide(outcome).is_complete() {
         true => "",
         false => " (PARTIAL)",
     };
-    line(text, format_args!("{} of {roots}{partial}", outcome.plugin));
+    page.heading(&format!("{} of {roots}{partial}", outcome.plugin));
 }
 
-fn totals(text: &mut String, walk: &WalkSummary, bytes: Option<ByteTotals>) {
-    line(
-        text,
-        format_args!(
-            "  {}: {}, {}, {}, {} other",
-            counted(walk.entries, "entry", "entries"),
-            counted(walk.directories, "directory", "directories"),
-            counted(walk.files, "file", "files"),
-            counted(walk.symlinks, "symlink", "symlinks"),
-            human_count(walk.other),
-        ),
-    );
-    let Some(bytes) = bytes else { return };
-    line(
-        text,
-        format_args!(
-            "  {} in files, {} allocated ({} with each inode counted once), {} hard-linked",
-            human_bytes(bytes.apparent_bytes),
-            human_bytes(bytes.allocated_bytes),
-            human_bytes(bytes.unique_allocated_bytes),
-            human_count(bytes.hard_linked),
-        ),
-    );
+fn totals(page: &mut Page, walk: &WalkSummary, bytes: Option<ByteTotals>) {
+    let columns = [(Column::Left, ""), (Column::Right, ""), (Column::Left, "")];
+    let mut table = Table::new(&columns).spare(&[&[2]]);
+    let mut line = |label: &str, value: String, note: &str| {
+        table.row([label.to_owned(), value, note.to_owned()]);
+    };
+    line("entries", format::count(walk.entries), "");
+    line("directories", format::count(walk.directories), "");
+    line("files", format::count(walk.files), "");
+    line("symlinks", format::count(walk.symlinks), "");
+    line("other", format::count(walk.other), "");
+    if let Some(bytes) = bytes {
+        let (apparent, allocated) = (bytes.apparent_bytes, bytes.allocated_bytes);
+        let unique = bytes.unique_allocated_bytes;
+        line("size", format::bytes(apparent), "of all files");
+        line("allocated", format::bytes(allocated), "of all entries");
+        let once = "with each inode counted once";
+        line("unique", format::bytes(unique), once);
+        if bytes.hard_linked > 0 {
+            line("hard-linked", format::count(bytes.hard_linked), "names");
+        }
+    }
+    page.table(&table);
 }
 
-fn skipped(text: &mut String, walk: &WalkSummary) {
+fn skipped(page: &mut Page, walk: &WalkSummary) {
+    let mut lines = Vec::new();
     if walk.skipped_snapshots > 0 {
         let what = "snapshot directory";
         let count = counted(walk.skipped_snapshots, what, "snapshot directories");
-        line(
-            text,
-            format_args!("Not entered: {count} (--enter-snapshots)"),
-        );
+        lines.push(format!("not entered: {count} (--enter-snapshots)"));
     }
     if !walk.skipped_pseudo.is_empty() {
-        let kinds = walk.skipped_pseudo.iter();
-        let kinds: Vec<_> = kinds.map(|(kind, n)| format!("{n} {kind}")).collect();
-        line(
-            text,
-            format_args!(
-                "Not entered: pseudo file systems, {} (--enter-pseudo)",
-                kinds.join(", ")
-            ),
-        );
+        let kinds = kinds(&walk.skipped_pseudo);
+        lines.push(format!(
+            "not entered: pseudo file systems, {kinds} (--enter-pseudo)"
+        ));
     }
     if walk.skipped_mounts > 0 {
         let count = counted(walk.skipped_mounts, "mount point", "mount points");
-        line(text, format_args!("Not entered: {count} (-x)"));
+        lines.push(format!("not entered: {count} (-x)"));
     }
     if walk.excluded > 0 {
         let count = counted(walk.excluded, "entry", "entries");
-        line(text, format_args!("Excluded: {count}"));
+        lines.push(format!("excluded: {count}"));
     }
     if walk.vanished > 0 {
         let count = counted(walk.vanished, "entry", "entries");
-        line(text, format_args!("Vanished during the walk: {count}"));
+        lines.push(format!("vanished during the walk: {count}"));
+    }
+    if !lines.is_empty() {
+        page.heading("Left out");
+    }
+    for line in lines {
+        page.line(&format!("  {line}"));
     }
 }
 
-fn errors(text: &mut String, walk: &WalkSummary) {
+fn errors(page: &mut Page, walk: &WalkSummary) {
     let count = walk.error_count();
     if count == 0 {
         return;
     }
-    let kinds = walk.errors.iter();
-    let kinds: Vec<_> = kinds.map(|(kind, n)| format!("{n} {kind}")).collect();
-    line(
-        text,
-        format_args!(
-            "{}: {}",
-            counted(count, "error", "errors"),
-            escape(kinds.join(", ").as_bytes())
-        ),
-    );
+    let (errors, kinds) = (counted(count, "error", "errors"), kinds(&walk.errors));
+    page.heading(&format!("{errors}: {kinds}"));
     for error in walk.first_errors.iter().take(LINES_MAX) {
-        line(
-            text,
-            format_args!(
-                "  {}: {}: {}",
-                escape(&error.path),
-                escape(error.operation.as_bytes()),
-                escape(error.message.as_bytes())
-            ),
-        );
+        page.whole(&format!(
+            "  {}: {}: {}",
+            escape(&error.path),
+            escape(error.operation.as_bytes()),
+            escape(error.message.as_bytes())
+        ));
     }
-    and_more(text, count, walk.first_errors.len().min(LINES_MAX));
+    page.and_more(count, walk.first_errors.len().min(LINES_MAX));
 }
 
-fn missing(text: &mut String, outcome: &Outcome) {
+fn missing(page: &mut Page, outcome: &Outcome) {
     match &outcome.ending {
         Ending::Done => {}
-        Ending::Interrupted => line(text, format_args!("PARTIAL: interrupted")),
+        Ending::Interrupted => page.heading("PARTIAL: interrupted"),
         Ending::Incomplete(reason) => {
-            line(
-                text,
-                format_args!("INCOMPLETE: {}", escape(reason.as_bytes())),
-            );
+            page.heading(&format!("INCOMPLETE: {}", escape(reason.as_bytes())));
         }
     }
     if outcome.set_aside.is_empty() {
@@ -219,67 +230,103 @@ fn missing(text: &mut String, outcome: &Outcome) {
     }
     let count = outcome.set_aside.len();
     let what = counted(count as u64, "part of the tree is", "parts of the tree are");
-    line(text, format_args!("INCOMPLETE: {what} missing"));
+    page.heading(&format!("INCOMPLETE: {what} missing"));
     for aside in outcome.set_aside.iter().take(LINES_MAX) {
         let reason = escape(aside.reason.as_bytes());
-        line(text, format_args!("  {}: {reason}", escape(&aside.path)));
+        page.whole(&format!("  {}: {reason}", escape(&aside.path)));
     }
-    and_more(text, count as u64, count.min(LINES_MAX));
+    page.and_more(count as u64, count.min(LINES_MAX));
 }
 
-fn run(text: &mut String, outcome: &Outcome) {
-    let run = &outcome.run;
-    for warning in &run.warnings {
-        line(
-            text,
-            format_args!("Warning: {}", escape(warning.as_bytes())),
-        );
+fn warnings(page: &mut Page, outcome: &Outcome) {
+    let warnings = &outcome.run.warnings;
+    if warnings.is_empty() {
+        return;
     }
-    let workers: u64 = run
-        .clients
-        .iter()
-        .map(|client| u64::from(client.workers))
-        .sum();
-    let clients = names(
-        run.clients
-            .iter()
-            .map(|client| escape(client.name.as_bytes())),
-    );
-    let lost: u64 = run.clients.iter().map(|client| client.lost_workers).sum();
-    let lost = match lost {
+    page.heading("Warnings");
+    for warning in warnings.iter().take(LINES_MAX) {
+        page.line(&format!("  {}", escape(warning.as_bytes())));
+    }
+    page.and_more(warnings.len() as u64, LINES_MAX);
+}
+
+fn run(page: &mut Page, outcome: &Outcome) {
+    let clients = &outcome.run.clients;
+    if clients.len() > 1 {
+        by_client(page, clients);
+    }
+    let workers = clients.iter().map(|client| u64::from(client.workers));
+    let lost = match clients.iter().map(|client| client.lost_workers).sum() {
         0 => String::new(),
-        lost => format!(", {} lost", counted(lost, "worker", "workers")),
+        lost => format!("; {} lost", counted(lost, "worker was", "workers were")),
     };
-    let rate = rate(outcome.walk.entries, run.elapsed);
-    line(
-        text,
-        format_args!(
-            "Walked in {}, {} entries/s, {} on {clients}{lost}",
-            seconds(run.elapsed),
-            human_count(rate as u64),
-            counted(workers, "worker", "workers"),
-        ),
-    );
+    let workers = counted(workers.sum(), "worker", "workers");
+    let hosts = match clients.as_slice() {
+        [one] if one.name == "local" => "on this host".to_owned(),
+        [one] => format!("on {}", escape(one.name.as_bytes())),
+        more => format!("of {}", counted(more.len() as u64, "client", "clients")),
+    };
+    let elapsed = outcome.run.elapsed;
+    let rate = rate(outcome.walk.entries, elapsed);
+    page.text.push('\n');
+    page.line(&format!(
+        "Walked in {}, {} entries/s, with {workers} {hosts}{lost}",
+        seconds(elapsed),
+        format::count(rate as u64),
+    ));
+}
+
+fn by_client(page: &mut Page, clients: &[ClientRun]) {
+    let mut table = Table::new(&[
+        (Column::Name, "name"),
+        (Column::Right, "workers"),
+        (Column::Right, "lost"),
+        (Column::Right, "entries"),
+        (Column::Right, ""),
+        (Column::Bar, ""),
+    ])
+    .spare(&[&[2], &[1], &[4]]);
+    let mut clients: Vec<_> = clients.iter().collect();
+    clients.sort_by_key(|client| std::cmp::Reverse(client.entries));
+    let all = clients.iter().map(|client| client.entries).sum();
+    for client in clients.iter().take(LINES_MAX) {
+        table.row([
+            escape(client.name.as_bytes()),
+            client.workers.to_string(),
+            format::count(client.lost_workers),
+            format::count(client.entries),
+            format::share(client.entries, all),
+            Table::bar_cell(client.entries, all),
+        ]);
+    }
+    page.heading("Clients");
+    page.table(&table);
+    page.and_more(clients.len() as u64, LINES_MAX);
 }
 
 /// A time with three digits or more, but nothing below a millisecond.
 fn seconds(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
     match elapsed.as_millis() {
         0 => "less than 1 ms".to_owned(),
         short @ 1..1000 => format!("{short} ms"),
-        _ => format!("{:.2} s", elapsed.as_secs_f64()),
+        1000..120_000 => format!("{:.2} s", elapsed.as_secs_f64()),
+        120_000..7_200_000 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
-}
-
-fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = text.write_fmt(arguments);
-    text.push('\n');
 }
 
 fn counted(count: u64, one: &str, many: &str) -> String {
     let unit = if count == 1 { one } else { many };
-    format!("{} {unit}", human_count(count))
+    format!("{} {unit}", format::count(count))
+}
+
+fn kinds(counts: &BTreeMap<String, u64>) -> String {
+    let kinds = counts.iter();
+    let kinds: Vec<_> = kinds
+        .map(|(kind, count)| format!("{} {}", format::count(*count), escape(kind.as_bytes())))
+        .collect();
+    kinds.join(", ")
 }
 
 fn names(all: impl ExactSizeIterator<Item = String>) -> String {
@@ -289,12 +336,5 @@ fn names(all: impl ExactSizeIterator<Item = String>) -> String {
         0 if count == 0 => "nothing".to_owned(),
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
-fn and_more(text: &mut String, count: u64, shown: usize) {
-    if count > shown as u64 {
-        let more = human_count(count - shown as u64);
-        line(text, format_args!("  and {more} more"));
     }
 }

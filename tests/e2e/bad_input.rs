@@ -184,6 +184,7 @@ fn wrong_usage_is_named() {
     }
     for arguments in [
         &["--connect", "a:99999"][..],
+        &["--connect", "a:0"],
         &["--map", "nonsense"],
         &["--allow", "nonsense"],
     ] {
@@ -223,6 +224,69 @@ fn missing_roots_show_in_the_status() {
         let both = lab.serial(&[], &[&path, &lab.path("tree")]);
         assert_eq!(without_run(report), both);
     }
+}
+
+#[test]
+fn rows_that_cannot_be_written_are_named_before_the_walk() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("tree")).unwrap();
+    let mut check = lab.example("check", &["--rows", "/no/such/dir/rows"]);
+    check.arg("./tree");
+    assert_complains(
+        &lab.run(check),
+        2,
+        &["--rows: cannot write /no/such/dir/rows"],
+    );
+}
+
+#[test]
+fn an_allowed_root_that_is_not_there_was_not_mentioned() {
+    let lab = Lab::new();
+    let mut client = lab.command(env!("CARGO_BIN_EXE_hydra-client"));
+    client.arg("--key-dir").arg(lab.keys());
+    client.args(["--listen", "127.0.0.1:0", "--allow-root", "./nowhere"]);
+    let mut client = Process::start(client);
+    let line = client.line("--allow-root");
+    let path = lab.path("nowhere");
+    let named = format!("hydra-client: warning: --allow-root {}", path.display());
+    assert!(line.starts_with(&named), "{line}");
+}
+
+#[test]
+fn a_client_repeated_itself_while_it_waited_for_the_next_job() {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("tree")).unwrap();
+    let start = |once: bool| {
+        let mut server = lab.audit();
+        server.args(["-v", "--listen=127.0.0.1:0", "./tree"]);
+        let mut server = Process::start(server);
+        let line = server.line("listening for clients");
+        let address = line.rsplit('=').next().unwrap().to_owned();
+        let mut client = lab.command(env!("CARGO_BIN_EXE_hydra-client"));
+        client.arg("--key-dir").arg(lab.keys());
+        client.args(["--connect", &address]);
+        client.args(once.then_some("--once"));
+        (server, Process::start(client), address)
+    };
+    let (server, mut client, address) = start(false);
+    client.line("hydra-client: waiting for the next job at ");
+    server.finish().assert_status(0);
+    // It is dialling in vain all the while; when it has found the next server, it has said nothing of that.
+    let mut next = lab.audit();
+    next.args([&format!("--listen={address}"), "./tree"]);
+    lab.run(next).assert_status(0);
+    client.line("waiting for the next job");
+    client.signal(rustix::process::Signal::TERM);
+    let ran = client.finish();
+    ran.assert_status(0);
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    assert!(!ran.stderr.contains("still trying"), "{lines:?}");
+    // The begin, the end and the waiting of two jobs.
+    assert_eq!(lines.len(), 6, "{lines:?}");
+
+    let (server, client, _) = start(true);
+    server.finish().assert_status(0);
+    client.finish().assert_status(0);
 }
 
 /// What strangers send: nothing, garbage, half a frame, too long a frame.

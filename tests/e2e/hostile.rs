@@ -243,8 +243,8 @@ fn mounts_are_crossed_or_not_and_pseudo_file_systems_are_skipped() {
 #[test]
 fn a_chain_of_a_hundred_thousand_directories_is_walked_in_bounded_memory() {
     const DEPTH: usize = 100_000;
-    // What the audit costs grows faster than the depth.
-    const AUDITED: usize = 5_000;
+    // What `find` and `du` cost grows faster than the depth.
+    const CHECKED: usize = 5_000;
     let lab = Lab::in_memory();
     let tree = lab.path("chain");
     chain(&tree, DEPTH);
@@ -259,9 +259,20 @@ fn a_chain_of_a_hundred_thousand_directories_is_walked_in_bounded_memory() {
     assert_eq!(report["totals"]["directories"], DEPTH + 1);
     assert_eq!(report["totals"]["files"], 1);
     assert_eq!(report["run"]["clients"][0]["lost_workers"], 0);
+    // Here a path for each directory would take minutes.
+    let report = lab.alone(&[], &[&tree]);
+    assert_eq!(report["totals"]["directories"], DEPTH + 1);
+    assert_eq!(report["totals"]["files"], 1);
+    let directories = &report["audit"]["directories"];
+    assert_eq!(directories["deepest"]["depth"], DEPTH);
+    assert_eq!(directories["deepest"]["path_cut"], true);
+    assert_eq!(
+        directories["fullest"]["path"],
+        tree.to_string_lossy().as_ref()
+    );
     unchain(&tree);
 
-    let tree = lab.path("audited");
-    chain(&tree, AUDITED);
+    let tree = lab.path("checked");
+    chain(&tree, CHECKED);
     assert_eq!(lab.alone(&[], &[&tree])["totals"], truth(&tree));
 }

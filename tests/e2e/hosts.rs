@@ -156,6 +156,29 @@ fn a_host_whose_mount_is_missing_is_left_out_with_a_warning() {
 }
 
 #[test]
+fn of_two_hosts_that_see_different_trees_the_first_was_believed() {
+    let (lab, reference) = lab_with_tree();
+    fs::create_dir(lab.path("other")).unwrap();
+    let tree = lab.path("tree");
+    let (_two, two) = lab.listen_all(2, &[]);
+    let map = format!("{}={}", tree.display(), lab.path("other").display());
+    let (_other, other) = lab.listen(&["--map", &map]);
+    let (one, _) = two.split_once(',').unwrap();
+    let mut server = lab.audit();
+    let list = format!("{one},{other}");
+    server.args(["--clients", &list]).arg("./tree");
+    let ran = lab.run(server);
+    ran.assert_status(4).assert_says("different trees");
+    assert_eq!(ran.report()["complete"], false);
+
+    let mut server = lab.audit();
+    let list = format!("{other},{two}");
+    server.args(["--clients", &list]).arg("./tree");
+    let ran = lab.run(server);
+    assert_eq!(without_run(ran.assert_status(0).report()), reference);
+}
+
+#[test]
 fn a_client_serves_only_what_it_allows() {
     let (lab, reference) = lab_with_tree();
     fs::create_dir(lab.path("other")).unwrap();

@@ -9,4 +9,5 @@ mod hostile;
 mod hosts;
 mod huge;
 mod lifecycle;
+mod mounts;
 mod namespaces;

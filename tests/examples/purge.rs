@@ -140,7 +140,31 @@ fn purge_reports_what_it_may_not_delete() {
     }
 }
 
-/// Shows a visitor the file `name` in `dir` as it is now, lets `meanwhile` happen, and returns what came of it.
+/// A visitor that deletes.
+fn purger() -> PurgeVisit {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    PurgeVisit(PurgeOptions {
+        older_than: Duration::from_secs(90 * DAY),
+        by: By::Mtime,
+        delete: true,
+        now: now.unwrap().as_secs().try_into().unwrap(),
+    })
+}
+
+/// The rows that were written, as name and outcome.
+fn outcomes<S>(out: &Sink<S>) -> Vec<(String, String)> {
+    let lines = out.rows.split(|&byte| byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    let rows = lines.map(|line| {
+        let row: Value = serde_json::from_slice(line).unwrap();
+        let word = |key: &str| row[key].as_str().unwrap().to_owned();
+        (word("path"), word("outcome"))
+    });
+    rows.collect()
+}
+
+/// Shows a visitor the file `name` in `dir` as it is now, lets `meanwhile` happen, and returns what came of it. There
+/// is one row for it, or none.
 fn purged_after(dir: &Path, name: &str, meanwhile: impl FnOnce()) -> Option<Outcome> {
     let found = fs::symlink_metadata(dir.join(name)).unwrap();
     let open = File::open(dir).unwrap();
@@ -156,13 +180,6 @@ fn purged_after(dir: &Path, name: &str, meanwhile: impl FnOnce()) -> Option<Outc
         ..Stat::default()
     };
     meanwhile();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let mut visit = PurgeVisit(PurgeOptions {
-        older_than: Duration::from_secs(90 * DAY),
-        by: By::Mtime,
-        delete: true,
-        now: now.unwrap().as_secs().try_into().unwrap(),
-    });
     let dir = Dir {
         root: &RootSpec::default(),
         root_id: RootId(0),
@@ -179,8 +196,41 @@ fn purged_after(dir: &Path, name: &str, meanwhile: impl FnOnce()) -> Option<Outc
         fs: 0,
     };
     let mut out = Sink::default();
-    visit.entry(&entry, &mut out);
-    out.summary.0.into_keys().next()
+    purger().entry(&entry, &mut out);
+    let outcome = out.summary.0.keys().next().copied();
+    let words: Vec<_> = outcome.iter().map(|outcome| json!(outcome)).collect();
+    let said = outcomes(&out).into_iter().map(|(_, word)| json!(word));
+    assert_eq!(said.collect::<Vec<_>>(), words);
+    outcome
+}
+
+#[test]
+fn purge_says_of_a_name_on_record_that_is_gone_what_it_may_presume() {
+    let root = RootSpec::default();
+    let dir = Dir {
+        root: &root,
+        root_id: RootId(0),
+        depth: 0,
+        fd: None,
+        path: &Vec::new(),
+    };
+    let mut out = Sink::default();
+    let types = [FileType::File, FileType::Unknown, FileType::Directory];
+    for (name, file_type) in ["f", "u", "d"].into_iter().zip(types) {
+        let entry = Entry {
+            dir: &dir,
+            name: name.as_bytes(),
+            file_type,
+            stat: &Stat::default(),
+            target: None,
+            fs: 0,
+        };
+        purger().gone(&entry, &mut out);
+    }
+    let presumed = |name: &str| (format!("/{name}"), "presumed deleted".to_owned());
+    assert_eq!(outcomes(&out), [presumed("f"), presumed("u")]);
+    assert_eq!(out.summary.0[&Outcome::PresumedDeleted], (2, 0));
+    assert_eq!(out.summary.0.len(), 1);
 }
 
 #[test]

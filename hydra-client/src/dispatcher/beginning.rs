@@ -86,7 +86,7 @@ impl Dispatcher {
             views.push(view);
         }
         if views.iter().any(|view| matches!(view, RootView::Seen(_))) {
-            self.crew.hire(now);
+            self.crew.hire(now, job.spec.timing.stall);
         }
         self.relay.ready(views);
     }

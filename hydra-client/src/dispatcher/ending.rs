@@ -1,10 +1,23 @@
 //! How a job, a session and the client itself end: workers first, then the connection.
 
 use super::{Dispatcher, Stage, new_relay};
+use crate::doors::Want;
 use crate::error::ClientError;
 use hydra_proto::ledger::Time;
 use hydra_proto::message::{Refusal, Up};
-use tracing::{error, warn};
+use tracing::{debug, error, info, warn};
+
+/// Why the server ended a session, as a sentence.
+fn told(refusal: &Refusal) -> String {
+    let why = match refusal {
+        Refusal::Version(header) => return ClientError::Version(header.clone()).to_string(),
+        Refusal::Protocol(reason) => return ClientError::Refused(reason.clone()).to_string(),
+        Refusal::Fenced => "it did not hear from this client for too long, and others do its work",
+        Refusal::Unknown => "it does not know this session, as it is another server or a new one",
+        Refusal::JobOver => "its job is nearly over, and needs nobody else",
+    };
+    format!("the server ended the session: {why}")
+}
 
 /// What the client does when its workers are gone.
 #[derive(Debug)]
@@ -37,9 +50,8 @@ impl Dispatcher {
 
     pub(super) fn session_over(&mut self, now: Time, refusal: Option<Refusal>) {
         let had_job = self.job.is_some();
-        if let Some(refusal) = &refusal {
-            warn!(?refusal, "the server ended the session");
-        }
+        let why = refusal.as_ref().map(told);
+        let over = refusal == Some(Refusal::JobOver);
         let final_only = |error| match self.doors.is_listening() {
             true => Next::Again,
             false => Next::End(Err(error)),
@@ -52,6 +64,14 @@ impl Dispatcher {
             Some(Refusal::JobOver) if had_job => Next::Done,
             None | Some(Refusal::Fenced | Refusal::Unknown | Refusal::JobOver) => Next::Again,
         };
+        match (&next, why) {
+            (Next::Done, _) => info!("the job is over"),
+            // It tries again twice a second until the server is gone.
+            (Next::Again, Some(why)) if over => debug!("{why}"),
+            (Next::Again, Some(why)) => warn!("{why}"),
+            // Whoever ends this client says why.
+            (Next::Again, None) | (Next::End(_), _) => {}
+        }
         self.stop(now, next);
     }
 
@@ -107,17 +127,17 @@ impl Dispatcher {
         let Stage::Stopping { next, .. } = stage else {
             return None;
         };
-        let fruitless = match next {
+        let want = match next {
             Next::End(result) => return Some(result),
             Next::Done if self.config.once || self.doors.is_given() => return Some(Ok(())),
             Next::Again if self.doors.is_given() => return Some(Err(ClientError::Lost)),
-            Next::Done => false,
-            Next::Again => true,
+            Next::Done => Want::Next,
+            Next::Again => Want::Again,
         };
         // Closing tells the server that this client has let go of the job.
         self.link = None;
         self.has_said_why = false;
-        self.doors.want(fruitless);
+        self.doors.want(want);
         None
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Dispatcher, PUT_BY_MAX};
 use crate::worker::Exit;
-use hydra_proto::ids::ConnId;
+use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::{Action, Time};
 use hydra_proto::message::{Delta, Down, Up};
 use tracing::{debug, trace, warn};
@@ -54,9 +54,20 @@ impl Dispatcher {
     }
 
     pub(super) fn dismiss(&mut self, now: Time, conn: ConnId) {
+        self.dismiss_for(now, conn, None, "it was given up");
+    }
+
+    /// Replaces the workers that hang. Nobody waits for their end.
+    pub(super) fn dismiss_hung(&mut self, now: Time) {
+        for hung in self.crew.look_around(now) {
+            self.dismiss_for(now, hung.conn, hung.in_hand, &hung.reason);
+        }
+    }
+
+    fn dismiss_for(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
         self.put_by.retain(|(from, _)| *from != conn);
-        if self.crew.dismiss(now, conn) {
-            self.relay.worker_died(now, conn, None, "it was given up");
+        if self.crew.dismiss(now, conn, reason) {
+            self.relay.worker_died(now, conn, in_hand, reason);
             self.count_lost_worker();
         }
     }

@@ -3,7 +3,7 @@
 pub(crate) mod server;
 pub(crate) mod worker;
 
-use hydra_client::{Config, LogSink, WorkerCommand};
+use hydra_client::{Config, Doing, LogSink, WorkerCommand};
 use hydra_proto::ids::ItemId;
 use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use hydra_proto::message::{LogLine, RootFacts, RootView};
@@ -118,10 +118,16 @@ pub(crate) fn config(workers: u32, mood: &str) -> (Config, Lines) {
     (config, Lines { lines, pids })
 }
 
-fn decode_slot(bytes: &[u8]) -> Option<ItemId> {
+fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     let at = usize::try_from(worker::ITEM_AT).unwrap();
     let word = bytes.get(at..at + 8)?.try_into().ok()?;
-    Some(ItemId(u64::from_le_bytes(word))).filter(|id| id.0 != 0)
+    let item = Some(ItemId(u64::from_le_bytes(word))).filter(|id| id.0 != 0);
+    let in_call = bytes.get(usize::try_from(worker::CALL_AT).unwrap()) == Some(&1);
+    Some(Doing {
+        item,
+        call: in_call.then_some("stat"),
+        ..Doing::default()
+    })
 }
 
 /// What the workers log.

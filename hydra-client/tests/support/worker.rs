@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 pub(crate) const MOOD: &str = "HYDRA_FAKE_WORKER";
 /// Where in the slot the item in hand stands: behind what the test harness prints.
 pub(crate) const ITEM_AT: u64 = 2048;
+/// Where it says that it is in a system call.
+pub(crate) const CALL_AT: u64 = ITEM_AT + 8;
 /// Directories between two commits, and between two lines of log.
 const STRIDE: u64 = 10;
 
@@ -86,6 +88,7 @@ pub(crate) fn run(mood: &str) -> ! {
         walked: 0,
         paused: false,
         poison: mood == "poison",
+        stuck: mood == "stuck",
         unwilling: mood == "unwilling",
         since: Instant::now(),
     };
@@ -124,6 +127,7 @@ struct Worker {
     walked: u64,
     paused: bool,
     poison: bool,
+    stuck: bool,
     unwilling: bool,
     since: Instant,
 }
@@ -217,6 +221,12 @@ impl Worker {
         }
         if self.poison && path.ends_with(b"1/1/1") {
             exit(9);
+        }
+        if self.stuck && path == b"1/1/1" {
+            self.slot.write_all_at(&[1], CALL_AT).unwrap();
+            loop {
+                std::thread::park();
+            }
         }
         std::thread::sleep(self.tree.pause);
         self.delta.walk.count(FileType::Directory);

@@ -69,6 +69,17 @@ fn ranges_expand_in_order() {
 }
 
 #[test]
+fn port_0_was_accepted_where_a_peer_is_dialled() {
+    for text in ["a:0", "[::1]:0"] {
+        assert!(HostPort::parse(text, 8101).is_ok());
+        let error = HostPort::parse_peer(text, 8101).unwrap_err();
+        assert_eq!(error.problem, AddressProblem::Port, "{text}");
+    }
+    let peer = HostPort::parse_peer("a", 8101).unwrap();
+    assert_eq!(peer.to_string(), "a:8101");
+}
+
+#[test]
 fn a_host_named_twice_counts_once() {
     assert_eq!(
         hosts("b,a,b:8101,[::1],n[1,1]"),
@@ -92,7 +103,7 @@ fn a_hostfile_has_comments_and_line_numbers() {
         "line 3: \"node[3-\": a bracket is not closed, or was never opened"
     );
     let error = parse_hostfile("# nobody\n", 8101).unwrap_err();
-    assert_eq!(error.to_string(), "\"hostfile\": it names no host");
+    assert_eq!(error.to_string(), "it names no host");
 }
 
 #[test]

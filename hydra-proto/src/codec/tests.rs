@@ -156,6 +156,7 @@ fn ups() -> Vec<Up> {
             secret: [7; 16],
             attempt: 1,
             last_grant: 2,
+            journaled: true,
         }),
         Up::Ready(Ready {
             epoch: Some(epoch),
@@ -197,6 +198,7 @@ fn downs() -> Vec<Down> {
             ids,
             job: job(),
             forward_logs: true,
+            journaled: true,
         })),
         Down::Resumed { last_commit: 4 },
         Down::Grant(Grant {
@@ -251,7 +253,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Changing any of these needs another [`PROTOCOL_VERSION`]: an older build would misread them.
 const GOLDEN_UPS: [&str; 8] = [
     "000105302e312e300268310208",
-    "010105302e312e30fbedfe03070707070707070707070707070707070102",
+    "010105302e312e30fbedfe0307070707070707070707070707070707010201",
     "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
     "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a02010202080002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
@@ -267,7 +269,7 @@ const GOLDEN_UPS: [&str; 8] = [
 ];
 const GOLDEN_DOWNS: [&str; 13] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\
-     2f6d6e740101610001032a2e6f00000000010005000f00080000fc00c2eb0b1001",
+     2f6d6e740101610001032a2e6f00000000010005000f00080000fc00c2eb0b10fb2c01000101",
     "0104",
     "03fbedfe030204000a0103612fff02780a020102010c0103612fff010902780a020102020800020d0103\
      612fff000702fdffffffffffffffff030e0103612fff0901fb2c0101",

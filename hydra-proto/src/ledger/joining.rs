@@ -90,6 +90,7 @@ impl Parent {
             ids,
             job: self.config.spec.clone(),
             forward_logs: self.config.forward_logs,
+            journaled: self.keeps_records,
         });
         let message = Down::Welcome(welcome);
         self.actions.push_back(Action::Send { conn, message });

@@ -69,6 +69,7 @@ struct Session {
     /// Commits to be sent again if the link is lost. Empty where sessions cannot be resumed.
     unacked: VecDeque<Commit>,
     timing: Timing,
+    journaled: bool,
 }
 
 /// The child's side of a session.
@@ -182,6 +183,7 @@ impl Uplink {
                     secret: session.secret,
                     attempt: session.attempt,
                     last_grant: session.last_grant,
+                    journaled: session.journaled,
                 })
             }
             None => Up::Hello(Hello {
@@ -261,6 +263,7 @@ impl Uplink {
             acked: 0,
             unacked: VecDeque::new(),
             timing: welcome.job.timing,
+            journaled: welcome.journaled,
         });
         self.events.push_back(UplinkEvent::Started(welcome));
     }

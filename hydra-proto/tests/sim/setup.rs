@@ -154,6 +154,7 @@ fn timing(commit_interval: u64, commit_window: u32) -> Timing {
         lease: Duration::from_millis(800),
         commit_interval: Duration::from_millis(commit_interval),
         commit_window,
+        ..Timing::default()
     }
 }
 

@@ -1,22 +1,27 @@
 use super::*;
+use hydra_link::Connection;
 use hydra_proto::ids::Epoch;
 use hydra_proto::job::RootSpec;
-use hydra_proto::message::{Hello, HelloHeader, Ready, Resume, RootFacts, RootView};
+use hydra_proto::message::{
+    Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
+};
 use hydra_proto::reduce::Merger;
+use std::sync::Arc;
 use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::sync::Semaphore;
 
 const NOW: Time = Time::from_secs(100);
 
 /// A server of one root that dials one client, and the far ends of its connections.
 struct Server {
     coordinator: Coordinator,
-    _events: mpsc::Receiver<Event>,
+    _events: tokio::sync::mpsc::Receiver<Event>,
     peers: Vec<DuplexStream>,
 }
 
 impl Server {
     fn new(has_embedded: bool) -> Self {
-        let (events, incoming) = mpsc::channel(64);
+        let (intake, incoming) = Intake::new();
         let config = Config {
             job: JobSpec {
                 plugin: "test".to_owned(),
@@ -45,7 +50,7 @@ impl Server {
             release: "test".to_owned(),
         };
         Self {
-            coordinator: Coordinator::new(config, has_embedded, NOW, events),
+            coordinator: Coordinator::new(config, has_embedded, NOW, intake),
             _events: incoming,
             peers: Vec::new(),
         }
@@ -65,7 +70,8 @@ impl Server {
     }
 
     fn say(&mut self, now: Time, conn: ConnId, message: Up) {
-        self.handle(now, Event::Message(conn, Box::new(message)));
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        self.handle(now, Event::Message(conn, Box::new(message), room));
     }
 
     /// A client comes and says what it sees of the root.
@@ -87,7 +93,7 @@ impl Server {
     }
 
     fn is_to_be_dialled(&self) -> bool {
-        let wish = self.coordinator.wishes[0].as_ref();
+        let wish = self.coordinator.wishes.first().and_then(Option::as_ref);
         wish.is_some_and(|wish| *wish.borrow() > 0)
     }
 }
@@ -184,7 +190,13 @@ async fn an_embedded_client_that_gave_up_was_waited_for() {
 async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
     let mut server = Server::new(true);
     let conn = server.connect(NOW, Origin::Accepted);
-    let earlier = Resume {
+    server.say(NOW, conn, resume(true));
+    assert!(server.coordinator.conns.is_empty());
+    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
+}
+
+fn resume(journaled: bool) -> Up {
+    Up::Resume(Resume {
         header: header(),
         epoch: Epoch {
             job: JobId(0),
@@ -193,8 +205,41 @@ async fn a_client_that_dials_was_not_told_that_its_earlier_server_is_gone() {
         secret: [0; 16],
         attempt: 1,
         last_grant: 0,
+        journaled,
+    })
+}
+
+#[tokio::test]
+async fn a_client_whose_killed_server_kept_no_journal_was_busy_for_the_grace_time() {
+    let mut server = Server::new(false);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, conn, resume(false));
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    assert!(server.is_to_be_dialled());
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_a_server_with_a_journal_is_busy() {
+    let mut server = Server::new(false);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, conn, resume(true));
+    assert!(!server.is_to_be_dialled());
+    let Err(ServerError::NoClient(reasons)) = server.coordinator.finish() else {
+        panic!("without any client nothing is walked");
     };
-    server.say(NOW, conn, Up::Resume(earlier));
-    assert!(server.coordinator.conns.is_empty());
-    assert_ne!(server.peers[0].read(&mut [0; 64]).await.unwrap(), 0);
+    assert!(reasons[0].contains("busy"), "{reasons:?}");
+}
+
+#[tokio::test]
+async fn messages_that_waited_for_the_coordinator_had_no_limit_in_bytes() {
+    let (intake, _events) = Intake::new();
+    let limit = 64 << 20;
+    let first = intake.room(limit).await.unwrap();
+    let second = intake.room(1);
+    tokio::pin!(second);
+    let waiting =
+        tokio::select! { biased; _ = &mut second => false, () = std::future::ready(()) => true };
+    assert!(waiting);
+    drop(first);
+    assert!(second.await.is_some());
 }

@@ -87,7 +87,7 @@ impl<'a> Lister<'a> {
         Self {
             raw: RawDir::new(dir, &mut buffer.bytes),
             names,
-            hash: NameHash(hash),
+            hash: NameHash::resume(hash),
         }
     }
 
@@ -153,6 +153,11 @@ impl NameHash {
     /// The hash of no names: the first 64 bits of the fraction of pi.
     pub const SEED: u64 = 0x243f_6a88_85a3_08d3;
     const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    /// Goes on behind the names whose hash is `hash`.
+    pub fn resume(hash: u64) -> Self {
+        Self(hash)
+    }
 
     /// Takes in the next name.
     #[inline]

@@ -8,10 +8,11 @@
 //!   byte  0  SLOT_MAGIC
 //!         8  version of the path, written after it
 //!        16  item in hand, 0 for none
-//!        24  operation, a code of the caller's
+//!        24  the system call under way, a [`Call`]; 0 for none
 //!        32  progress, a counter that grows
 //!        40  length of the path in bytes, even if it did not fit
-//!        64  the path relative to the root, its end cut off at SLOT_PATH_MAX bytes
+//!        48  number of the descriptor of the directory in hand, plus 1; 0 for none
+//!        64  what the call is about, its end cut off at SLOT_PATH_MAX bytes
 //!      4088  the version again, written before the path
 //! ```
 //!
@@ -39,11 +40,44 @@ const WORDS: usize = SLOT_BYTES / 8;
 const MAGIC: usize = 0;
 const VERSION: usize = 1;
 const ITEM: usize = 2;
-const OPERATION: usize = 3;
+const CALL: usize = 3;
 const PROGRESS: usize = 4;
 const PATH_LEN: usize = 5;
+const DIRECTORY: usize = 6;
 const PATH: usize = SLOT_HEAD_BYTES / 8;
 const VERSION_AHEAD: usize = WORDS - 1;
+
+/// A system call of the walk, or a few that belong together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Call {
+    /// Opening a directory.
+    Open = 1,
+    /// Reading a directory.
+    List = 2,
+    /// Looking at an entry.
+    Stat = 3,
+    /// Looking where a symbolic link leads.
+    Link = 4,
+}
+
+impl Call {
+    fn from_code(code: u64) -> Option<Self> {
+        let all = [Self::Open, Self::List, Self::Stat, Self::Link];
+        all.into_iter().find(|call| *call as u64 == code)
+    }
+
+    /// The word for it in errors.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::List => "list",
+            Self::Stat => "stat",
+            Self::Link => "readlink",
+        }
+    }
+}
 
 /// The worker's half: writes. One thread at a time may write the path and the progress.
 #[derive(Debug)]
@@ -90,10 +124,18 @@ impl Slot {
         self.words()[ITEM].store(item.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Says what is being done, in a code that caller and supervisor agree on.
+    /// Says which system call is under way; `None` when there is none of the walk's.
     #[inline]
-    pub fn set_operation(&self, code: u32) {
-        self.words()[OPERATION].store(code.into(), Ordering::Relaxed);
+    pub fn set_call(&self, call: Option<Call>) {
+        let code = call.map_or(0, |call| call as u64);
+        self.words()[CALL].store(code, Ordering::Relaxed);
+    }
+
+    /// Says which directory is in hand, by the number of its descriptor.
+    #[inline]
+    pub fn set_directory(&self, fd: Option<u32>) {
+        let code = fd.map_or(0, |fd| u64::from(fd) + 1);
+        self.words()[DIRECTORY].store(code, Ordering::Relaxed);
     }
 
     /// Adds to the progress counter.
@@ -105,7 +147,7 @@ impl Slot {
         progress.store(next, Ordering::Relaxed);
     }
 
-    /// Says which directory is being walked.
+    /// Says what the call is about: a name in the directory in hand, or the end of a path.
     pub fn set_path(&self, path: &[u8]) {
         let words = self.words();
         let version = words[VERSION].load(Ordering::Relaxed).wrapping_add(1);
@@ -151,11 +193,13 @@ pub fn prepare(memfd: impl AsFd) -> Result<(), Errno> {
 pub struct SlotView {
     /// The item in hand.
     pub item: Option<u64>,
-    /// What was being done to it.
-    pub operation: u32,
+    /// The system call under way.
+    pub call: Option<Call>,
     /// The progress counter.
     pub progress: u64,
-    /// The directory being walked; nothing if it was read while it was being written.
+    /// The descriptor of the directory in hand.
+    pub directory: Option<u32>,
+    /// What the call is about; nothing if it was read while it was being written.
     pub path: Option<SlotPath>,
 }
 
@@ -182,7 +226,10 @@ pub fn decode(bytes: &[u8]) -> Option<SlotView> {
     let kept = bytes.get(SLOT_HEAD_BYTES..SLOT_HEAD_BYTES + length.min(SLOT_PATH_MAX))?;
     Some(SlotView {
         item: Some(word(ITEM)?).filter(|&item| item != 0),
-        operation: u32::try_from(word(OPERATION)?).unwrap_or(u32::MAX),
+        call: Call::from_code(word(CALL)?),
+        directory: word(DIRECTORY)?
+            .checked_sub(1)
+            .and_then(|fd| u32::try_from(fd).ok()),
         progress: word(PROGRESS)?,
         path: whole.then(|| SlotPath {
             bytes: kept.to_vec(),

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::list::{ListBuffer, ListEntry, Lister, NameHash};
 use super::open::{Mounts, OpenError, Opener, Purpose};
-use super::slot::{self, SLOT_BYTES, SLOT_PATH_MAX, Slot};
+use super::slot::{self, Call, SLOT_BYTES, SLOT_PATH_MAX, Slot};
 use super::stat::{self, StatMask, Sync};
 use super::{Errno, FileType};
 
@@ -332,12 +332,14 @@ fn a_slot_is_read_by_its_supervisor() {
     assert_eq!(read(), None, "no worker yet");
     let slot = Slot::map(&memfd).unwrap();
     slot.set_item(Some(77));
-    slot.set_operation(3);
+    slot.set_call(Some(Call::Stat));
+    slot.set_directory(Some(9));
     slot.advance(5);
     slot.advance(1);
     slot.set_path(b"a\xff/b");
     let view = read().unwrap();
-    assert_eq!((view.item, view.operation, view.progress), (Some(77), 3, 6));
+    assert_eq!((view.item, view.progress), (Some(77), 6));
+    assert_eq!((view.call, view.directory), (Some(Call::Stat), Some(9)));
     let path = view.path.unwrap();
     assert_eq!(
         (path.bytes.as_slice(), path.truncated),

@@ -5,6 +5,7 @@ use super::here::Here;
 use crate::entry::{Entry, Stat, Target};
 use crate::plugin::{Facts, Visit};
 use crate::sys::link::{self, LinkDir};
+use crate::sys::slot::Call;
 use crate::sys::stat::{self, StatMask};
 use crate::sys::{self, Errno};
 use hydra_proto::item::PATH_BYTES_MAX;
@@ -22,6 +23,7 @@ impl<V: Visit> Walker<V> {
         let mut file_type = listed;
         let mut stat = Stat::default();
         if !self.facts.is_empty() || listed == FileType::Unknown || self.distrust_types {
+            self.tell_entry(Call::Stat, name.to_bytes());
             match self.stat(here.fd, name) {
                 Ok(found) => {
                     file_type = type_of(found.kind());
@@ -91,13 +93,29 @@ impl<V: Visit> Walker<V> {
     fn unseen(&mut self, here: &Here<'_>, name: &CStr, listed: FileType, errno: Errno) {
         if errno == Errno::NOENT {
             self.sink.walk.vanished += 1;
+            if self.wants.acts && here.handed_on {
+                self.gone(here, name, listed);
+            }
             return;
         }
         self.sink.walk.count(listed);
         self.fail(here.shown(name.to_bytes()), "stat", errno);
     }
 
+    fn gone(&mut self, here: &Here<'_>, name: &CStr, listed: FileType) {
+        let entry = Entry {
+            dir: &here.dir(),
+            name: name.to_bytes(),
+            file_type: listed,
+            stat: &Stat::default(),
+            target: None,
+            fs: 0,
+        };
+        self.call(|| entry.shown(), |visit, out| visit.gone(&entry, out));
+    }
+
     fn target(&mut self, here: &Here<'_>, name: &CStr) -> Result<Target, Errno> {
+        self.tell_entry(Call::Link, name.to_bytes());
         let root = self.dirs.root_fd(here.node)?;
         let dir = LinkDir {
             root,

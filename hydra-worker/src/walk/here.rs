@@ -14,6 +14,8 @@ pub(super) struct Here<'a> {
     pub(super) root: &'a RootSpec,
     pub(super) node: &'a Arc<DirNode>,
     pub(super) fd: BorrowedFd<'a>,
+    /// Its entries in hand were read earlier, and perhaps shown to somebody since.
+    pub(super) handed_on: bool,
     /// Names in it that are roots of their own.
     pub(super) stops: Vec<&'a [u8]>,
     path: OnceCell<Vec<u8>>,
@@ -31,6 +33,7 @@ impl<'a> Here<'a> {
             root,
             node,
             fd,
+            handed_on: false,
             stops: Vec::new(),
             path: OnceCell::new(),
         };

@@ -1,4 +1,4 @@
-//! Directories: reading them as far as it goes.
+//! Directories: reading them as far as it goes. Those of plugins that act are read to the end first (`spool`).
 //!
 //! ```text
 //!   names ─► shown one by one ─► Listed: the directory is finished
@@ -37,10 +37,10 @@ const SUBDIRS_BYTES_MAX: usize = 2 << 20;
 const PATH_LONG: usize = 64 << 10;
 
 /// A directory being read.
-struct Reading {
-    visit: Option<ItemId>,
+pub(super) struct Reading {
+    pub(super) visit: Option<ItemId>,
     /// What was read before.
-    read: Listing,
+    pub(super) read: Listing,
     /// It was opened anew, and stands at its beginning.
     anew: bool,
 }
@@ -85,6 +85,9 @@ impl<V: Visit> Walker<V> {
 
     /// Reads on in a directory.
     pub(super) fn rest(&mut self, key: Key, dir: At, visit: Option<ItemId>, read: Listing) {
+        if let Some(spool) = self.spooled(&dir.0, read.entries) {
+            return self.spooled_rest(key, visit, spool);
+        }
         let parked = self.parked.take(&dir.0, read.entries);
         let anew = parked.is_none();
         let fd = parked.or_else(|| self.reopen(&dir.0));
@@ -147,9 +150,15 @@ impl<V: Visit> Walker<V> {
         buffer: &mut ListBuffer,
         mut reading: Reading,
     ) -> Option<u64> {
+        self.tell_directory(here.fd);
+        self.tell_list();
         let mut lister = self.lister(here, buffer, &reading)?;
-        if self.wants.acts || (key.careful && !self.wants.whole_directories) {
-            return self.drain(key, here, &mut lister, reading);
+        if self.wants.acts {
+            self.list_first(key, here, &mut lister, &reading);
+            return None;
+        }
+        if key.careful && self.may_split(here.node, &mut reading.visit) {
+            return self.drain(here, &mut lister, reading);
         }
         loop {
             let parked = match self.show(here, &mut lister, &mut reading) {
@@ -185,6 +194,7 @@ impl<V: Visit> Walker<V> {
         }
         let mut lister = Lister::new(here.fd, buffer);
         for _ in 0..read.entries {
+            self.tell_name();
             match lister.next() {
                 Some(Ok(_)) => {}
                 Some(Err(errno)) => {
@@ -212,6 +222,7 @@ impl<V: Visit> Walker<V> {
         let mut large = false;
         let mut shown = 0;
         loop {
+            self.tell_list();
             match lister.next() {
                 None => return Pause::Ended(Ended::Listed),
                 Some(Err(errno)) => return Pause::Ended(Ended::Failed(errno)),
@@ -289,9 +300,10 @@ impl<V: Visit> Walker<V> {
         reading: &mut Reading,
         pause: &Pause,
     ) -> Option<u64> {
+        self.tell_list();
         let shares = self.shares();
-        let mut own = Batches::new(here.node, BATCH_NAMES);
-        let mut ahead = Batches::new(here.node, BATCH_NAMES);
+        let mut own = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
+        let mut ahead = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
         let directories = &mut reading.read.directories;
         let mut ended = match pause {
             Pause::Within => rest_of_buffer(lister, directories, &mut own),
@@ -316,29 +328,18 @@ impl<V: Visit> Walker<V> {
         parked
     }
 
-    /// Reads without showing anything: entries are shown when the listing has ended, or one by one.
+    /// Reads without showing anything: entries are shown one by one.
     fn drain(
         &mut self,
-        key: Key,
         here: &Here<'_>,
         lister: &mut Lister<'_>,
         mut reading: Reading,
     ) -> Option<u64> {
-        let mut batches = Batches::new(here.node, BATCH_NAMES);
-        let ended = loop {
-            let directories = &mut reading.read.directories;
-            let ended = read_ahead(lister, directories, &mut batches, usize::MAX);
-            if ended.is_some() || self.may_split(here.node, &mut reading.visit) {
-                break ended;
-            }
-            batches.allow(AHEAD_BYTES);
-        };
-        let listed = ended.is_none_or(|ended| self.ended(here, lister, &reading, ended));
-        let whole = ended.is_some() && reading.visit.is_none();
-        let together = batches.len() == 0 || (batches.len() == 1 && !key.careful);
-        if whole && (together || !self.may_split(here.node, &mut reading.visit)) {
-            self.show_all(here, batches, listed);
-            return None;
+        let mut batches = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
+        let directories = &mut reading.read.directories;
+        let ended = read_ahead(lister, directories, &mut batches, usize::MAX);
+        if let Some(ended) = ended {
+            self.ended(here, lister, &reading, ended);
         }
         self.leave_names(here.node, reading.visit, batches);
         match ended {
@@ -380,7 +381,7 @@ impl<V: Visit> Walker<V> {
     }
 
     /// A stale file handle is tried again once: opened anew, it may be good.
-    fn is_first_try(&mut self, node: &Arc<DirNode>, entries: u64) -> bool {
+    pub(super) fn is_first_try(&mut self, node: &Arc<DirNode>, entries: u64) -> bool {
         let before = self.stale.replace((Arc::clone(node), entries));
         before.is_none_or(|(tried, at)| !Arc::ptr_eq(&tried, node) || at != entries)
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   turn.rs   between two pieces: hand over what was found, cut commits, take the next piece
 //!   list.rs   a directory, or the rest of one: read, show, stop in between where it must be
+//!   spool.rs  a directory of a plugin that acts: read to its end first
 //!   open.rs   roots and directories: whether they are entered
 //!   names.rs  entries that somebody has read before
 //!   entry.rs  one entry
@@ -22,6 +23,8 @@ mod pace;
 mod parked;
 mod rules;
 mod split;
+mod spool;
+mod telling;
 mod turn;
 
 use crate::dirs::{DirCache, descriptor_budget};
@@ -45,6 +48,7 @@ use hydra_proto::walk::WalkError;
 use pace::Pace;
 use parked::Parked;
 use rules::Rules;
+use spool::{Spool, SpoolRules};
 use std::any::Any;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -74,6 +78,9 @@ pub(crate) struct Walker<V: Visit> {
     buffer: Option<ListBuffer>,
     buffer_bytes: usize,
     parked: Parked,
+    spool_rules: SpoolRules,
+    /// Names of the directory that is handed out piece by piece.
+    spool: Option<Spool>,
     pace: Pace,
     slot: Option<Slot>,
     /// Directories found in the piece in hand.
@@ -131,6 +138,8 @@ impl<V: Visit> Walker<V> {
                 bytes => bytes,
             },
             parked: Parked::default(),
+            spool_rules: SpoolRules::new(&identity.spool_dir, identity.spool_bytes),
+            spool: None,
             pace: Pace::default(),
             slot: identity.slot,
             subdirs: NameList::default(),
@@ -190,6 +199,7 @@ impl<V: Visit> Walker<V> {
         path: impl FnOnce() -> Vec<u8>,
         call: impl FnOnce(&mut V, &mut Sink<V::Summary>) -> T,
     ) -> Option<T> {
+        self.tell_none();
         let (visit, sink) = (&mut self.visit, &mut self.sink);
         match catch_unwind(AssertUnwindSafe(|| call(visit, sink))) {
             Ok(value) => Some(value),

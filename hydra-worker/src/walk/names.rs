@@ -2,7 +2,7 @@
 
 use super::Walker;
 use super::here::Here;
-use super::split::Batches;
+use super::split::{AHEAD_BYTES, Batches};
 use crate::place::At;
 use crate::plugin::Visit;
 use crate::sys::Errno;
@@ -39,9 +39,11 @@ impl<V: Visit> Walker<V> {
             Err(OpenError::Errno(errno)) => return self.fail(self.shown(&dir.0), "open", errno),
             Err(OpenError::MountPoint) => return,
         };
-        let Some(here) = Here::new(&job, &dir.0, fd.as_fd()) else {
+        let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd()) else {
             return;
         };
+        here.handed_on = true;
+        self.tell_directory(here.fd);
         let mut done = 0;
         while done < names.len() {
             done = self.show_names(&here, &names, &types, done);
@@ -92,17 +94,13 @@ impl<V: Visit> Walker<V> {
         self.name = terminated;
     }
 
-    /// Shows a directory that was read whole.
-    pub(super) fn show_all(&mut self, here: &Here<'_>, batches: Batches, listed: bool) {
+    /// Shows entries without a pause.
+    pub(super) fn show_all(&mut self, here: &Here<'_>, batches: Batches) {
         for (names, types) in batches.into_pieces() {
             let mut done = 0;
             while done < names.len() {
                 done = self.show_names(here, &names, &types, done);
             }
-        }
-        self.leave_subdirs(here.node);
-        if listed {
-            self.leave(here);
         }
     }
 }
@@ -110,7 +108,7 @@ impl<V: Visit> Walker<V> {
 /// The names from `from` on, in about `shares` pieces.
 fn tail(dir: &At, names: &NameList, types: &[u8], from: usize, shares: usize) -> Batches {
     let left = names.len() - from;
-    let mut pieces = Batches::new(&dir.0, left.div_ceil(shares.max(1)));
+    let mut pieces = Batches::new(&dir.0, left.div_ceil(shares.max(1)), AHEAD_BYTES);
     for index in from..names.len() {
         let name = names.get(index).unwrap_or_default();
         pieces.push(name, types.get(index).copied().unwrap_or_default());

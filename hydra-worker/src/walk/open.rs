@@ -20,6 +20,7 @@ impl<V: Visit> Walker<V> {
         let Some(root) = job.roots.get(node.root_index() as usize) else {
             return false;
         };
+        self.tell_open(node);
         let (facts, sync) = (self.facts, self.sync);
         let looked = self.dirs.root_fd(node).and_then(|fd| {
             let owned = rustix::io::fcntl_dupfd_cloexec(fd, 0)?;
@@ -93,6 +94,7 @@ impl<V: Visit> Walker<V> {
         node: &Arc<DirNode>,
         mounts: Mounts,
     ) -> Result<OwnedFd, OpenError> {
+        self.tell_open(node);
         match self.dirs.open(node, mounts) {
             Err(OpenError::Errno(Errno::STALE)) => self.dirs.open(node, mounts),
             outcome => outcome,

@@ -28,14 +28,14 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Pieces of at most `names_each` names of the directory `node`.
-    pub(super) fn new(node: &DirNode, names_each: usize) -> Self {
+    /// Pieces of at most `names_each` names of the directory `node`, full at about `bytes_max`.
+    pub(super) fn new(node: &DirNode, names_each: usize, bytes_max: usize) -> Self {
         Self {
             pieces: Vec::new(),
             names_each: names_each.clamp(1, BATCH_NAMES),
             path_len: node.path_len(),
             bytes: 0,
-            bytes_max: AHEAD_BYTES,
+            bytes_max,
         }
     }
 
@@ -61,19 +61,18 @@ impl Batches {
         self.pieces.len() > count || self.bytes >= self.bytes_max
     }
 
-    /// Lets it grow by as many bytes again.
-    pub(super) fn allow(&mut self, bytes: usize) {
-        self.bytes_max += bytes;
+    /// The names with their types.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], u8)> {
+        let pieces = self.pieces.iter();
+        pieces.flat_map(|(names, types)| names.iter().zip(types.iter().copied()))
     }
 
     /// The same names in about as many pieces as there are shares.
     pub(super) fn shared_among(self, node: &DirNode, shares: usize) -> Self {
         let total: usize = self.pieces.iter().map(|(names, _)| names.len()).sum();
-        let mut shared = Self::new(node, total.div_ceil(shares.max(1)));
-        for (names, types) in &self.pieces {
-            for (name, file_type) in names.iter().zip(types) {
-                shared.push(name, *file_type);
-            }
+        let mut shared = Self::new(node, total.div_ceil(shares.max(1)), self.bytes_max);
+        for (name, file_type) in self.iter() {
+            shared.push(name, file_type);
         }
         shared
     }

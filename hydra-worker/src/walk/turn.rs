@@ -137,6 +137,10 @@ impl<V: Visit> Walker<V> {
     fn take(&mut self, shared: &Shared, ledger: &mut Ledger, key: Key) {
         self.turn.in_hand = true;
         self.turn.careful = key.careful;
+        if ledger.frontier.held() == 0 {
+            // What was found was taken up again: in a chain of directories each step finds a single, long path.
+            self.turn.unrecorded = 0;
+        }
         if ledger.frontier.load().hungry != ledger.told_hungry && !ledger.hunger_noted {
             ledger.hunger_noted = true;
             shared.wake();

@@ -29,6 +29,7 @@ mod top;
 mod visit;
 
 use crate::plugin::{Plugin, PluginReport, ReportContext, Show, Total};
+use crate::plugins::format;
 use findings::Findings;
 use hydra_proto::reduce::{ReduceError, Summary as _};
 use inodes::InodeTable;
@@ -36,6 +37,8 @@ use links::Links;
 use names::{Names, SystemNames};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -44,6 +47,9 @@ pub use visit::AuditVisit;
 
 /// Hard links in one piece of a saved total.
 const LINKS_SAVED_AT_ONCE: usize = 1 << 14;
+
+/// Where hard links go when they are too many for memory, unless told otherwise.
+const TEMP_DIR: &str = "/var/tmp";
 
 /// The plugin.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ pub struct AuditOptions {
     #[arg(long, value_name = "TIME", value_parser = time::parse, allow_hyphen_values = true)]
     pub reference_time: Option<i64>,
     /// Where hard links go when they are too many for memory
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    #[arg(long, value_name = "DIR", default_value = TEMP_DIR)]
     pub temp_dir: OsString,
 }
 
@@ -72,7 +78,7 @@ impl Default for AuditOptions {
             top: 10,
             top_per_owner: 3,
             reference_time: None,
-            temp_dir: "/var/tmp".into(),
+            temp_dir: TEMP_DIR.into(),
         }
     }
 }
@@ -134,6 +140,22 @@ impl Total<AuditSummary> for AuditTotal {
     }
 }
 
+/// Whether a file can be made there.
+fn try_temp_dir(dir: &Path) -> Result<(), String> {
+    let unusable = |reason: &dyn Display| {
+        let shown = format::terminal(dir.as_os_str().as_bytes());
+        format!("--temp-dir {shown} cannot be used: {reason}; name a directory to write to")
+    };
+    match std::fs::metadata(dir) {
+        Ok(found) if !found.is_dir() => return Err(unusable(&"it is not a directory")),
+        Ok(_) => {}
+        Err(error) => return Err(unusable(&error)),
+    }
+    // The error itself names a file that nobody has heard of.
+    let made = tempfile::tempfile_in(dir);
+    made.map(drop).map_err(|error| unusable(&error.kind()))
+}
+
 fn links_only(links: Links) -> AuditSummary {
     AuditSummary {
         links,
@@ -144,6 +166,7 @@ fn links_only(links: Links) -> AuditSummary {
 impl Plugin for Audit {
     const NAME: &'static str = "audit";
     const ABOUT: &'static str = "Report sizes, ages, owners, kinds and depths";
+    const ROWS: bool = false;
 
     type Options = AuditOptions;
     type Visit = AuditVisit;
@@ -167,6 +190,10 @@ impl Plugin for Audit {
 
     fn total(options: &AuditOptions) -> Result<AuditTotal, String> {
         let temp_dir = Path::new(&options.temp_dir);
+        // The default is touched only when it is needed; what somebody asks for is tried at once.
+        if options.temp_dir != TEMP_DIR {
+            try_temp_dir(temp_dir)?;
+        }
         Ok(AuditTotal::new(inodes::MEMORY_MAX, temp_dir))
     }
 

@@ -11,6 +11,7 @@ use super::links::Links;
 use super::table::Table;
 use super::top::Top;
 use hydra_proto::reduce::Summary;
+use hydra_worker::PATH_START;
 use serde::{Deserialize, Serialize};
 
 /// Owners, and groups, that are told apart.
@@ -20,11 +21,11 @@ pub(super) const LISTED_OWNERS_MAX: usize = 1000;
 /// Extensions that are told apart.
 pub(super) const EXTENSIONS_MAX: usize = 1 << 14;
 /// Bytes kept of the path of a large file.
-pub(super) const TOP_PATH_MAX: usize = 4096;
+pub(super) const TOP_PATH_MAX: usize = PATH_START;
 /// Bytes kept of the path of an owner's or group's large file.
 pub(super) const OWNER_PATH_MAX: usize = 1024;
 /// Bytes kept of the path of a directory that is extreme.
-pub(super) const EXTREME_PATH_MAX: usize = 1 << 18;
+pub(super) const EXTREME_PATH_MAX: usize = PATH_START;
 
 /// Bins of size within bins of age.
 pub(super) type AgeCells = Cells<{ AGE_BINS * SIZE_BINS }>;

@@ -1,4 +1,4 @@
-//! The audit's report for people: totals first, then short tables.
+//! The audit's report for people: short tables. The totals stand above it, in every plugin's report.
 
 use super::bins::{self, AGE_BINS, SIZE_BINS};
 use super::cells::Cell;
@@ -20,7 +20,6 @@ pub(super) fn report(findings: &Findings, context: &ReportContext) -> String {
             color: context.color,
         },
     };
-    totals(&mut page, findings, context);
     if findings.totals().files > 0 {
         by_size(&mut page, findings);
         by_age(&mut page, findings);
@@ -29,12 +28,14 @@ pub(super) fn report(findings: &Findings, context: &ReportContext) -> String {
     holders(&mut page, "Groups", &findings.groups);
     let categories = findings.categories.iter();
     let categories: Vec<_> = categories.map(|(c, usage)| (c.name(), usage)).collect();
-    kinds(&mut page, "Categories", &categories, usize::MAX);
+    kinds(&mut page, "Categories", &categories);
     let extensions = findings.extensions.iter();
     let extensions: Vec<_> = extensions.map(|(e, usage)| (e.as_str(), usage)).collect();
-    kinds(&mut page, "Extensions", &extensions, ROWS_MAX);
+    kinds(&mut page, "Extensions", &extensions);
     largest(&mut page, findings);
-    directories(&mut page, findings);
+    by_depth(&mut page, findings);
+    extremes(&mut page, findings);
+    averages(&mut page, findings);
     oddities(&mut page, findings);
     page.text
 }
@@ -46,55 +47,35 @@ struct Page {
 }
 
 impl Page {
-    fn section(&mut self, title: &str, table: &Table, left_out: usize) {
+    fn section(&mut self, title: &str, table: &Table) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.text.push_str(&self.style.heading(title));
-        self.text.push('\n');
+        for line in format::wrap(title, self.width, 2).lines() {
+            self.text.push_str(&self.style.heading(line));
+            self.text.push('\n');
+        }
         self.text.push_str(&table.render(self.width, self.style));
-        if left_out > 0 {
-            let more = format!("  and {} more", format::count(left_out as u64));
+    }
+
+    /// What a table leaves out: so many rows, with so much in them.
+    fn and_more(&mut self, rows: usize, bytes: Option<u64>) {
+        if rows > 0 {
+            let with = bytes.map(|bytes| format!(" with {}", format::bytes(bytes)));
+            let with = with.unwrap_or_default();
+            let more = format!("  and {} more{with}", format::count(rows as u64));
             self.text.push_str(&self.style.faint(&more));
             self.text.push('\n');
         }
     }
 }
 
-fn totals(page: &mut Page, findings: &Findings, context: &ReportContext) {
-    let (totals, bytes, walk) = (findings.totals(), findings.bytes(), &context.walk);
-    let mut table = Table::new(&[(Column::Left, ""), (Column::Right, ""), (Column::Name, "")]);
-    let mut line = |label: &str, value: String, note: String| {
-        table.row([label.to_owned(), value, note]);
-    };
-    let number = format::count;
-    line("entries", number(walk.entries), String::new());
-    line("directories", number(walk.directories), String::new());
-    let empty = format!("{} empty", number(totals.empty_files));
-    line("files", number(walk.files), empty);
-    line("symbolic links", number(walk.symlinks), String::new());
-    line("other", number(walk.other), String::new());
-    let average = totals.bytes.checked_div(totals.files).unwrap_or(0);
-    let average = format!("{} a file on average", format::bytes(average));
-    line("size", format::bytes(bytes.apparent_bytes), average);
-    line(
-        "allocated",
-        format::bytes(bytes.allocated_bytes),
-        String::new(),
-    );
-    let linked = match totals.hard_linked {
-        0 => String::new(),
-        names => {
-            let inodes = findings.linked.count;
-            format!("{} hard links to {} files", number(names), number(inodes))
-        }
-    };
-    line(
-        "unique",
-        format::bytes(bytes.unique_allocated_bytes),
-        linked,
-    );
-    page.section("Totals", &table, 0);
+/// A number of files, or of bytes; nothing where there are none, so that the others stand out.
+fn filled(cell: &Cell) -> [String; 2] {
+    match cell.count {
+        0 => [String::new(), String::new()],
+        count => [format::count(count), format::bytes(cell.bytes)],
+    }
 }
 
 fn by_size(page: &mut Page, findings: &Findings) {
@@ -107,21 +88,27 @@ fn by_size(page: &mut Page, findings: &Findings) {
         (Column::Right, "bytes"),
         (Column::Right, ""),
         (Column::Bar, "files"),
-    ]);
+    ])
+    .spare(&[&[2], &[4]]);
     let used = |bin: &usize| cells[*bin].count > 0;
     let first = (0..SIZE_BINS).find(used).unwrap_or(0);
     let last = (0..SIZE_BINS).rfind(used).unwrap_or(0);
     for (bin, cell) in cells.iter().enumerate().take(last + 1).skip(first) {
+        let [count, bytes] = filled(cell);
+        let share = |part, whole| match cell.count {
+            0 => String::new(),
+            _ => format::share(part, whole),
+        };
         table.row([
             bins::size_label(bin).to_owned(),
-            format::count(cell.count),
-            format::share(cell.count, all.count),
-            format::bytes(cell.bytes),
-            format::share(cell.bytes, all.bytes),
+            count,
+            share(cell.count, all.count),
+            bytes,
+            share(cell.bytes, all.bytes),
             Table::bar_cell(cell.count, all.count),
         ]);
     }
-    page.section("Files by size", &table, 0);
+    page.section("Files by size", &table);
 }
 
 fn by_age(page: &mut Page, findings: &Findings) {
@@ -144,27 +131,26 @@ fn by_age(page: &mut Page, findings: &Findings) {
         (Column::Right, ""),
         (Column::Right, "changed"),
         (Column::Right, ""),
-        (Column::Bar, "files modified"),
-    ]);
+        (Column::Bar, "modified"),
+    ])
+    .spare(&[&[5, 6], &[3, 4]]);
     let [mtime, atime, ctime] = &columns;
     let rows = mtime.iter().zip(atime).zip(ctime).enumerate();
     for (bin, ((mtime, atime), ctime)) in rows.take(last + 1).skip(first) {
+        let bar = Table::bar_cell(mtime.count, findings.totals().files);
+        let [mtime, atime, ctime] = [mtime, atime, ctime].map(filled);
+        let ([m_count, m_bytes], [a_count, a_bytes]) = (mtime, atime);
+        let [c_count, c_bytes] = ctime;
+        let label = bins::age_label(bin).to_owned();
         table.row([
-            bins::age_label(bin).to_owned(),
-            format::count(mtime.count),
-            format::bytes(mtime.bytes),
-            format::count(atime.count),
-            format::bytes(atime.bytes),
-            format::count(ctime.count),
-            format::bytes(ctime.bytes),
-            Table::bar_cell(mtime.count, findings.totals().files),
+            label, m_count, m_bytes, a_count, a_bytes, c_count, c_bytes, bar,
         ]);
     }
     let title = format!(
         "Files by age, seen from {}",
         format::time(findings.reference)
     );
-    page.section(&title, &table, 0);
+    page.section(&title, &table);
 }
 
 fn holders(page: &mut Page, title: &str, holders: &Holders) {
@@ -181,7 +167,8 @@ fn holders(page: &mut Page, title: &str, holders: &Holders) {
         (Column::Right, "allocated"),
         (Column::Right, ""),
         (Column::Bar, ""),
-    ]);
+    ])
+    .spare(&[&[1], &[3], &[2]]);
     for (id, usage) in holders.usage.iter().take(ROWS_MAX) {
         let name = holders.names.get(id).map_or("", String::as_str);
         table.row([
@@ -194,24 +181,28 @@ fn holders(page: &mut Page, title: &str, holders: &Holders) {
             Table::bar_cell(usage.blocks, all),
         ]);
     }
-    let left_out = holders.usage.len().saturating_sub(ROWS_MAX);
-    page.section(title, &table, left_out);
+    page.section(title, &table);
+    let more = holders.usage.get(ROWS_MAX..).unwrap_or_default();
+    let blocks = more.iter().map(|(_, usage)| usage.blocks);
+    let blocks = blocks.fold(holders.others.blocks, u64::saturating_add);
+    page.and_more(more.len(), Some(blocks.saturating_mul(512)));
 }
 
-fn kinds(page: &mut Page, title: &str, kinds: &[(&str, &FileUsage)], rows_max: usize) {
+fn kinds(page: &mut Page, title: &str, kinds: &[(&str, &FileUsage)]) {
     if kinds.is_empty() {
         return;
     }
     let all = kinds.iter().map(|(_, usage)| usage.bytes);
     let all = all.fold(0, u64::saturating_add);
     let mut table = Table::new(&[
-        (Column::Name, ""),
+        (Column::Name, "name"),
         (Column::Right, "files"),
         (Column::Right, "bytes"),
         (Column::Right, ""),
         (Column::Bar, ""),
-    ]);
-    for (name, usage) in kinds.iter().take(rows_max) {
+    ])
+    .spare(&[&[1]]);
+    for (name, usage) in kinds.iter().take(ROWS_MAX) {
         table.row([
             (*name).to_owned(),
             format::count(usage.files),
@@ -220,8 +211,10 @@ fn kinds(page: &mut Page, title: &str, kinds: &[(&str, &FileUsage)], rows_max: u
             Table::bar_cell(usage.bytes, all),
         ]);
     }
-    let left_out = kinds.len().saturating_sub(rows_max);
-    page.section(title, &table, left_out);
+    page.section(title, &table);
+    let more = kinds.get(ROWS_MAX..).unwrap_or_default();
+    let bytes = more.iter().map(|(_, usage)| usage.bytes);
+    page.and_more(more.len(), Some(bytes.fold(0, u64::saturating_add)));
 }
 
 fn largest(page: &mut Page, findings: &Findings) {
@@ -232,8 +225,10 @@ fn largest(page: &mut Page, findings: &Findings) {
         (Column::Right, "size"),
         (Column::Left, "owner"),
         (Column::Name, "path"),
-    ]);
-    for file in findings.largest.iter().take(10 * ROWS_MAX) {
+    ])
+    .spare(&[&[1]]);
+    // All of them: somebody has asked for so many.
+    for file in &findings.largest {
         let uid = file.facts.uid;
         let owner = findings.owners.names.get(&uid);
         let owner = owner.map_or_else(|| uid.to_string(), |name| format::terminal(name.as_bytes()));
@@ -243,11 +238,10 @@ fn largest(page: &mut Page, findings: &Findings) {
             shown(&file.path),
         ]);
     }
-    let left_out = findings.largest.len().saturating_sub(10 * ROWS_MAX);
-    page.section("Largest files", &table, left_out);
+    page.section("Largest files", &table);
 }
 
-fn directories(page: &mut Page, findings: &Findings) {
+fn by_depth(page: &mut Page, findings: &Findings) {
     let levels = findings.sums.levels.rows();
     let mut table = Table::new(&[
         (Column::Right, "depth"),
@@ -255,8 +249,9 @@ fn directories(page: &mut Page, findings: &Findings) {
         (Column::Right, "files"),
         (Column::Right, "bytes"),
         (Column::Right, "largest"),
-        (Column::Name, ""),
-    ]);
+        (Column::Name, "directory"),
+    ])
+    .spare(&[&[4, 5]]);
     for (depth, level) in levels.iter().enumerate().take(ROWS_MAX) {
         let largest = level.largest.get();
         table.row([
@@ -268,58 +263,64 @@ fn directories(page: &mut Page, findings: &Findings) {
             largest.map_or_else(String::new, |(_, path)| shown(path)),
         ]);
     }
-    let left_out = levels.len().saturating_sub(ROWS_MAX);
-    page.section("Depth", &table, left_out);
-    extremes(page, findings);
+    page.section("Depth", &table);
+    page.and_more(levels.len().saturating_sub(ROWS_MAX), None);
 }
 
 fn extremes(page: &mut Page, findings: &Findings) {
     fn row<const N: usize>(table: &mut Table, label: &str, unit: &str, record: &Record<N>) {
         if let Some((number, path)) = record.get() {
-            table.row([
-                label.to_owned(),
-                format!("{} {unit}", format::count(number)),
-                shown(path),
-            ]);
+            let number = format::count(number);
+            table.row([label.to_owned(), number, unit.to_owned(), shown(path)]);
         }
     }
-    let (totals, extremes) = (findings.totals(), &findings.sums.extremes);
-    let mut table = Table::new(&[(Column::Left, ""), (Column::Right, ""), (Column::Name, "")]);
+    let extremes = &findings.sums.extremes;
+    let mut table = Table::new(&[
+        (Column::Left, ""),
+        (Column::Right, ""),
+        (Column::Left, ""),
+        (Column::Name, ""),
+    ])
+    .spare(&[&[2]]);
     row(&mut table, "deepest", "levels", &extremes.deepest);
     row(&mut table, "widest", "subdirectories", &extremes.widest);
     row(&mut table, "fullest", "entries", &extremes.fullest);
+    page.section("Directories", &table);
+}
+
+fn averages(page: &mut Page, findings: &Findings) {
+    let totals = findings.totals();
+    let size = totals.bytes.checked_div(totals.files).unwrap_or(0);
     let depth = format::ratio(totals.directory_depths, totals.directories);
     let width = format::ratio(totals.directories_below_roots, totals.parent_directories);
-    let average = |label: &str, value: &str, unit: &str| {
-        [label.to_owned(), format!("{value} {unit}"), String::new()]
-    };
-    table.row(average("average depth", &depth, "levels"));
-    table.row(average("average width", &width, "subdirectories"));
-    page.section("Directories", &table, 0);
+    let mut table = Table::new(&[(Column::Left, ""), (Column::Left, "")]);
+    table.row(["file size".to_owned(), format::bytes(size)]);
+    table.row(["directory depth".to_owned(), format!("{depth} levels")]);
+    table.row([
+        "directory width".to_owned(),
+        format!("{width} subdirectories"),
+    ]);
+    page.section("On average", &table);
 }
 
 fn oddities(page: &mut Page, findings: &Findings) {
     let totals = findings.totals();
-    let mut table = Table::new(&[(Column::Right, ""), (Column::Name, "")]);
+    let mut table = Table::new(&[(Column::Right, ""), (Column::Left, "")]);
     let mut found = false;
     let rows = [
-        (totals.symlinks_to_files, "symbolic links to files"),
-        (
-            totals.symlinks_to_directories,
-            "symbolic links to directories",
-        ),
-        (totals.symlinks_dangling, "dangling symbolic links"),
-        (
-            totals.symlinks_elsewhere,
-            "symbolic links that lead elsewhere",
-        ),
+        (totals.empty_files, "empty files"),
         (totals.sparse_files, "sparse files"),
+        (findings.linked.count, "files with several names"),
+        (totals.symlinks_to_files, "symlinks to files"),
+        (totals.symlinks_to_directories, "symlinks to directories"),
+        (totals.symlinks_dangling, "dangling symlinks"),
+        (totals.symlinks_elsewhere, "symlinks that lead elsewhere"),
         (totals.setuid_files, "setuid files"),
         (totals.setgid_files, "setgid files"),
-        (totals.world_writable_files, "files that anybody may change"),
+        (totals.world_writable_files, "world-writable files"),
         (
             totals.world_writable_directories,
-            "directories that anybody may change",
+            "world-writable directories",
         ),
     ];
     for (number, label) in rows.into_iter().filter(|row| row.0 > 0) {
@@ -327,7 +328,7 @@ fn oddities(page: &mut Page, findings: &Findings) {
         table.row([format::count(number), label.to_owned()]);
     }
     if found {
-        page.section("Links and oddities", &table, 0);
+        page.section("Links and oddities", &table);
     }
 }
 

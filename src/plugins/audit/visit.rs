@@ -4,12 +4,13 @@
 //! may get into a list.
 
 use super::bins::{SIZE_BINS, age_bin, size_bin};
-use super::depth::LEVELS_MAX;
 use super::extension::Extension;
 use super::links::Link;
 use super::summary::{AuditSummary, OWNER_PATH_MAX, TOP_PATH_MAX};
 use super::top::FileFacts;
-use hydra_worker::{Dir, Entry, Facts, FileType, Listing, Sink, Stat, Target, Visit, Wants};
+use hydra_worker::{
+    Dir, Entry, Facts, FileType, Listing, PATH_START, Sink, Stat, Target, Visit, Wants,
+};
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -113,7 +114,7 @@ impl AuditVisit {
         let open = entry.stat.mode & (WORLD_WRITABLE | STICKY) == WORLD_WRITABLE;
         totals.world_writable_directories += u64::from(open);
         let depth = u64::from(depth);
-        if depth <= LEVELS_MAX as u64 && sum.extremes.deepest.wants(depth) {
+        if sum.extremes.deepest.wants(depth) {
             write_shown(entry.dir, entry.name, &mut self.path);
             sum.extremes.deepest.offer(depth, &self.path);
         }
@@ -179,22 +180,14 @@ impl Visit for AuditVisit {
         let level = sum.levels.at(dir.depth);
         level.most_files = level.most_files.max(files);
         let extremes = &mut sum.extremes;
-        let depth = u64::from(dir.depth);
-        // In a long chain every directory is the deepest so far, and its path is as long as the chain; so
-        // down there only the ends are looked at.
-        let ends = directories == 0 && depth > LEVELS_MAX as u64;
-        let deepest = ends && extremes.deepest.wants(depth);
         let fullest = entries > 0 && extremes.fullest.wants(entries);
         let largest = entries > 0 && level.largest.wants(entries);
         let widest = directories > 0 && extremes.widest.wants(directories);
         let most_files = files > 0 && extremes.most_files.wants(files);
-        if !(deepest || fullest || largest || widest || most_files) {
+        if !(fullest || largest || widest || most_files) {
             return;
         }
         write_shown(dir, b"", &mut self.path);
-        if deepest {
-            extremes.deepest.offer(depth, &self.path);
-        }
         if fullest {
             extremes.fullest.offer(entries, &self.path);
         }
@@ -261,7 +254,9 @@ fn file_name<'a>(entry: &Entry<'a>) -> &'a [u8] {
     }
 }
 
-/// Writes the path of `name` in `dir` as results show it; that of `dir` itself if there is no name.
+/// Writes the path of `name` in `dir` as results show it; that of `dir` itself if there is no name. Of a path longer
+/// than [`PATH_START`], which is as much as is kept of any, it writes more than that, but perhaps not all: in a long
+/// chain every directory ties with the one above it, and its path is as long as the chain.
 fn write_shown(dir: &Dir<'_>, name: &[u8], path: &mut Vec<u8>) {
     path.clear();
     path.extend_from_slice(&dir.root.shown);
@@ -270,11 +265,11 @@ fn write_shown(dir: &Dir<'_>, name: &[u8], path: &mut Vec<u8>) {
         path.push(b'/');
     }
     let below = path.len();
-    dir.path.write_path(path);
+    dir.path.write_start(path);
     let is_root = path.len() == below;
     if name.is_empty() && is_root {
         path.truncate(root);
-    } else if !name.is_empty() {
+    } else if !name.is_empty() && path.len() <= PATH_START {
         if !is_root {
             path.push(b'/');
         }

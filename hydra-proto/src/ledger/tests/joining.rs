@@ -11,6 +11,7 @@ fn hello_opens_a_session() {
         ids: range(1000, 2000),
         job: spec(false, 2),
         forward_logs: false,
+        journaled: false,
     };
     let joined = Action::Joined {
         child,
@@ -119,6 +120,7 @@ fn a_session_is_not_resumed_without_its_secret() {
         secret,
         attempt: 1,
         last_grant: 0,
+        journaled: false,
     };
     parent.handle(ms(1), ConnId(2), Up::Resume(resume));
     assert_eq!(drain(&mut parent), [refused(2, Refusal::Unknown), close(2)]);

@@ -85,6 +85,7 @@ fn resume(child: ChildId, attempt: u64, last_grant: u64) -> Up {
         secret: SECRET,
         attempt,
         last_grant,
+        journaled: false,
     })
 }
 

@@ -23,6 +23,7 @@ fn client(acts: bool) -> Relay {
         ids: range(1000, 1_000_000_000),
         job: spec(acts, 1),
         forward_logs: false,
+        journaled: false,
     };
     relay.server_message(ms(0), SERVER, Down::Welcome(Box::new(welcome)));
     poll(&mut relay);

@@ -20,6 +20,7 @@ fn welcome() -> Down {
         ids: range(1000, 2000),
         job: spec(true, 1),
         forward_logs: false,
+        journaled: false,
     }))
 }
 

@@ -1,0 +1,379 @@
+//! Runs the programs on the hosts of the rig, and times them.
+//!
+//! It expects to be the first process of a mount and a process namespace of its own: whatever ends it,
+//! the kernel then ends the others, and takes mounts and network namespaces away.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Ideal;
+use super::net::{Net, address, run};
+use crate::Work;
+use crate::fuse::{self, Answering, Kind, Mounted, Summary};
+use crate::implicit::{Counts, ImplicitTree, TreeArgs};
+use crate::tree::Shape;
+
+/// A file system of the rig's own, gone with it: the tree and the keys.
+const PLACE: &str = "/mnt";
+const PORT: u16 = 8101;
+/// How long the kernel keeps attributes: so that the `LOOKUP` of a `statx` brings them, and that is all.
+const ATTR_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The program `hydra-server`.
+    pub server: PathBuf,
+    /// The program `hydra-client`.
+    pub client: PathBuf,
+    /// How many clients.
+    pub clients: u8,
+    /// Workers of each.
+    pub workers: usize,
+    /// How long each call takes.
+    pub latency: Duration,
+    /// How long the ideal walk of each tree should take, about.
+    pub ideal: Duration,
+    /// Timed runs of each.
+    pub runs: usize,
+    /// Other walkers: a name, and a command for the shell in which `{}` stands for the tree.
+    pub beside: Vec<(String, String)>,
+}
+
+/// The rig, set up.
+#[derive(Debug)]
+pub struct Rig {
+    settings: Settings,
+    net: Net,
+    /// What a call costs here when as many callers as there are workers do nothing else.
+    pub call: fuse::Load,
+}
+
+/// One timed run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// Who walked.
+    pub walker: String,
+    /// Of the whole process, in seconds.
+    pub seconds: f64,
+    /// By its own clock, where it tells.
+    pub own_seconds: Option<f64>,
+    /// The time divided by the ideal one.
+    pub to_ideal: f64,
+    /// The same with what a call really costs here, see [`Row::served_seconds`].
+    pub to_served: f64,
+    /// Processors that were busy on average, with whatever: when all are, waiting is not what is measured.
+    pub busy_processors: f64,
+    /// What the file system was asked.
+    pub calls: Summary,
+}
+
+/// All runs over one tree.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// The tree's shape.
+    pub shape: Shape,
+    /// What was done.
+    pub work: Work,
+    /// What the tree holds.
+    pub tree: Counts,
+    /// The calls that are necessary.
+    pub necessary: Ideal,
+    /// Whether the slowest chain decides.
+    pub bound_by_chain: bool,
+    /// The ideal time, in seconds.
+    pub ideal_seconds: f64,
+    /// The ideal time if every call takes what it was measured to take here, in seconds.
+    pub served_seconds: f64,
+    /// The runs.
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Rig {
+    /// Makes the hosts and the keys, and measures what a call costs.
+    ///
+    /// # Errors
+    ///
+    /// When this is not allowed here, or a program is missing.
+    pub fn new(settings: Settings) -> anyhow::Result<Self> {
+        crate::totals::raise_open_files();
+        std::fs::create_dir_all("/run/netns").context("create /run/netns")?;
+        for place in ["/run/netns", PLACE] {
+            run("mount", &format!("-t tmpfs rig {place}"))?;
+        }
+        std::fs::create_dir(tree_dir()).context("create the mount point")?;
+        let net = Net::new(settings.clients + 1)?;
+        let walkers = usize::from(settings.clients) * settings.workers;
+        let second = Duration::from_secs(1);
+        let call = fuse::measure(&tree_dir(), settings.latency, walkers, second)?;
+        let keygen = Command::new(&settings.server)
+            .args(["keygen", "--key-dir"])
+            .arg(keys())
+            .output()
+            .context("start the server")?;
+        ensure!(keygen.status.success(), "keygen: {keygen:?}");
+        Ok(Self {
+            settings,
+            net,
+            call,
+        })
+    }
+
+    /// Measures one shape and work.
+    ///
+    /// # Errors
+    ///
+    /// When a walker fails, or counts wrong.
+    pub fn measure(&self, shape: Shape, work: Work) -> anyhow::Result<Row> {
+        let answering = Answering {
+            attr_timeout: ATTR_TIMEOUT,
+            ..Answering::default().with_latency(self.settings.latency)
+        };
+        let per_call = answering.entries_per_readdir;
+        let walkers = usize::from(self.settings.clients) * self.settings.workers;
+        let time = |ideal: &Ideal| ideal.time(walkers, self.settings.latency);
+        let tree = sized(shape, |tree| {
+            let ideal = time(&Ideal::new(tree, work, per_call));
+            self.settings.ideal.as_secs_f64() / ideal.as_secs_f64()
+        })?;
+        let necessary = Ideal::new(&tree, work, per_call);
+        let call = Duration::from_secs_f64(self.call.median_microseconds * 1e-6);
+        let mut row = Row {
+            shape,
+            work,
+            tree: tree.count(),
+            necessary,
+            bound_by_chain: necessary.is_bound_by_chain(walkers),
+            ideal_seconds: time(&necessary).as_secs_f64(),
+            served_seconds: necessary.time(walkers, call).as_secs_f64(),
+            outcomes: Vec::new(),
+        };
+        for _ in 0..self.settings.runs {
+            // A new mount each time, so that nothing is left in the kernel's caches.
+            let mounted = Mounted::new(tree, &answering, &tree_dir())?;
+            let outcome = self.hydra(&row, &mounted)?;
+            row.outcomes.push(outcome);
+            drop(mounted);
+            for (name, command) in &self.settings.beside {
+                let mounted = Mounted::new(tree, &answering, &tree_dir())?;
+                let outcome = self.other(&row, &mounted, name, command)?;
+                row.outcomes.push(outcome);
+            }
+        }
+        Ok(row)
+    }
+
+    fn hydra(&self, row: &Row, mounted: &Mounted) -> anyhow::Result<Outcome> {
+        let hosts = 2..self.settings.clients + 2;
+        let clients: Vec<Client> = hosts
+            .clone()
+            .map(|host| self.client(host))
+            .collect::<anyhow::Result<_>>()?;
+        let list: Vec<String> = hosts
+            .map(|host| format!("{}:{PORT}", address(host)))
+            .collect();
+        let mut server = self.net.on(1, &self.settings.server);
+        server.args(["--json", "--clients", &list.join(","), "--key-dir"]);
+        server.arg(keys()).arg(match row.work {
+            Work::List => "count",
+            Work::Stat => "audit",
+        });
+        let clock = Clock::start()?;
+        let output = server
+            .arg(tree_dir())
+            .output()
+            .context("start the server")?;
+        let time = clock.stop()?;
+        drop(clients);
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "the server failed: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).context("read the report")?;
+        let entries = report["totals"]["entries"].as_u64();
+        let expected = row.tree.directories + row.tree.files;
+        if entries != Some(expected) {
+            bail!("Hydra counted {entries:?} of {expected} entries: {said}");
+        }
+        let own = report["run"]["seconds"].as_f64();
+        Ok(outcome("hydra", row, time, own, mounted))
+    }
+
+    fn other(
+        &self,
+        row: &Row,
+        mounted: &Mounted,
+        name: &str,
+        command: &str,
+    ) -> anyhow::Result<Outcome> {
+        let mut shell = self.net.on(1, Path::new("sh"));
+        let tree = tree_dir();
+        shell.args(["-c", &command.replace("{}", &tree.to_string_lossy())]);
+        shell.stdout(Stdio::null()).stderr(Stdio::inherit());
+        let clock = Clock::start()?;
+        let status = shell.status().context("start a shell")?;
+        let time = clock.stop()?;
+        ensure!(status.success(), "{name}: {status}");
+        Ok(outcome(name, row, time, None, mounted))
+    }
+
+    /// Starts a client, and waits until it listens.
+    fn client(&self, host: u8) -> anyhow::Result<Client> {
+        let mut command = self.net.on(host, &self.settings.client);
+        command.args(["-v", "--listen", &format!("{}:{PORT}", address(host))]);
+        command.args(["--workers", &self.settings.workers.to_string()]);
+        command.args(["--name", &format!("host{host}"), "--key-dir"]);
+        command.arg(keys()).stderr(Stdio::piped());
+        let mut client = Client(command.spawn().context("start a client")?);
+        let stderr = client.0.stderr.take().context("a client's messages")?;
+        let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
+        if !lines.any(|line| line.contains("listening")) {
+            bail!("the client on host {host} ended before it listened");
+        }
+        // What else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(client)
+    }
+}
+
+fn outcome(
+    walker: &str,
+    row: &Row,
+    (seconds, busy): (f64, f64),
+    own_seconds: Option<f64>,
+    mounted: &Mounted,
+) -> Outcome {
+    Outcome {
+        walker: walker.to_owned(),
+        seconds,
+        own_seconds,
+        to_ideal: seconds / row.ideal_seconds,
+        to_served: seconds / row.served_seconds,
+        busy_processors: busy / seconds,
+        calls: mounted.calls(),
+    }
+}
+
+impl Row {
+    /// Lines of a Markdown table; [`HEAD`] stands above them.
+    pub fn markdown(&self) -> String {
+        let line = |outcome: &Outcome| {
+            let own = outcome.own_seconds.unwrap_or(f64::NAN);
+            let calls = |kind| outcome.calls.of(kind);
+            format!(
+                "| {:?} | {} | {} | {:.2}{} | {:.2} | {:.2} | {:.2} | {:.3} | {:.3} | {}/{} | {}/{} | {}/{} | {} | {} | {:.2} |\n",
+                self.shape,
+                self.work,
+                outcome.walker,
+                self.ideal_seconds,
+                if self.bound_by_chain { " (chain)" } else { "" },
+                self.served_seconds,
+                outcome.seconds,
+                own,
+                outcome.to_ideal,
+                outcome.to_served,
+                calls(Kind::Lookup),
+                self.necessary.lookups,
+                calls(Kind::Opendir),
+                self.necessary.opendirs,
+                calls(Kind::Readdir),
+                self.necessary.readdirs,
+                calls(Kind::Getattr),
+                outcome.calls.in_flight_max,
+                outcome.busy_processors,
+            )
+        };
+        self.outcomes.iter().map(line).collect()
+    }
+}
+
+/// The head of the table that [`Row::markdown`] fills.
+pub const HEAD: &str = "\
+| tree | work | walker | ideal s | as served s | whole s | own s | to ideal | to served | LOOKUP made/necessary | OPENDIR | READDIR | GETATTR | in flight | busy CPUs |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
+";
+
+/// Measures time, and the processor time of the whole machine.
+struct Clock {
+    start: Instant,
+    busy: f64,
+}
+
+impl Clock {
+    fn start() -> anyhow::Result<Self> {
+        Ok(Self {
+            busy: busy_seconds()?,
+            start: Instant::now(),
+        })
+    }
+
+    /// Seconds, and busy seconds of all processors.
+    fn stop(self) -> anyhow::Result<(f64, f64)> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        Ok((seconds, busy_seconds()? - self.busy))
+    }
+}
+
+/// Seconds in which a processor was neither idle nor waited for a disk, all processors together.
+fn busy_seconds() -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    let line = stat.lines().next().context("a line of /proc/stat")?;
+    let numbers = line.split_ascii_whitespace().skip(1).take(8);
+    let ticks: Vec<u64> = numbers.map(str::parse).collect::<Result<_, _>>()?;
+    let idle: u64 = ticks.iter().skip(3).take(2).sum();
+    let busy = ticks.iter().sum::<u64>() - idle;
+    Ok(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// A client that is gone when dropped.
+struct Client(Child);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn tree_dir() -> PathBuf {
+    Path::new(PLACE).join("tree")
+}
+
+fn keys() -> PathBuf {
+    Path::new(PLACE).join("keys")
+}
+
+/// A tree of this shape made larger or smaller until `factor`, by which it is still too small, is near 1.
+fn sized(shape: Shape, factor: impl Fn(&ImplicitTree) -> f64) -> anyhow::Result<ImplicitTree> {
+    let (directories, files) = match shape {
+        Shape::Balanced => (61_431.0, 1_042_865.0),
+        Shape::Skewed => (180_845.0, 452_904.0),
+        Shape::Widedirs => (200_001.0, 0.0),
+        _ => (1.0, 1_000_000.0),
+    };
+    let mut scale = 0.1;
+    for _ in 0..8 {
+        let grown = |number: f64| (number * scale).round().max(1.0) as u64;
+        let tree = ImplicitTree::new(&TreeArgs {
+            shape,
+            directories: Some(if shape == Shape::Flat {
+                1
+            } else {
+                grown(directories)
+            }),
+            files: Some(grown(files)),
+            seed: 1,
+        })?;
+        let factor = factor(&tree);
+        if (0.98..1.02).contains(&factor) {
+            return Ok(tree);
+        }
+        scale *= factor.clamp(0.1, 10.0);
+    }
+    bail!("no {shape:?} tree takes about as long as was asked: a deep chain alone takes longer")
+}

@@ -1,0 +1,291 @@
+//! Connections and sessions: who comes, what they say, how they go.
+
+use super::{Conn, Coordinator, Phase, WARNINGS_MAX};
+use crate::connection::{self, Origin};
+use crate::journal::Entry;
+use crate::outcome::ServerError;
+use hydra_link::Connection;
+use hydra_proto::ids::{ChildId, ConnId};
+use hydra_proto::ledger::Time;
+use hydra_proto::message::{Busy, Down, LogLine, PROTOCOL_VERSION, RootView, Up};
+
+impl Coordinator {
+    /// The connection that has said nothing for the longest time: no session watches over its silence.
+    pub(super) fn mute(&self) -> Option<(ConnId, Time)> {
+        let (conn, since) = self.mute.first_key_value()?;
+        Some((*conn, *since))
+    }
+
+    pub(super) fn connected(&mut self, now: Time, origin: Origin, connection: Connection) {
+        if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            return;
+        }
+        let conn = ConnId(self.next_conn);
+        self.next_conn += 1;
+        let outbox = connection::start(conn, connection, self.intake.clone());
+        self.mute.insert(conn, now);
+        self.conns.insert(
+            conn,
+            Conn {
+                outbox,
+                origin,
+                child: None,
+                greeted: false,
+            },
+        );
+    }
+
+    pub(super) fn unreachable(&mut self, client: usize, reason: String, last: bool) {
+        tracing::debug!(client = self.client_name(client), %reason, last, "not reached");
+        match last {
+            true => self.give_up(client, reason),
+            false => self.gathering.failed(client, reason),
+        }
+    }
+
+    /// Does without a client that was to be dialled.
+    fn give_up(&mut self, client: usize, reason: String) {
+        self.gathering.failed(client, reason);
+        if let Some(wish) = self.wishes.get_mut(client) {
+            *wish = None;
+        }
+    }
+
+    pub(super) fn client_name(&self, client: usize) -> String {
+        self.clients
+            .get(client)
+            .map_or("local".to_owned(), ToString::to_string)
+    }
+
+    pub(super) fn message(&mut self, now: Time, conn: ConnId, message: Up) {
+        tracing::trace!(?conn, ?message);
+        let Some(origin) = self.conns.get(&conn).map(|state| state.origin) else {
+            return;
+        };
+        match &message {
+            Up::Busy(busy) => {
+                let busy = busy.clone();
+                return self.turned_away(conn, &busy);
+            }
+            // Any other is refused, and begins anew: its server will not come back, or it dials no other than this.
+            Up::Resume(resume)
+                if resume.epoch.job != self.job_id
+                    && resume.journaled
+                    && matches!(origin, Origin::Dialled(_)) =>
+            {
+                let busy = Busy {
+                    header: resume.header.clone(),
+                    server: "one that is gone and may come back".to_owned(),
+                    job: Some(resume.epoch.job),
+                };
+                return self.turned_away(conn, &busy);
+            }
+            Up::Hello(hello) if hello.header.protocol != PROTOCOL_VERSION => {
+                let reason = version_mismatch(hello.header.protocol, &hello.header.release);
+                let name = match origin {
+                    Origin::Dialled(client) => self.client_name(client),
+                    _ => "a client".to_owned(),
+                };
+                self.warn(format!("{name}: {reason}"));
+                if let Origin::Dialled(client) = origin {
+                    self.give_up(client, reason);
+                }
+            }
+            Up::Leave(reason) => {
+                if let Some(client) = self.expected(origin) {
+                    self.gathering.failed(client, reason.clone());
+                }
+            }
+            _ => {}
+        }
+        self.parent.handle(now, conn, message);
+    }
+
+    /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
+    /// its work for a server that may come back.
+    fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
+        let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
+        self.mute.remove(&conn);
+        let Some(state) = self.conns.remove(&conn) else {
+            return;
+        };
+        let Origin::Dialled(client) = state.origin else {
+            return;
+        };
+        match self.wait || busy.job == Some(self.job_id) {
+            true => {
+                tracing::info!(client = self.client_name(client), %reason, "waiting for it");
+                self.gathering.wait_for_ever();
+                self.dial_again(client);
+            }
+            false => {
+                self.give_up(client, format!("{reason}; --wait waits for it"));
+            }
+        }
+    }
+
+    /// Tells the user, now and in the report.
+    pub(super) fn warn(&mut self, warning: String) {
+        if self.warnings.contains(&warning) {
+            return;
+        }
+        tracing::warn!("{warning}");
+        if self.warnings.len() < WARNINGS_MAX {
+            self.warnings.push(warning);
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
+        self.mute.remove(&conn);
+        let state = self.conns.remove(&conn);
+        self.parent.closed(now, conn);
+        let Some(state) = state else {
+            return;
+        };
+        let why = reason
+            .clone()
+            .unwrap_or_else(|| "it closed the connection".to_owned());
+        match state.origin {
+            Origin::Dialled(client) => {
+                self.gathering.put_off(client, why);
+                self.dial_again(client);
+            }
+            // It does not come back.
+            Origin::Embedded => self.gathering.failed(self.clients.len(), why),
+            Origin::Accepted => {}
+        }
+        if let (Some(reason), Some(child)) = (reason, state.child) {
+            tracing::debug!(client = self.tally.name(child), %reason, "connection lost");
+        }
+    }
+
+    /// The number of a client that the work waits for.
+    fn expected(&self, origin: Origin) -> Option<usize> {
+        match origin {
+            Origin::Dialled(client) => Some(client),
+            Origin::Embedded => Some(self.clients.len()),
+            Origin::Accepted => None,
+        }
+    }
+
+    fn dial_again(&mut self, client: usize) {
+        if let Some(Some(wish)) = self.wishes.get(client) {
+            wish.send_modify(|wish| *wish += 1);
+        }
+    }
+
+    /// Sends a message, or ends a connection, as soon as what it follows from is durable.
+    pub(super) fn send(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        if let Some(message) = self.hold_back(conn, message) {
+            self.deliver(now, conn, message);
+        }
+    }
+
+    pub(crate) fn is_greeted(&self, conn: ConnId) -> bool {
+        self.conns.get(&conn).is_some_and(|state| state.greeted)
+    }
+
+    /// Sends a message now, or ends a connection when all is sent.
+    pub(crate) fn deliver(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        let Some(message) = message else {
+            let reason = "it was silent, or its session is over".to_owned();
+            return self.closed(now, conn, Some(reason));
+        };
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return;
+        };
+        state.greeted |= matches!(message, Down::Welcome(_) | Down::Resumed { .. });
+        if let Some(run) = state.child.and_then(|child| self.tally.run(child)) {
+            match &message {
+                Down::Grant(_) => run.grants += 1,
+                Down::Shed(_) => run.sheds += 1,
+                _ => {}
+            }
+        }
+        if !state.outbox.send(message) {
+            let reason = "it takes no messages".to_owned();
+            self.closed(now, conn, Some(reason));
+        }
+    }
+
+    pub(super) fn joined(
+        &mut self,
+        child: ChildId,
+        conn: ConnId,
+        name: &str,
+        workers: u32,
+    ) -> Result<(), ServerError> {
+        let origin = self.conns.get(&conn).map(|state| state.origin);
+        let name = match origin {
+            Some(Origin::Dialled(client)) => self.client_name(client),
+            Some(Origin::Embedded) => "local".to_owned(),
+            Some(Origin::Accepted) | None => name.to_owned(),
+        };
+        tracing::debug!(client = name, workers, "joined");
+        self.tally.joined(child, &name, workers);
+        if let Some(state) = self.conns.get_mut(&conn) {
+            self.mute.remove(&conn);
+            state.child = Some(child);
+        }
+        let embedded = origin == Some(Origin::Embedded);
+        if embedded {
+            self.embedded.insert(child);
+        }
+        self.note(&Entry::Client {
+            child,
+            name,
+            workers,
+            embedded,
+        })
+    }
+
+    pub(super) fn back(&mut self, child: ChildId, conn: ConnId) {
+        tracing::info!(client = self.tally.name(child), "its connection is back");
+        if let Some(state) = self.conns.get_mut(&conn) {
+            self.mute.remove(&conn);
+            state.child = Some(child);
+        }
+    }
+
+    pub(super) fn sees(&mut self, child: ChildId, roots: Vec<RootView>) -> Result<(), ServerError> {
+        self.book.sees(child, roots);
+        let mut conns = self.conns.values();
+        if let Some(state) = conns.find(|state| state.child == Some(child)) {
+            match self.expected(state.origin) {
+                Some(client) => self.gathering.arrived(client),
+                None => self.gathering.came(child),
+            }
+        }
+        if self.phase == Phase::Walking && !self.open_roots() {
+            self.serve(child);
+        }
+        self.note_roots()
+    }
+
+    pub(super) fn lost(&mut self, child: ChildId, reason: &str) {
+        self.book.lost(child);
+        self.gathering.left(child);
+        if matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            let client = self.tally.name(child);
+            self.warn(format!(
+                "client {client} is given up: {reason}; its work goes to others"
+            ));
+        }
+    }
+
+    pub(super) fn log(&mut self, child: ChildId, lines: &[LogLine]) {
+        if let Some(sink) = &mut self.logs {
+            let name = self.tally.name(child);
+            lines.iter().for_each(|line| sink(name, line));
+        }
+    }
+}
+
+fn version_mismatch(protocol: u32, release: &str) -> String {
+    let age = match protocol < PROTOCOL_VERSION {
+        true => "older",
+        false => "newer",
+    };
+    let release = release.escape_debug();
+    format!("its release {release} is {age} than this server's: install the same release on both")
+}

@@ -1,0 +1,242 @@
+//! A job's stages: gathering, walking, ending.
+
+use super::{Conn, Coordinator, LETTING_GO, Phase};
+use crate::connection::Origin;
+use crate::gathering::Readiness;
+use crate::journal::Entry;
+use crate::outcome::{Ending, Outcome, ServerError, SetAside};
+use crate::roots::Trouble;
+use hydra_proto::ids::{ChildId, ItemId, RootId};
+use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::ledger::Time;
+use hydra_proto::walk::WalkError;
+use std::time::Duration;
+
+impl Coordinator {
+    pub(super) fn gather(&mut self, now: Time) -> Result<(), ServerError> {
+        match self.gathering.readiness(now) {
+            // The others may come later: what was granted before goes on without them.
+            Readiness::Wait if self.began_before && self.gathering.has_somebody() => {
+                return self.begin(now);
+            }
+            Readiness::Wait => {}
+            Readiness::Begin => return self.begin(now),
+            Readiness::Hopeless => {
+                self.hopeless = true;
+                self.end(now, Ending::Incomplete("no client can be used".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, now: Time) -> Result<(), ServerError> {
+        let missing = match self.began_before {
+            true => Vec::new(),
+            false => self.gathering.missing(),
+        };
+        for (client, reason) in missing {
+            let client = self.client_name(client);
+            self.warn(format!("going on without client {client}: {reason}"));
+        }
+        self.phase = Phase::Walking;
+        self.began = now;
+        self.note(&Entry::Began)?;
+        if !self.open_roots() {
+            self.serve_all();
+        }
+        for (root, reason) in self.book.disputes() {
+            let root = self.shown(root).escape_ascii().to_string();
+            self.warn(format!("{root} is not walked: {reason}"));
+        }
+        self.note_roots()?;
+        self.watch(now);
+        Ok(())
+    }
+
+    /// Puts roots into the pool that can be walked now. Returns whether there were any: then it is settled anew
+    /// who serves what.
+    pub(super) fn open_roots(&mut self) -> bool {
+        let settled = self.book.settle();
+        if settled.is_empty() {
+            return false;
+        }
+        self.serve_all();
+        for root in settled {
+            let Some(ids) = self.parent.take_ids(1) else {
+                continue;
+            };
+            let first = ItemId(ids.start);
+            let names = NameList::from_iter([b"".as_slice()]);
+            let dir = Vec::new();
+            let item = Parcel::Dirs(Dirs {
+                first,
+                root,
+                dir,
+                names,
+            });
+            self.parent.add(vec![item], false);
+        }
+        true
+    }
+
+    fn serve_all(&mut self) {
+        let children: Vec<ChildId> = self.parent.children().map(|view| view.child).collect();
+        for child in children {
+            if self.book.has(child) {
+                self.serve(child);
+            }
+        }
+    }
+
+    pub(super) fn serve(&mut self, child: ChildId) {
+        let (serves, mut warnings) = self.book.serves(child);
+        if self.clients.is_empty() && !self.listens {
+            // On one machine the report says it all.
+            warnings.clear();
+        }
+        for (root, reason) in warnings {
+            let client = self.tally.name(child);
+            let root = self.shown(root).escape_ascii().to_string();
+            self.warn(format!(
+                "client {client} is not granted root {root}: {reason}"
+            ));
+        }
+        self.parent.serve(child, serves);
+    }
+
+    fn shown(&self, root: RootId) -> Vec<u8> {
+        self.job
+            .root(root)
+            .map(|root| root.shown.clone())
+            .unwrap_or_default()
+    }
+
+    /// Is the job over, or can nobody go on with it?
+    pub(super) fn watch(&mut self, now: Time) {
+        if self.parent.is_done() {
+            return self.end(now, Ending::Done);
+        }
+        let alone = !self.parent.children().any(|child| child.connected);
+        let stuck = self.parent.is_stuck();
+        if !alone && !stuck {
+            self.lonely = None;
+            return;
+        }
+        let since = *self.lonely.get_or_insert(now);
+        let patience = match self.may_come() {
+            true => self.client_timeout,
+            false => Duration::ZERO,
+        };
+        if now < since + patience {
+            return;
+        }
+        match alone {
+            true => self.end(now, Ending::Incomplete("no client is left".to_owned())),
+            false => {
+                self.parent
+                    .set_aside_unserved(&|_| "no client serves this root".to_owned());
+                self.lonely = None;
+                self.watch(now);
+            }
+        }
+    }
+
+    /// Whether some client that is connected has not said yet what it sees of the roots.
+    fn is_looking(&self) -> bool {
+        let mut children = self.parent.children();
+        children.any(|view| view.connected && !self.book.has(view.child))
+    }
+
+    /// Whether a client that is not here, or has not said what it sees, may still make a difference.
+    fn may_come(&self) -> bool {
+        let is_here = |state: &&Conn| {
+            let ready = state.child.is_some_and(|child| self.book.has(child));
+            ready && matches!(state.origin, Origin::Dialled(_))
+        };
+        let here = self.conns.values().filter(is_here).count();
+        self.listens || self.is_looking() || self.wishes.iter().flatten().count() > here
+    }
+
+    pub(crate) fn end(&mut self, now: Time, ending: Ending) {
+        if self.ending.is_some() {
+            return;
+        }
+        self.ended = now;
+        if matches!(ending, Ending::Incomplete(_)) {
+            // Not for ever: whoever goes on with the journal finds it as it was.
+            self.parent.keep_records(false);
+            // Named, so that the user knows what is missing.
+            self.parent
+                .abandon(now, &|_| "no client was left to walk it".to_owned());
+        }
+        self.ending = Some(ending);
+        self.wishes.clear();
+        self.parent.stop();
+        self.phase = match self.conns.is_empty() && self.is_settled() {
+            true => Phase::Over,
+            false => Phase::Ending(now + LETTING_GO),
+        };
+    }
+
+    /// Whether everybody has let go, and everything is durable. A full disk holds up the end, unless the job goes
+    /// on another time.
+    pub(super) fn is_over(&self, now: Time, deadline: Time) -> bool {
+        let late = now >= deadline;
+        match self.ending {
+            Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled(),
+            _ => (self.conns.is_empty() && self.is_settled()) || late,
+        }
+    }
+
+    /// What came out of it.
+    ///
+    /// # Errors
+    /// When nobody could walk anything, or the last rows could not be written.
+    pub(crate) fn finish(mut self) -> Result<Outcome, ServerError> {
+        if self.hopeless {
+            let missing = self.gathering.missing().into_iter();
+            let reasons =
+                missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));
+            return Err(ServerError::NoClient(reasons.collect()));
+        }
+        self.tally.finish()?;
+        let mut set_aside: Vec<SetAside> = self
+            .parent
+            .aside()
+            .values()
+            .map(|aside| self.set_aside(&aside.item, &aside.reason))
+            .collect();
+        for (root, trouble) in self.book.unwalked() {
+            let path = self.shown(root);
+            match trouble {
+                Some(Trouble::Missing { kind, message }) => self.tally.walk.fail(WalkError {
+                    path,
+                    operation: "open".to_owned(),
+                    kind,
+                    message,
+                }),
+                Some(Trouble::Refused(reason)) => set_aside.push(SetAside { path, reason }),
+                None => {}
+            }
+        }
+        set_aside.sort();
+        Ok(Outcome {
+            ending: self.ending.unwrap_or(Ending::Done),
+            roots_walked: self.book.walked(),
+            clients: self.tally.runs(),
+            walk: self.tally.walk,
+            reducer: self.tally.reducer,
+            set_aside,
+            warnings: self.warnings,
+            elapsed: self.ended.saturating_sub(self.began),
+        })
+    }
+
+    fn set_aside(&self, item: &Item, reason: &str) -> SetAside {
+        let root = self.job.root(item.root());
+        SetAside {
+            path: root.map(|root| root.show(&item.path())).unwrap_or_default(),
+            reason: reason.to_owned(),
+        }
+    }
+}
