@@ -99,7 +99,7 @@ pub struct Relay {
     commit_interval: Time,
     /// A commit that was sent and not acknowledged, and when that was.
     timed: Option<(u64, Time)>,
-    /// How long the server took to acknowledge one.
+    /// How long the server takes to acknowledge one.
     ack_takes: Time,
     /// What the server was told of this client's hunger.
     told: Hunger,
@@ -162,7 +162,8 @@ impl Relay {
             && self.uplink.commits().1 >= seq
         {
             self.timed = None;
-            self.ack_takes = now.saturating_sub(sent);
+            // Forgotten slowly: a server that is busy now and then is busy.
+            self.ack_takes = now.saturating_sub(sent).max(self.ack_takes * 7 / 8);
         }
         self.pass_lease_on();
     }

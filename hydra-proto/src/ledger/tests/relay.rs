@@ -379,6 +379,7 @@ fn epochs_of_workers_differ_between_sessions_also_after_the_server_has_died() {
         ids: range(1000, 1_000_000_000),
         job: spec(false, 1),
         forward_logs: false,
+        journaled: false,
     };
     let welcome = Down::Welcome(Box::new(welcome));
     relay.server_message(ms(1), ConnId(501), welcome);
