@@ -77,18 +77,26 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
 #[test]
 fn a_server_that_dies_loses_nothing() {
     if let Some(seed) = number("HYDRA_SIM_SEED") {
-        println!("{:?}", sim::run_with_deaths(seed, true).expect("this seed"));
+        println!(
+            "{:?}",
+            sim::run_with_deaths(seed, None, true).expect("this seed")
+        );
         return;
     }
     let seeds = number("HYDRA_SIM_SEEDS").unwrap_or(SEEDS) / 2;
-    let mut resumed = 0;
-    for seed in 0..seeds {
-        match sim::run_with_deaths(seed, false) {
-            Ok(stats) => resumed += stats.resumed,
+    let first = number("HYDRA_SIM_FIRST").unwrap_or(0);
+    let (mut resumed, mut torn) = (0, 0);
+    for seed in first..first + seeds {
+        match sim::run_with_deaths(seed, None, false) {
+            Ok(stats) => {
+                resumed += stats.resumed;
+                torn += stats.torn;
+            }
             Err(failure) => panic!("seed {seed}: {failure}"),
         }
     }
-    assert!(resumed > 0);
+    println!("{seeds} seeds; resumed links, records lost with the server: {resumed}, {torn}");
+    assert!(resumed > 0 && torn > 0);
 }
 
 /// How much of the workers' time is work, in percent, over some seeds with six workers.
@@ -119,7 +127,13 @@ fn work_is_spread_after_links_were_lost() {
 /// The harness must find a deliberate fault.
 fn finds(sabotage: Sabotage) {
     let found = (0..SABOTAGE_SEEDS).find_map(|seed| {
-        let failure = sim::run(seed, Some(sabotage), false).err()?;
+        let outcome = match sabotage {
+            Sabotage::AckBeforeDurable | Sabotage::GrantBeforeDurable => {
+                sim::run_with_deaths(seed, Some(sabotage), false)
+            }
+            _ => sim::run(seed, Some(sabotage), false),
+        };
+        let failure = outcome.err()?;
         Some((seed, failure))
     });
     let (seed, failure) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
@@ -159,6 +173,16 @@ fn two_sessions_on_one_link_are_found() {
 #[test]
 fn an_acknowledgement_before_the_commit_is_applied_is_found() {
     finds(Sabotage::AckBeforeApplied);
+}
+
+#[test]
+fn an_acknowledgement_before_the_commit_is_durable_is_found() {
+    finds(Sabotage::AckBeforeDurable);
+}
+
+#[test]
+fn a_grant_before_it_is_durable_is_found() {
+    finds(Sabotage::GrantBeforeDurable);
 }
 
 #[test]

@@ -169,6 +169,12 @@ impl Coordinator {
             _ => false,
         };
         let ticket = journal.ticket();
+        if is_advice && matches!(message, Some(Down::Pause(_))) {
+            // It would come last and stand.
+            let older =
+                |held: &HeldBack| held.conn == conn && matches!(held.message, Some(Down::Pause(_)));
+            self.held.retain(|held| !older(held));
+        }
         if is_advice || (self.held.is_empty() && journal.has(ticket)) {
             return Some(message);
         }

@@ -11,6 +11,7 @@ use super::parent::{Action, Parent};
 use super::session::Session;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::message::{Down, Shed};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 /// The most items in one grant.
@@ -27,12 +28,14 @@ pub(super) struct Balance {
     /// Those who are hungry: the starving before the others, and who waits longest first.
     hungry: BTreeSet<(Hunger, ChildId)>,
     next_hungry: u64,
-    /// Busy children that are not asked yet, by what they hold.
-    rich: BTreeSet<(u64, ChildId)>,
+    /// Busy children that are not asked yet, by what they hold: the last is the richest.
+    rich: BTreeSet<(Wealth, ChildId)>,
     /// Rich children that were asked and have not answered.
     asked: BTreeSet<ChildId>,
     /// Workers of all children that may be granted something.
     weight: u64,
+    /// Workers of the hungry ones.
+    hungry_weight: u64,
 }
 
 /// How urgent a child's hunger is: the least is the most urgent.
@@ -43,11 +46,19 @@ struct Hunger {
     since: u64,
 }
 
+/// How much a child could give: the greatest is the richest. What lies near the root is large, however few it are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Wealth {
+    has_some: bool,
+    top: Reverse<u32>,
+    held: u64,
+}
+
 /// Where a child stands in [`Balance`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     hungry: Option<Hunger>,
-    rich: Option<u64>,
+    rich: Option<Wealth>,
     asked: bool,
     weight: u64,
 }
@@ -56,10 +67,11 @@ impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight -= standing.weight;
             self.hungry.remove(&(hunger, child));
         }
-        if let Some(held) = standing.rich {
-            self.rich.remove(&(held, child));
+        if let Some(wealth) = standing.rich {
+            self.rich.remove(&(wealth, child));
         }
         if standing.asked {
             self.asked.remove(&child);
@@ -69,10 +81,11 @@ impl Balance {
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight += standing.weight;
             self.hungry.insert((hunger, child));
         }
-        if let Some(held) = standing.rich {
-            self.rich.insert((held, child));
+        if let Some(wealth) = standing.rich {
+            self.rich.insert((wealth, child));
         }
         if standing.asked {
             self.asked.insert(child);
@@ -80,21 +93,28 @@ impl Balance {
     }
 }
 
-fn standing(session: &Session, owned: u64, next_hungry: u64) -> Standing {
+fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standing {
     if !session.is_served() {
         return Standing::default();
     }
     let before = session.standing.hungry.map(|hunger| hunger.since);
+    let held = session.load.held.max(u64::from(owned > 0));
+    // One whose workers all work may give, though it will be hungry soon, to those who have nothing at all.
+    let works = u64::from(session.load.busy) >= session.weight;
     let hunger = Hunger {
-        works: u64::from(session.load.busy) >= session.weight,
+        works,
         since: before.unwrap_or(next_hungry),
     };
-    let held = session.load.held.max(u64::from(owned > 0));
-    let busy = !session.hungry && owned > 0;
+    let busy = owned > 0 && (!session.hungry || (works && session.load.held >= HELD_MIN));
+    let wealth = Wealth {
+        has_some: !session.hungry || held >= HELD_MIN,
+        top: Reverse(top),
+        held,
+    };
     Standing {
         // One that works on suspects is granted nothing else: others would give for it in vain.
         hungry: (session.hungry && !session.careful).then_some(hunger),
-        rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(held),
+        rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(wealth),
         asked: busy && session.shed.is_some() && held >= HELD_MIN,
         weight: session.weight,
     }
@@ -107,7 +127,10 @@ impl Parent {
             return;
         };
         let next = self.balance.next_hungry;
-        let now = standing(session, self.table.owned(child), next);
+        let now = {
+            let top = self.table.top_of(child).unwrap_or(u32::MAX);
+            standing(session, self.table.owned(child), top, next)
+        };
         if now != session.standing {
             self.balance.next_hungry += u64::from(now.hungry.is_some_and(|h| h.since == next));
             self.balance.remove(child, session.standing);
@@ -131,30 +154,44 @@ impl Parent {
     }
 
     fn feed(&mut self) {
+        if self.table.pool_len() == 0 {
+            return;
+        }
         // What this parent's own parent waits for is for those who starve, here or there.
         let fed = |(hunger, _): &&(Hunger, ChildId)| !hunger.works || !self.reserved;
         let hungry = self.balance.hungry.iter().take_while(fed);
         let hungry: Vec<ChildId> = hungry.map(|&(_, child)| child).collect();
         let mut came_back = Vec::new();
-        for child in hungry {
-            if self.table.pool_len() == 0 {
-                break;
+        // What somebody gave goes to others, if they can have it.
+        for own in [false, true] {
+            for &child in &hungry {
+                if self.feed_one(child, own) {
+                    came_back.push(child);
+                }
             }
-            let (items, careful) = match self.pick(child) {
-                items if items.is_empty() => (self.pick_suspect(child), true),
-                items => (items, false),
-            };
-            if items.is_empty() {
-                continue;
-            }
-            if items.iter().any(|&id| self.table.was_given_by(id, child)) {
-                came_back.push(child);
-            }
-            self.grant(child, &items, IdRange::default(), careful);
         }
         if !self.balance.hungry.is_empty() {
             came_back.into_iter().for_each(|child| self.rest(child));
         }
+    }
+
+    /// Grants a hungry child its share, if there is any. Says whether it got back what it gave.
+    fn feed_one(&mut self, child: ChildId, own: bool) -> bool {
+        let is_hungry = |session: &Session| session.standing.hungry.is_some();
+        let is_hungry = self.sessions.get(&child).is_some_and(is_hungry);
+        if self.table.pool_len() == 0 || !is_hungry {
+            return false;
+        }
+        let (items, careful) = match self.pick(child, own) {
+            items if items.is_empty() && own => (self.pick_suspect(child), true),
+            items => (items, false),
+        };
+        if items.is_empty() {
+            return false;
+        }
+        let came_back = items.iter().any(|&id| self.table.was_given_by(id, child));
+        self.grant(child, &items, IdRange::default(), careful);
+        came_back
     }
 
     /// What a child gave has come back to it, and somebody is hungry still: asking it again at once would
@@ -172,12 +209,17 @@ impl Parent {
     }
 
     /// A hungry child's share of the pool.
-    fn pick(&self, child: ChildId) -> Vec<ItemId> {
+    fn pick(&self, child: ChildId, own: bool) -> Vec<ItemId> {
         let Some(session) = self.sessions.get(&child).filter(|session| !session.careful) else {
             return Vec::new();
         };
-        let share = (self.table.pool_len() * session.weight).div_ceil(self.balance.weight.max(1));
-        let most = share.clamp(1, GRANT_ITEMS_MAX) as usize;
+        // Of much, its share by the number of its workers; of little, enough for them to be at work while the next
+        // grant is on its way, unless others need it now.
+        let pool = self.table.pool_len() * session.weight;
+        let share = pool.div_ceil(self.balance.weight.max(1));
+        let now = pool.div_ceil(self.balance.hungry_weight.max(session.weight));
+        let most = share.max(now.min(HELD_MIN * session.weight));
+        let most = most.clamp(1, GRANT_ITEMS_MAX) as usize;
         let (mut bytes, mut before) = (0, None);
         let fits = |id: &ItemId| {
             let fits = bytes < GRANT_BYTES_MAX;
@@ -187,7 +229,11 @@ impl Parent {
             }
             fits
         };
-        let allowed = |id: &ItemId| self.may_grant(session, *id) && !self.suspects.is_confined(*id);
+        let allowed = |id: &ItemId| {
+            self.may_grant(session, *id)
+                && !self.suspects.is_confined(*id)
+                && (own || !self.table.was_given_by(*id, child))
+        };
         self.table
             .pool()
             .filter(allowed)
@@ -216,13 +262,18 @@ impl Parent {
     fn ask(&mut self) {
         let hungry = self.balance.hungry.len();
         let need = hungry.saturating_sub(self.balance.asked.len());
+        if need == 0 || self.balance.rich.is_empty() {
+            return;
+        }
         let starves = |(hunger, _): &&(Hunger, ChildId)| !hunger.works;
-        let starving = self.balance.hungry.iter().take_while(starves).count();
+        let hungriest = self.balance.hungry.iter().take(self.balance.rich.len());
+        let starving = hungriest.take_while(starves).count();
         let richest = self.balance.rich.iter().rev();
         let useful = richest.filter(|&&(_, child)| self.has_for_hungry(child));
         let chosen = useful.take(need).enumerate();
-        let spares = chosen
-            .filter(|&(index, &(held, child))| index < starving || self.can_spare(child, held));
+        let spares = chosen.filter(|&(index, &(wealth, child))| {
+            index < starving || self.can_spare(child, wealth.held)
+        });
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
         let each = hungry.div_ceil(asked.len().max(1));
         for child in asked {

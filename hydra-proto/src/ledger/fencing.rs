@@ -21,6 +21,7 @@ impl Parent {
                     session.link = Link::Down { since: now };
                     session.shed = None;
                 }
+                self.note_deadline(now + self.config.spec.timing.grace);
                 self.index(child);
             }
             false => self.fence(now, child, "its connection is closed"),
@@ -57,6 +58,14 @@ impl Parent {
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time) {
         self.now = now;
+        if self.deadline.is_some_and(|deadline| now >= deadline) {
+            self.look_at_sessions(now);
+            self.find_deadline();
+        }
+        self.rebalance();
+    }
+
+    fn look_at_sessions(&mut self, now: Time) {
         let timing = self.config.spec.timing;
         let mut silent = Vec::new();
         let mut gone = Vec::new();
@@ -79,19 +88,29 @@ impl Parent {
         for child in released {
             self.release(child);
         }
-        self.rebalance();
     }
 
     /// When [`Parent::tick`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
+        self.deadline
+    }
+
+    /// A timer runs out at this time. Timers that are put off are not told: what is heard most of the time is
+    /// that a child lives, and no message may cost a look at all sessions.
+    pub(super) fn note_deadline(&mut self, at: Time) {
+        self.deadline = Some(self.deadline.map_or(at, |known| known.min(at)));
+    }
+
+    /// Looks at all timers.
+    pub(super) fn find_deadline(&mut self) {
         let timing = self.config.spec.timing;
         let deadlines = self.sessions.values().map(|session| match session.link {
             Link::Up { heard, .. } => heard + timing.dead_after,
             Link::Down { since } => since + timing.grace,
             Link::Fenced { release } => release,
         });
-        deadlines.min()
+        self.deadline = deadlines.min();
     }
 
     /// Gives a session up: nothing from it counts any more, and what it owned is granted again.
@@ -124,6 +143,7 @@ impl Parent {
             false => now,
         };
         session.link = Link::Fenced { release };
+        self.note_deadline(release);
         self.record(|| Record::Fenced { child });
         if let Some(conn) = conn {
             self.conns.remove(&conn);

@@ -74,6 +74,7 @@ impl Parent {
             ids,
         };
         let session = Session::new(&opened, Link::Up { conn, heard: now });
+        self.note_deadline(now + self.config.spec.timing.dead_after);
         self.record(|| Record::Opened(opened));
         self.sessions.insert(child, session);
         self.conns.insert(conn, child);
@@ -143,6 +144,7 @@ impl Parent {
         session.parts = Parts::default();
         session.seen(resume.last_grant);
         let last_commit = session.applied;
+        self.note_deadline(now + self.config.spec.timing.dead_after);
         self.conns.insert(conn, child);
         self.index(child);
         self.actions.push_back(Action::Back { child, conn });

@@ -140,6 +140,8 @@ pub struct Parent {
     pub(super) balance: Balance,
     pub(super) actions: VecDeque<Action>,
     pub(super) next_shed: u64,
+    /// No timer of a session runs out before this. May be earlier than the first that does.
+    pub(super) deadline: Option<Time>,
     /// The time of the last event.
     pub(super) now: Time,
     /// Ids for when those of the configuration are used up.
@@ -168,6 +170,7 @@ impl Parent {
             balance: Balance::default(),
             actions: VecDeque::new(),
             next_shed: 1,
+            deadline: None,
             now: Time::ZERO,
             spare_ids: VecDeque::new(),
             next_child: 0,

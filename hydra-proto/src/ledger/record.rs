@@ -353,6 +353,7 @@ impl Parent {
                 Link::Up { .. } | Link::Down { .. } => Link::Down { since: now },
             };
         }
+        self.find_deadline();
         self.actions.clear();
     }
 

@@ -9,18 +9,27 @@
 //!   set aside here                 → failed
 //! ```
 
+mod hunger;
+
 use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, ItemId, join_ids};
-use crate::message::{Delta, Down, Failure, Load, Ready, Refusal, RootView, Shed, Up, Welcome};
+use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Welcome};
 use std::fmt;
 
 /// The fewest and the most ids that a session of a worker gets at a time.
 const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
 /// How many leases of workers a client's own lease is good for.
 const WORKER_LEASES: u64 = 1 << 16;
+/// A client waits so many times longer between two commits than the server takes to acknowledge one: what is found
+/// and finished between commits costs the server nothing, so a busy server gets less to do.
+const ACK_SHARE: u32 = 20;
+/// Into how many parts the commit interval is divided for the first commits of clients.
+const PHASES: u64 = 16;
+/// It does not wait longer than so many commit intervals.
+const INTERVALS_MAX: u32 = 25;
 /// The most items that one answer to a shed gives.
 const GIVE_ITEMS_MAX: u64 = 16_384;
 
@@ -74,6 +83,8 @@ pub struct Relay {
     config: RelayConfig,
     uplink: Uplink,
     parent: Option<Parent>,
+    /// Workers' epochs are numbered from here on in the next session.
+    next_epoch: u64,
     /// Items on the server's record that are finished.
     done: Vec<ItemId>,
     /// Items that workers found since the last commit; some are finished meanwhile.
@@ -85,8 +96,16 @@ pub struct Relay {
     unsent: bool,
     next_commit: Time,
     commit_interval: Time,
+    /// A commit that was sent and not acknowledged, and when that was.
+    timed: Option<(u64, Time)>,
+    /// How long the server takes to acknowledge one.
+    ack_takes: Time,
     /// What the server was told of this client's hunger.
     told: Hunger,
+    /// Before this it does not say that it has enough.
+    may_tell: Time,
+    /// It has enough, and has not said so yet.
+    owes_plenty: bool,
     paused: bool,
 }
 
@@ -99,6 +118,7 @@ impl Relay {
             config,
             uplink,
             parent: None,
+            next_epoch: 1,
             done: Vec::new(),
             fresh: Vec::new(),
             shed: None,
@@ -106,7 +126,11 @@ impl Relay {
             unsent: false,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
+            timed: None,
+            ack_takes: Time::ZERO,
             told: Hunger::None,
+            may_tell: Time::ZERO,
+            owes_plenty: false,
             paused: false,
         }
     }
@@ -136,7 +160,20 @@ impl Relay {
     /// The server's message has come.
     pub fn server_message(&mut self, now: Time, conn: ConnId, message: Down) {
         self.uplink.handle(now, conn, message);
+        if let Some((seq, sent)) = self.timed
+            && self.uplink.commits().1 >= seq
+        {
+            self.timed = None;
+            // Forgotten slowly: a server that is busy now and then is busy.
+            self.ack_takes = now.saturating_sub(sent).max(self.ack_takes * 7 / 8);
+        }
         self.pass_lease_on();
+    }
+
+    fn pause_between_commits(&self) -> Time {
+        let most = self.commit_interval.saturating_mul(INTERVALS_MAX);
+        let slow = self.ack_takes.saturating_mul(ACK_SHARE);
+        slow.min(most).max(self.commit_interval)
     }
 
     /// Workers may act for as long as this client may, and not before the server has said so.
@@ -205,7 +242,8 @@ impl Relay {
         let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
         let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
-        [self.uplink.poll_timeout(), workers, cut]
+        let plenty = self.owes_plenty.then_some(self.may_tell);
+        [self.uplink.poll_timeout(), workers, cut, plenty]
             .into_iter()
             .flatten()
             .min()
@@ -263,6 +301,7 @@ impl Relay {
             }
             UplinkEvent::Drop(conn) => return Some(RelayAction::DropServer(conn)),
             UplinkEvent::Lost => {
+                self.timed = None;
                 self.pause(true);
                 return Some(RelayAction::ServerLost);
             }
@@ -284,11 +323,13 @@ impl Relay {
             secrets: Box::new(self.config.secrets),
         });
         // Epochs of workers must differ between the sessions of this client, too.
-        parent.start_epochs_at(welcome.epoch.number << 32);
+        parent.start_epochs_at(self.next_epoch);
         self.parent = Some(parent);
         self.pass_lease_on();
         self.commit_interval = timing.commit_interval;
-        self.next_commit = now + timing.commit_interval;
+        // Clients that begin together do not all commit together.
+        let phase = 1 + welcome.epoch.number % PHASES;
+        self.next_commit = now + timing.commit_interval * phase as u32 / PHASES as u32;
         RelayAction::Begin(welcome)
     }
 
@@ -300,13 +341,17 @@ impl Relay {
     }
 
     fn forget(&mut self) {
-        self.parent = None;
+        if let Some(parent) = self.parent.take() {
+            self.next_epoch = parent.next_epoch;
+        }
         self.done.clear();
         self.fresh.clear();
         self.shed = None;
         self.views = None;
         self.unsent = false;
         self.told = Hunger::None;
+        self.timed = None;
+        self.ack_takes = Time::ZERO;
         self.paused = false;
     }
 
@@ -338,52 +383,6 @@ impl Relay {
             && self.fresh.len() as u64 > 1024 + 2 * parent.open_count()
         {
             self.fresh.retain(|&id| parent.is_unrecorded(id));
-        }
-    }
-
-    /// How much this client has to do, as far as its workers have said.
-    #[must_use]
-    pub fn load(&self) -> Load {
-        let Some(parent) = &self.parent else {
-            return Load::default();
-        };
-        let (mut held, mut busy) = (parent.pool_len(), 0);
-        for child in parent.children() {
-            // What a worker has in hand it cannot give.
-            held += child.load.held;
-            busy += child.load.busy.min(1);
-        }
-        let workers = u64::from(self.config.uplink.workers.max(1));
-        Load {
-            held,
-            busy,
-            ids: parent.ids_left(),
-            hungry: !parent.has_for_parent() && held < 2 * workers && parent.has_hungry(),
-        }
-    }
-
-    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks a worker for what the server
-    /// wants. Call after each event, before [`Relay::wants_cut`].
-    pub fn balance(&mut self, now: Time) {
-        let load = self.load();
-        let hunger = self.hunger(load);
-        if hunger > self.told || (hunger == Hunger::None && self.told != hunger) {
-            self.told = hunger;
-            self.uplink.beat(now, load);
-        }
-        if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
-            && !parent.has_for_parent()
-            && !parent.has_asked()
-        {
-            parent.ask_for_parent(shed.hungry);
-        }
-    }
-
-    fn hunger(&self, load: Load) -> Hunger {
-        match load.hungry {
-            true if load.busy < self.config.uplink.workers => Hunger::Starving,
-            true => Hunger::Hungry,
-            false => Hunger::None,
         }
     }
 
@@ -432,7 +431,7 @@ impl Relay {
         parent.rebalance();
         self.fresh.clear();
         self.unsent = false;
-        self.next_commit = now + self.commit_interval;
+        self.next_commit = now + self.pause_between_commits();
         let cut = Cut {
             done: join_ids(std::mem::take(&mut self.done)),
             new,
@@ -444,6 +443,9 @@ impl Relay {
         };
         self.told = self.hunger(cut.load);
         self.uplink.commit(cut);
+        if self.uplink.is_open() {
+            self.timed.get_or_insert((self.uplink.commits().0, now));
+        }
     }
 
     /// What the waiting shed gets: from the pool, nearest to the root first.

@@ -63,6 +63,13 @@ impl Counts {
     }
 }
 
+/// What one child owns: how much, and where it lies.
+#[derive(Debug, Default)]
+struct Owned {
+    count: u64,
+    places: BTreeMap<(u32, RootId), u64>,
+}
+
 type Map<K, V> = HashMap<K, V, FixedState>;
 
 /// ```text
@@ -74,8 +81,7 @@ pub(super) struct Table {
     entries: Map<ItemId, Entry>,
     pool: BTreeSet<(u32, ItemId)>,
     aside: BTreeMap<ItemId, Aside>,
-    /// How many items each child owns, by root.
-    owned: BTreeMap<ChildId, BTreeMap<RootId, u64>>,
+    owned: BTreeMap<ChildId, Owned>,
     visits: Visits,
     counts: Counts,
 }
@@ -95,15 +101,19 @@ impl Table {
     }
 
     pub(super) fn owned(&self, child: ChildId) -> u64 {
-        self.owned
-            .get(&child)
-            .map_or(0, |roots| roots.values().sum())
+        self.owned.get(&child).map_or(0, |owned| owned.count)
     }
 
-    /// The roots of what a child owns.
+    /// The roots of what a child owns; the same one more than once.
     pub(super) fn roots_of(&self, child: ChildId) -> impl Iterator<Item = RootId> {
-        let roots = self.owned.get(&child);
-        roots.into_iter().flat_map(BTreeMap::keys).copied()
+        let places = self.owned.get(&child).map(|owned| &owned.places);
+        places.into_iter().flatten().map(|(&(_, root), _)| root)
+    }
+
+    /// How far below its root the topmost item is that a child owns.
+    pub(super) fn top_of(&self, child: ChildId) -> Option<u32> {
+        let places = &self.owned.get(&child)?.places;
+        places.first_key_value().map(|(&(depth, _), _)| depth)
     }
 
     /// The open items, in no particular order.
@@ -229,12 +239,9 @@ impl Table {
             }
             Owner::Waiting => self.counts.pool += 1,
             Owner::Child(child) => {
-                *self
-                    .owned
-                    .entry(child)
-                    .or_default()
-                    .entry(root)
-                    .or_default() += 1;
+                let owned = self.owned.entry(child).or_default();
+                owned.count += 1;
+                *owned.places.entry((depth, root)).or_default() += 1;
                 self.counts.owned += 1;
             }
         }
@@ -248,12 +255,13 @@ impl Table {
             }
             Owner::Waiting => self.counts.pool -= 1,
             Owner::Child(child) => {
-                if let Some(roots) = self.owned.get_mut(&child)
-                    && let Some(count) = roots.get_mut(&root)
+                if let Some(owned) = self.owned.get_mut(&child)
+                    && let Some(count) = owned.places.get_mut(&(depth, root))
                 {
+                    owned.count -= 1;
                     *count -= 1;
                     if *count == 0 {
-                        roots.remove(&root);
+                        owned.places.remove(&(depth, root));
                     }
                 }
                 self.counts.owned -= 1;

@@ -151,6 +151,12 @@ impl Uplink {
         self.session.as_ref().is_some_and(window)
     }
 
+    /// The last commit that was sent, and the last that was acknowledged.
+    pub(super) fn commits(&self) -> (u64, u64) {
+        let session = self.session.as_ref();
+        session.map_or((0, 0), |session| (session.sent, session.acked))
+    }
+
     /// Whether every commit was acknowledged.
     #[must_use]
     pub fn is_settled(&self) -> bool {

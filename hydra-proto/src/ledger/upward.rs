@@ -1,8 +1,10 @@
 //! What a client's ledger over its workers tells the server: the other half of [`super::Relay`].
 
 use super::parent::Parent;
+use super::session::Link;
 use crate::ids::ItemId;
 use crate::item::{Item, Parcel};
+use crate::message::Load;
 
 impl Parent {
     pub(super) fn has_actions(&self) -> bool {
@@ -12,6 +14,13 @@ impl Parent {
     /// Items in the pool, without those that wait for their visit.
     pub(super) fn pool_len(&self) -> u64 {
         self.table.pool_len()
+    }
+
+    /// What the children with a session have to do.
+    pub(super) fn loads(&self) -> impl Iterator<Item = Load> {
+        let sessions = self.sessions.values();
+        let live = sessions.filter(|session| !matches!(session.link, Link::Fenced { .. }));
+        live.map(|session| session.load)
     }
 
     pub(super) fn open_count(&self) -> u64 {

@@ -55,6 +55,11 @@ impl World {
                     false => *highest = commit.seq,
                 }
             }
+            (Up::Resume(resume), _)
+                if !self.journal.has_granted(resume.epoch, resume.last_grant) =>
+            {
+                self.fail("a grant arrived that is not in the journal");
+            }
             (Up::Resume(resume), Some(Sabotage::NoAttemptCounter)) => {
                 resume.attempt = self.stats.events;
             }
@@ -109,6 +114,9 @@ impl World {
         if self.link(conn).parent == Node::Server {
             self.link_mut(conn).parent_open = false;
             self.say(|| format!("{conn:?} ends at the server"));
+            if self.down {
+                return;
+            }
             self.server.closed(self.now, conn);
             self.pump_server();
         }
@@ -154,7 +162,7 @@ impl World {
             turns += 1;
             match action {
                 Action::Send { conn, message } => self.server_sends(conn, message),
-                Action::Close { conn } => self.close_parent(conn),
+                Action::Close { conn } => self.send_when_durable(conn, None),
                 Action::Joined { child, conn, .. } => self.joined(child, conn),
                 Action::Back { child, conn } => self.back(child, conn),
                 Action::Sees { child, roots } => {
@@ -178,6 +186,7 @@ impl World {
                 return self.fail("the server has too much to do at once");
             }
         }
+        self.flush_journal();
         self.schedule(Node::Server);
     }
 
@@ -193,7 +202,7 @@ impl World {
             self.stats.sheds += 1;
             self.stats.asked += 1;
         }
-        self.send_down(conn, message);
+        self.send_when_durable(conn, Some(message));
     }
 
     /// Between honest machines nobody ever breaks the protocol.
@@ -219,6 +228,8 @@ impl World {
 
     fn joined(&mut self, child: ChildId, conn: ConnId) {
         self.say(|| format!("{child:?} joins on {conn:?}"));
+        // The number of a session that no durable record knows of is used again.
+        self.lost.remove(&child);
         if std::mem::replace(&mut self.link_mut(conn).joined, true) {
             self.fail("two sessions on one connection");
         }

@@ -2,19 +2,12 @@
 
 use super::net::Node;
 use super::setup::server;
-use super::world::World;
+use super::world::{Event, World};
 use hydra_proto::codec;
 use hydra_proto::ledger::{Parent, Record, State};
+use std::time::Duration;
 
 impl World {
-    /// A record of the server is durable.
-    pub(crate) fn recorded(&mut self, record: Record) {
-        if let Err(error) = self.mirror.replay(self.coded(record)) {
-            self.fail(format!("a record cannot be replayed: {error}"));
-        }
-        while self.mirror.poll_action().is_some() {}
-    }
-
     /// What was replayed is what lives, but for which grants have arrived: nobody records that.
     pub(crate) fn compare(&mut self) {
         let (live, replayed) = (snapshot(&self.server), snapshot(&self.mirror));
@@ -24,18 +17,25 @@ impl World {
                 .zip(&replayed)
                 .all(|(live, replayed)| like(live, replayed));
         if !same {
-            self.fail(format!("replayed:\n{replayed:#?}\nlive:\n{live:#?}"));
+            let differ = |pair: &(&Record, &Record)| !like(pair.0, pair.1);
+            let first = live.iter().zip(&replayed).find(differ);
+            let (live, replayed) = (live.len(), replayed.len());
+            self.fail(format!(
+                "{live} live records, {replayed} replayed; {first:?}"
+            ));
         }
     }
 
-    /// The server dies, and another one goes on at once.
+    /// The server dies, and what was not durable is lost. Another one goes on after a while.
     pub(crate) fn kill_server(&mut self) {
-        if self.over {
+        if self.over || self.down {
             return;
         }
         self.compare();
-        self.incarnation += 1;
         self.say(|| "the server dies".to_owned());
+        self.incarnation += 1;
+        self.down = true;
+        self.tear();
         for index in 0..self.links.len() {
             if self.links[index].parent == Node::Server {
                 let link = &mut self.links[index];
@@ -47,21 +47,29 @@ impl World {
         let mut next = [
             server(&self.spec, self.lease_ids),
             server(&self.spec, self.lease_ids),
+            server(&self.spec, self.lease_ids),
         ];
         for parent in &mut next {
-            for record in snapshot(&self.mirror) {
+            for record in snapshot(&self.durable) {
                 let mut bytes = Vec::new();
                 codec::store(&record, &mut bytes).expect("a record");
                 let (record, _) = codec::load(&bytes).expect("a record that was stored");
                 parent.replay(record).expect("a snapshot that fits");
             }
         }
-        let [mut living, mirror] = next;
-        living.revive(self.now, self.incarnation);
+        let [mut living, mirror, durable] = next;
         living.keep_records(true);
-        (self.server, self.mirror) = (living, mirror);
-        self.wakes.remove(&Node::Server);
-        self.last_fault = self.last_fault.max(self.now);
+        (self.server, self.mirror, self.durable) = (living, mirror, durable);
+        let pause = Duration::from_micros(self.rng.skewed(2_500_000));
+        self.last_fault = self.last_fault.max(self.now + pause);
+        self.after(pause, Event::ReviveServer);
+    }
+
+    /// The next server is there.
+    pub(crate) fn revive_server(&mut self) {
+        self.say(|| "the server is back".to_owned());
+        self.down = false;
+        self.server.revive(self.now, self.incarnation);
         self.pump_server();
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     /// What goes up is held back for a while, and then comes all at once.
     Hold(Duration),
     Pause(Duration),
+    /// The disk of the journal takes nothing for a while.
+    DiskFull(Duration),
 }
 
 /// Deliberate faults, put in between the real machines: the harness has to catch each.
@@ -45,13 +47,17 @@ pub(crate) enum Sabotage {
     TwoSessions,
     /// Commits are acknowledged when they arrive, before they are applied.
     AckBeforeApplied,
+    /// Commits are acknowledged before their records are durable.
+    AckBeforeDurable,
+    /// Grants are sent before their records are durable.
+    GrantBeforeDurable,
     /// Children believe that they may act for longer than their parent thinks.
     LongLease,
 }
 
 /// The faults of one seed, in the order of time.
 pub(crate) fn plan(rng: &mut Rng, span: Duration) -> Vec<(Time, Fault)> {
-    let weights: Vec<u64> = (0..12)
+    let weights: Vec<u64> = (0..13)
         .map(|_| if rng.chance(45) { rng.range(1, 6) } else { 0 })
         .collect();
     let sum: u64 = weights.iter().sum();
@@ -97,6 +103,7 @@ fn draw(rng: &mut Rng, kind: usize) -> Fault {
         // A round trip has to stay below the lease, or nobody may ever act.
         9 => Fault::Slow(ms(1, 180)),
         10 => Fault::Pause(ms(10, 1000)),
+        11 => Fault::DiskFull(ms(10, 3000)),
         _ => Fault::Hold(ms(10, 4000)),
     }
 }

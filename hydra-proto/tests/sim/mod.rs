@@ -9,6 +9,7 @@ mod client;
 mod crash;
 mod faults;
 mod hand;
+mod journal;
 mod links;
 mod net;
 mod oracle;
@@ -30,8 +31,12 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Result<
 }
 
 /// Runs one seed under faults, in which the server dies too, a few times.
-pub(crate) fn run_with_deaths(seed: u64, trace: bool) -> Result<Stats, String> {
-    guarded(|| World::with_deaths(seed, trace).run())
+pub(crate) fn run_with_deaths(
+    seed: u64,
+    sabotage: Option<Sabotage>,
+    trace: bool,
+) -> Result<Stats, String> {
+    guarded(|| World::with_deaths(seed, sabotage, trace).run())
 }
 
 /// Runs one seed in which nothing goes wrong, or every link is lost once.

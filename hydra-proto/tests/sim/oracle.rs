@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     tree: Rc<Tree>,
     /// How often each number was committed.
@@ -30,6 +30,13 @@ impl Oracle {
             entries: 0,
             actors: vec![None; len],
         }
+    }
+
+    /// What was counted since `other` is not counted; who acted has acted.
+    pub(crate) fn go_back_to(&mut self, other: &Self) {
+        self.seen.clone_from(&other.seen);
+        self.total.clone_from(&other.total);
+        self.entries = other.entries;
     }
 
     /// A result has reached the server.

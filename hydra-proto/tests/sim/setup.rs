@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::faults::{Fault, Sabotage, plan};
+use super::journal::Journal;
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::tree::{Shape, Tree};
@@ -28,6 +29,8 @@ struct Setup {
     redial: Duration,
     crew: Vec<Member>,
     plan: Vec<(Time, Fault)>,
+    /// How long the disk of the journal takes for a batch, at most.
+    sync: Duration,
 }
 
 /// A client: its workers, the roots it serves, and when it starts.
@@ -41,7 +44,11 @@ impl Setup {
     /// Anything can be the case, and anything can happen.
     fn swarm(rng: &mut Rng, sabotage: Option<Sabotage>) -> Self {
         let afters = rng.chance(60);
-        let acts = rng.chance(30) || sabotage == Some(Sabotage::LongLease);
+        let acts = rng.chance(30)
+            || matches!(
+                sabotage,
+                Some(Sabotage::LongLease | Sabotage::GrantBeforeDurable)
+            );
         let shape = Shape {
             seed: rng.next(),
             roots: rng.range(1, 5) as u32 / 4 + 1,
@@ -91,6 +98,7 @@ impl Setup {
                 .map(|client| member(client, rng))
                 .collect(),
             plan: plan(rng, span),
+            sync: Duration::from_micros(rng.often(60, 50, 40_000)),
         }
     }
 
@@ -133,6 +141,7 @@ impl Setup {
             } else {
                 Vec::new()
             },
+            sync: Duration::ZERO,
         }
     }
 }
@@ -158,11 +167,11 @@ impl World {
     }
 
     /// A seed under faults, in which the server dies too.
-    pub(crate) fn with_deaths(seed: u64, trace: bool) -> Self {
+    pub(crate) fn with_deaths(seed: u64, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let setup = Setup::swarm(&mut rng, None);
+        let setup = Setup::swarm(&mut rng, sabotage);
         let span = setup.span.as_micros() as u64;
-        let mut world = Self::new(rng, setup, None, trace);
+        let mut world = Self::new(rng, setup, sabotage, trace);
         let mut rng = Rng::new(!seed);
         for _ in 0..rng.range(1, 4) {
             let at = Duration::from_micros(rng.below(span));
@@ -190,7 +199,11 @@ impl World {
             events: HashMap::new(),
             next_event: 0,
             oracle: Oracle::new(Rc::clone(&tree)),
+            safe: Oracle::new(Rc::clone(&tree)),
+            journal: Journal::default(),
+            down: false,
             mirror: self::server(&spec, setup.lease_ids),
+            durable: self::server(&spec, setup.lease_ids),
             server,
             spec,
             lease_ids: setup.lease_ids,
@@ -222,8 +235,10 @@ impl World {
             spins: (Time::ZERO, 0),
             rng,
         };
+        // The first snapshot holds the roots.
         world.add_roots();
         world.pump_server();
+        world.journal.sync = setup.sync;
         for member in setup.crew {
             world.enlist(member);
         }

@@ -31,6 +31,12 @@ impl World {
         if client.server.is_some() {
             return;
         }
+        if self.down {
+            self.clients[at].connecting = true;
+            let pause = Duration::from_micros(self.rng.range(1, self.redial.as_micros() as u64));
+            return self.after(pause, Event::Connect { client: at, life });
+        }
+        let client = &mut self.clients[at];
         if client.partitioned_until > now {
             let until = client.partitioned_until;
             client.connecting = true;
@@ -258,6 +264,11 @@ impl World {
                     self.hold(conn, span);
                 }
             }
+            Fault::DiskFull(span) => {
+                let until = self.now + span;
+                self.last_fault = self.last_fault.max(until);
+                self.journal.full_until = until.max(self.journal.full_until);
+            }
             Fault::Pause(span) => {
                 self.server.pause(true);
                 self.pump_server();
@@ -346,7 +357,10 @@ impl World {
     /// The client opens a second connection while the first still looks alive.
     fn duplicate(&mut self, at: usize) {
         let client = &self.clients[at];
-        let Some(old) = client.server.filter(|_| client.alive && !client.stopped) else {
+        let Some(old) = client
+            .server
+            .filter(|_| client.alive && !client.stopped && !self.down)
+        else {
             return;
         };
         self.stats.hits += 1;

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::faults::{Fault, Sabotage};
+use super::journal::Journal;
 use super::net::{Link, Node};
 use super::oracle::Oracle;
 use super::rng::Rng;
@@ -50,6 +51,9 @@ pub(crate) enum Event {
     Continue(Node, u64),
     Unpause,
     KillServer,
+    ReviveServer,
+    /// The disk has answered to a server of this incarnation.
+    Synced(u32),
 }
 
 /// How much happened in a seed.
@@ -66,6 +70,8 @@ pub(crate) struct Stats {
     /// Sheds at both levels.
     pub asked: u64,
     pub aside: u64,
+    /// Records that were lost because they were not durable.
+    pub torn: u64,
     /// Time that workers have spent at work.
     pub busy: Time,
 }
@@ -81,6 +87,13 @@ pub(crate) struct World {
     pub server: Parent,
     /// What the server's records make of another one.
     pub mirror: Parent,
+    /// What the durable ones make of another one.
+    pub durable: Parent,
+    /// What those records say was found.
+    pub safe: Oracle,
+    pub journal: Journal,
+    /// The server is dead.
+    pub down: bool,
     pub spec: JobSpec,
     pub lease_ids: u64,
     pub incarnation: u32,
@@ -166,7 +179,8 @@ impl World {
     }
 
     fn check(&mut self) {
-        if self.server.is_done() && !self.over {
+        let is_known = !self.down && self.journal.is_settled();
+        if self.server.is_done() && is_known && !self.over {
             self.finish();
         }
         let work = self.step_cost * (self.tree.len + 50) * 4;
@@ -202,8 +216,7 @@ impl World {
             self.fail(format!("{what}; {asides}"));
         }
         // Balancing costs messages: work that goes to and fro would cost them without end.
-        // A server that came back does not know for a while who is busy.
-        if self.incarnation == 0 && self.stats.asked > 1000 + 10 * self.tree.entries {
+        if self.stats.asked > 1000 + 10 * self.tree.entries {
             self.fail(format!(
                 "children were asked {} times to give",
                 self.stats.asked
@@ -301,6 +314,8 @@ impl World {
             Event::Strike(fault) => self.strike(fault),
             Event::Continue(node, life) => self.carry_on(node, life),
             Event::KillServer => self.kill_server(),
+            Event::ReviveServer => self.revive_server(),
+            Event::Synced(incarnation) => self.synced(incarnation),
             Event::Unpause => {
                 self.server.pause(false);
                 self.pump_server();
@@ -371,6 +386,7 @@ impl World {
         }
         self.note_spin();
         match node {
+            Node::Server if self.down => {}
             Node::Server => {
                 self.server.tick(self.now);
                 self.pump_server();

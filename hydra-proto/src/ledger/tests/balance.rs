@@ -283,3 +283,35 @@ fn a_client_that_would_be_hungry_itself_is_not_asked_for_one_that_works() {
     let actions = beat(&mut parent, ms(2), 1, client, all_busy(6));
     assert_eq!(actions[1..], [shed(1, 2, 1)]);
 }
+
+/// A grant goes from one who gave to another: not back to the first, though he is hungry for longer.
+#[test]
+fn what_one_gives_does_not_come_back_while_another_may_have_it() {
+    let mut parent = server();
+    let [giver, _] = two_busy(&mut parent, [4, 4]);
+    beat(&mut parent, ms(2), 1, giver, nearly_dry());
+    join(&mut parent, 3, 1);
+    drain(&mut parent);
+    let mut gives = commit(giver, 1);
+    gives.give = vec![range(1, 2)];
+    gives.load = nearly_dry();
+    let said = say(&mut parent, 1, gives);
+    let is_grant = |conn| move |action: &Action| matches!(action, Action::Send { conn: to, message: Down::Grant(_) } if *to == ConnId(conn));
+    assert!(said.iter().any(is_grant(3)), "{said:?}");
+    assert!(!said.iter().any(is_grant(1)), "{said:?}");
+}
+
+#[test]
+fn who_owns_what_is_near_the_root_is_asked_before_who_holds_more() {
+    let mut parent = server();
+    let near = busy(&mut parent, 1, 0, 1, &["a"]);
+    let deep = join(&mut parent, 2, 1);
+    parent.add(vec![dirs(2, "a/b/c", &["d"])], true);
+    drain(&mut parent);
+    let mut answer = commit(near, 1);
+    (answer.answers, answer.load) = (Some(1), load(5, false));
+    say(&mut parent, 1, answer);
+    beat(&mut parent, ms(1), 2, deep, load(50, false));
+    join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(1, 2, 1)]);
+}

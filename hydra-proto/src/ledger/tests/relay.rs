@@ -45,7 +45,7 @@ fn sent(relay: &mut Relay) -> Vec<Up> {
 fn worker_epoch(n: u64) -> Epoch {
     Epoch {
         job: JOB,
-        number: (1 << 32) + n - 1,
+        number: n,
     }
 }
 
@@ -363,4 +363,83 @@ fn what_workers_have_in_hand_is_not_held() {
     assert_eq!(relay.load().held, 1);
     worker_commits(&mut relay, 1, 1, |commit| commit.load = load(0, false));
     assert_eq!(relay.load().held, 0);
+}
+
+#[test]
+fn epochs_of_workers_differ_between_sessions_also_after_the_server_has_died() {
+    let mut relay = client(false);
+    let first = server_grants(&mut relay, 1, vec![dirs(1, "", &["a"])]);
+    relay.server_message(ms(1), SERVER, Down::Refused(Refusal::Fenced));
+    poll(&mut relay);
+    relay.server_connected(ms(1), ConnId(501));
+    let number = (1 << 32) + 1;
+    let welcome = Welcome {
+        epoch: Epoch { job: JOB, number },
+        secret: SECRET,
+        ids: range(1000, 1_000_000_000),
+        job: spec(false, 1),
+        forward_logs: false,
+        journaled: false,
+    };
+    let welcome = Down::Welcome(Box::new(welcome));
+    relay.server_message(ms(1), ConnId(501), welcome);
+    poll(&mut relay);
+    relay.worker_message(ms(1), ConnId(2), hello(2, 1));
+    let greeted = poll(&mut relay)
+        .into_iter()
+        .find_map(|action| match action {
+            RelayAction::Worker(Action::Send {
+                message: Down::Welcome(welcome),
+                ..
+            }) => Some(welcome.epoch),
+            _ => None,
+        });
+    assert_ne!(greeted, Some(worker_epoch(1)), "{first:?}");
+}
+
+#[test]
+fn a_client_says_that_it_has_enough_again() {
+    let mut relay = client(false);
+    server_grants(&mut relay, 1, vec![dirs(1, "", &["a"])]);
+    let dry = UpBeat {
+        epoch: worker_epoch(1),
+        number: 1,
+        last_grant: 1,
+        load: load(0, true),
+    };
+    relay.worker_message(ms(1), ConnId(1), Up::Beat(dry));
+    poll(&mut relay);
+    let told = |relay: &mut Relay, at: u64| {
+        relay.balance(ms(at));
+        let beats = sent(relay).into_iter().filter_map(|message| match message {
+            Up::Beat(beat) => Some(beat.load.hungry),
+            _ => None,
+        });
+        beats.collect::<Vec<bool>>()
+    };
+    assert_eq!(told(&mut relay, 2), [true]);
+    let busy = UpBeat {
+        number: 2,
+        load: load(9, false),
+        ..dry
+    };
+    relay.worker_message(ms(2), ConnId(1), Up::Beat(busy));
+    poll(&mut relay);
+    assert_eq!(told(&mut relay, 1000), [false]);
+}
+
+#[test]
+fn a_slow_acknowledgement_makes_commits_rarer() {
+    let mut relay = client(false);
+    server_grants(&mut relay, 1, vec![dirs(1, "", &["a", "b", "c", "d"])]);
+    let interval = spec(false, 1).timing.commit_interval;
+    worker_commits(&mut relay, 1, 1, |commit| commit.done = vec![range(1, 2)]);
+    relay.cut(ms(1), None);
+    let late = ms(1) + interval;
+    relay.server_message(late, SERVER, Down::Ack { seq: 1 });
+    worker_commits(&mut relay, 1, 2, |commit| commit.done = vec![range(2, 3)]);
+    relay.cut(late, None);
+    worker_commits(&mut relay, 1, 3, |commit| commit.done = vec![range(3, 4)]);
+    assert!(!relay.wants_cut(late + 2 * interval));
+    assert!(relay.wants_cut(late + 20 * interval));
 }

@@ -1,0 +1,538 @@
+//! A whole cluster in virtual time: the real ledgers of the server, of thousands of clients and of all their workers.
+//! No faults here, those are the simulator's; here it is counted what balancing costs and what it achieves.
+//!
+//! The server is modelled as one thread: each message keeps it busy for a while, later ones wait.
+
+use super::figures::{Figures, memory};
+use super::shape::{Shape, Total};
+use super::worker::{Worker, delta, facts, sum_of};
+use hydra_proto::codec;
+use hydra_proto::ids::{ConnId, IdRange, JobId, RootId};
+use hydra_proto::item::{Dirs, NameList, Parcel};
+use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::ledger::{
+    Action, Parent, ParentConfig, Record, Relay, RelayAction, RelayConfig, Time, UplinkConfig,
+};
+use hydra_proto::message::{Down, RootView, Up};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+/// Between a client and its workers.
+const LOCAL: Duration = Duration::from_micros(20);
+/// Everybody has come by then, and the job begins.
+const START: Time = Duration::from_secs(2);
+/// What a message costs the server, apart from its items and bytes.
+const SERVER_MESSAGE: Duration = Duration::from_micros(4);
+/// What each item and each byte of it cost the server.
+const SERVER_ITEM: Duration = Duration::from_nanos(400);
+const SERVER_BYTE_PS: u64 = 1500;
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub shape: Shape,
+    pub clients: u32,
+    pub workers: u32,
+    pub latency: Duration,
+    /// What a directory costs its worker.
+    pub cost: Duration,
+    pub commit_interval: Duration,
+}
+
+enum Event {
+    ServerGets(ConnId, Box<Up>),
+    ClientGets(u32, Box<Down>),
+    FromWorker(ConnId, Box<Up>),
+    WorkerGets(ConnId, Box<Down>),
+    ServerWakes,
+    ClientWakes(u32),
+    WorkerSteps(u32),
+    WorkerTicks(u32),
+    Start,
+}
+
+struct Client {
+    relay: Relay,
+    woken: Option<Time>,
+    dirs: u64,
+    sum: u64,
+    up_clear: Time,
+    down_clear: Time,
+}
+
+pub(crate) struct Cluster {
+    setup: Setup,
+    now: Time,
+    queue: BinaryHeap<Reverse<Entry>>,
+    counter: u64,
+    server: Parent,
+    server_free: Time,
+    server_woken: Option<Time>,
+    clients: Vec<Client>,
+    workers: Vec<Worker>,
+    random: u64,
+    found: Total,
+    busy: u64,
+    peak_items: u64,
+    pub(crate) figures: Figures,
+}
+
+struct Entry {
+    at: Time,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+fn server(setup: &Setup) -> Parent {
+    let timing = Timing {
+        commit_interval: setup.commit_interval,
+        ..Timing::default()
+    };
+    Parent::new(ParentConfig {
+        job: JobId(1),
+        spec: JobSpec {
+            plugin: "audit".to_owned(),
+            options: Vec::new(),
+            acts: false,
+            roots: vec![RootSpec::default()],
+            walk: WalkOptions::default(),
+            timing,
+        },
+        ids: IdRange {
+            start: 1,
+            end: 1 << 62,
+        },
+        lease_ids: 1 << 40,
+        resumable: true,
+        forward_logs: false,
+        release: "1".to_owned(),
+        secrets: Box::new(|| [9; 16]),
+    })
+}
+
+fn relay(number: u32, workers: u32) -> Relay {
+    Relay::new(RelayConfig {
+        uplink: UplinkConfig {
+            name: format!("host{number:05}"),
+            workers,
+            nonce: u64::from(number),
+            release: "1".to_owned(),
+            resumable: true,
+        },
+        secrets: || [7; 16],
+    })
+}
+
+impl Cluster {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let mut cluster = Self {
+            now: Time::ZERO,
+            queue: BinaryHeap::new(),
+            counter: 0,
+            server: server(&setup),
+            server_free: Time::ZERO,
+            server_woken: None,
+            clients: Vec::new(),
+            workers: Vec::new(),
+            random: 1,
+            found: Total::default(),
+            busy: 0,
+            peak_items: 0,
+            figures: Figures::default(),
+            setup,
+        };
+        for number in 0..cluster.setup.clients {
+            let mut relay = relay(number, cluster.setup.workers);
+            relay.server_connected(Time::ZERO, ConnId(number.into()));
+            cluster.clients.push(Client {
+                relay,
+                woken: None,
+                dirs: 0,
+                sum: 0,
+                up_clear: Time::ZERO,
+                down_clear: Time::ZERO,
+            });
+        }
+        for number in 0..cluster.setup.clients {
+            cluster.pump_client(number);
+        }
+        cluster.at(START, Event::Start);
+        cluster
+    }
+
+    fn at(&mut self, at: Time, event: Event) {
+        self.counter += 1;
+        let (at, number) = (at.max(self.now), self.counter);
+        self.queue.push(Reverse(Entry { at, number, event }));
+    }
+
+    fn jitter(&mut self, most: Duration) -> Duration {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX).max(1);
+        Duration::from_nanos(self.random % nanos)
+    }
+
+    /// Runs the job. What was found has to be what is there.
+    pub(crate) fn run(mut self, expected: Total) -> Figures {
+        let began = Instant::now();
+        while let Some(Reverse(Entry { at, event, .. })) = self.queue.pop() {
+            self.now = at;
+            self.figures.events += 1;
+            self.dispatch(event);
+            if self.now >= START && self.server.is_done() && self.found.dirs > 0 {
+                break;
+            }
+        }
+        self.found.depth = expected.depth;
+        assert_eq!(self.found, expected, "what was found differs from the tree");
+        let workers = u64::from(self.setup.clients) * u64::from(self.setup.workers);
+        let figures = &mut self.figures;
+        figures.dirs = expected.dirs;
+        figures.depth = expected.depth;
+        figures.took = self.now - START;
+        let share = self.setup.cost.as_secs_f64() * expected.dirs as f64 / workers as f64;
+        let path = self.setup.cost.as_secs_f64() * f64::from(expected.depth + 1);
+        figures.ideal = share.max(path);
+        figures.slack = share / path;
+        figures.peak_items = self.peak_items;
+        figures.wall = began.elapsed();
+        self.figures
+    }
+
+    fn dispatch(&mut self, event: Event) {
+        match event {
+            Event::ServerGets(conn, message) => self.server_gets(conn, *message),
+            Event::ClientGets(client, message) => {
+                let (now, conn) = (self.now, ConnId(client.into()));
+                let relay = &mut self.clients[client as usize].relay;
+                relay.server_message(now, conn, *message);
+                self.pump_client(client);
+            }
+            Event::FromWorker(conn, message) => {
+                let (now, client) = (self.now, conn.0 as u32 / self.setup.workers);
+                let relay = &mut self.clients[client as usize].relay;
+                relay.worker_message(now, conn, *message);
+                self.pump_client(client);
+            }
+            Event::WorkerGets(conn, message) => self.worker_gets(conn, *message),
+            Event::ServerWakes => self.server_wakes(),
+            Event::ClientWakes(client) => self.client_wakes(client),
+            Event::WorkerSteps(worker) => self.worker_steps(worker),
+            Event::WorkerTicks(worker) => self.worker_ticks(worker),
+            Event::Start => {
+                let ids = self.server.take_ids(1).expect("an id for the root");
+                let root = Parcel::Dirs(Dirs {
+                    first: ids.iter().next().expect("one id"),
+                    root: RootId(0),
+                    dir: Vec::new(),
+                    names: NameList::from_iter([&b""[..]]),
+                });
+                self.server.add(vec![root], true);
+                self.pump_server(Duration::ZERO);
+            }
+        }
+    }
+
+    // The server.
+
+    fn server_gets(&mut self, conn: ConnId, message: Up) {
+        let bytes = codec::encode(&message).expect("a message that fits");
+        let items = match &message {
+            Up::Commit(commit) | Up::Part(commit) => {
+                let parcels = commit.new.iter().map(|parcel| parcel.ids().len());
+                let ranges = commit.done.iter().chain(&commit.give);
+                parcels.chain(ranges.map(IdRange::len)).sum()
+            }
+            _ => 0,
+        };
+        let begun = Instant::now();
+        let message = codec::decode(&bytes).expect("a message that was encoded");
+        self.server.handle(self.now, conn, message);
+        self.figures.server_cpu += begun.elapsed();
+        self.figures.up(bytes.len(), items, self.now >= START);
+        self.pump_server(service(bytes.len(), items));
+    }
+
+    fn server_wakes(&mut self) {
+        if self.server_woken.take().is_some() {
+            let begun = Instant::now();
+            self.server.tick(self.now);
+            self.figures.server_cpu += begun.elapsed();
+            self.pump_server(Duration::ZERO);
+        }
+    }
+
+    /// Takes what the server has to do; it is busy for `service` and for what it sends.
+    fn pump_server(&mut self, service: Duration) {
+        let mut free = self.server_free.max(self.now) + service;
+        let mut spent = service;
+        loop {
+            let begun = Instant::now();
+            let Some(action) = self.server.poll_action() else {
+                break;
+            };
+            self.figures.server_cpu += begun.elapsed();
+            match action {
+                Action::Send { conn, message } => {
+                    let begun = Instant::now();
+                    let bytes = codec::encode(&message).expect("a message that fits").len();
+                    self.figures.server_cpu += begun.elapsed();
+                    let items = match &message {
+                        Down::Grant(grant) => grant.items.iter().map(|p| p.ids().len()).sum(),
+                        _ => 0,
+                    };
+                    let cost = self::service(bytes, items);
+                    (free, spent) = (free + cost, spent + cost);
+                    self.figures.down(&message, bytes, items, self.now >= START);
+                    self.send_to_client(conn, free, message);
+                }
+                Action::Sees { child, .. } => self.server.serve(child, vec![true]),
+                Action::Applied {
+                    result: Some(delta),
+                    ..
+                } => {
+                    self.found.dirs += delta.walk.directories;
+                    self.found.sum = self.found.sum.wrapping_add(sum_of(&delta));
+                }
+                Action::Lost { reason, .. } => panic!("a client was lost: {reason}"),
+                _ => {}
+            }
+        }
+        self.server_free = free;
+        if self.now >= START {
+            self.figures.server_busy += spent;
+            self.figures.queued = self.figures.queued.max(free - self.now);
+        }
+        let counts = self.server.counts();
+        self.weigh(counts.pool + counts.owned);
+        if let Some(at) = self.server.poll_timeout()
+            && self.server_woken.is_none_or(|woken| at < woken)
+        {
+            self.server_woken = Some(at);
+            self.at(at, Event::ServerWakes);
+        }
+    }
+
+    /// Where the server has more items than ever, weighs them: by how much memory a second ledger takes.
+    fn weigh(&mut self, items: u64) {
+        self.peak_items = self.peak_items.max(items);
+        if self.figures.memory.is_some() || self.found.dirs < self.figures.weigh_at {
+            return;
+        }
+        let mut records: Vec<Record> = Vec::new();
+        self.server.snapshot(&mut |record| records.push(record));
+        let before = memory();
+        let mut again = server(&self.setup);
+        for record in records {
+            again.replay(record).expect("a snapshot that fits");
+        }
+        self.figures.memory = Some((memory().saturating_sub(before), items));
+    }
+
+    fn send_to_client(&mut self, conn: ConnId, from: Time, message: Down) {
+        let jitter = self.jitter(self.setup.latency / 10);
+        let client = &mut self.clients[conn.0 as usize];
+        client.down_clear = client.down_clear.max(from + self.setup.latency + jitter);
+        let at = client.down_clear;
+        self.at(at, Event::ClientGets(conn.0 as u32, Box::new(message)));
+    }
+
+    // Clients.
+
+    fn client_wakes(&mut self, at: u32) {
+        let client = &mut self.clients[at as usize];
+        if client.woken.is_some_and(|woken| woken <= self.now) {
+            client.woken = None;
+            client.relay.tick(self.now);
+            self.pump_client(at);
+        }
+    }
+
+    fn pump_client(&mut self, at: u32) {
+        let now = self.now;
+        loop {
+            let client = &mut self.clients[at as usize];
+            if let Some(action) = client.relay.poll_action(now) {
+                self.client_does(at, action);
+                continue;
+            }
+            client.relay.balance(now);
+            if !client.relay.wants_cut(now) {
+                break;
+            }
+            let (dirs, sum) = (
+                std::mem::take(&mut client.dirs),
+                std::mem::take(&mut client.sum),
+            );
+            client.relay.cut(now, (dirs > 0).then(|| delta(dirs, sum)));
+        }
+        while let Some(message) = self.clients[at as usize].relay.poll_server() {
+            let jitter = self.jitter(self.setup.latency / 10);
+            let client = &mut self.clients[at as usize];
+            client.up_clear = client.up_clear.max(now + self.setup.latency + jitter);
+            let arrives = client.up_clear;
+            self.at(
+                arrives,
+                Event::ServerGets(ConnId(at.into()), Box::new(message)),
+            );
+        }
+        let client = &mut self.clients[at as usize];
+        let wish = client.relay.poll_timeout().map(|wish| wish.max(now));
+        if let Some(wish) = wish
+            && client.woken.is_none_or(|woken| wish < woken)
+        {
+            client.woken = Some(wish);
+            self.at(wish, Event::ClientWakes(at));
+        }
+    }
+
+    fn client_does(&mut self, at: u32, action: RelayAction) {
+        match action {
+            RelayAction::Begin(_) => self.begin(at),
+            RelayAction::Worker(Action::Send { conn, message }) => {
+                let arrives = self.now + local(conn);
+                self.at(arrives, Event::WorkerGets(conn, Box::new(message)));
+            }
+            RelayAction::Worker(Action::Applied {
+                result: Some(delta),
+                ..
+            }) => {
+                let client = &mut self.clients[at as usize];
+                client.dirs += delta.walk.directories;
+                client.sum = client.sum.wrapping_add(sum_of(&delta));
+            }
+            RelayAction::Worker(Action::Lost { reason, .. }) => {
+                panic!("a worker was lost: {reason}")
+            }
+            RelayAction::End(reason) => panic!("a client has ended: {reason:?}"),
+            RelayAction::DropServer(_) | RelayAction::ServerLost => panic!("a link was lost"),
+            RelayAction::ServerBack | RelayAction::Worker(_) => {}
+        }
+    }
+
+    /// A job begins at a client. Workers are numbered client by client, and all clients begin in order.
+    fn begin(&mut self, at: u32) {
+        let view = RootView::Seen(facts());
+        self.clients[at as usize].relay.ready(vec![view]);
+        for number in 0..self.setup.workers {
+            let worker = at * self.setup.workers + number;
+            while self.workers.len() <= worker as usize {
+                let interval = self.setup.commit_interval;
+                let next = self.workers.len() as u64;
+                self.workers.push(Worker::new(next, interval));
+            }
+            let now = self.now;
+            self.workers[worker as usize]
+                .uplink
+                .connected(now, ConnId(worker.into()));
+            self.flush_worker(worker);
+        }
+    }
+
+    // Workers.
+
+    fn worker_gets(&mut self, conn: ConnId, message: Down) {
+        let worker = &mut self.workers[conn.0 as usize];
+        let was_busy = worker.is_busy();
+        worker.message(self.now, conn, message, self.setup.cost, &self.setup.shape);
+        self.note_busy(conn.0 as u32, was_busy);
+        self.flush_worker(conn.0 as u32);
+    }
+
+    fn worker_steps(&mut self, at: u32) {
+        let worker = &mut self.workers[at as usize];
+        if worker.planned.is_none_or(|planned| planned != self.now) {
+            return;
+        }
+        worker.planned = None;
+        let was_busy = worker.is_busy();
+        worker.walk(self.now, self.setup.cost, &self.setup.shape);
+        worker.tell_hunger(self.now);
+        self.note_busy(at, was_busy);
+        self.flush_worker(at);
+    }
+
+    fn worker_ticks(&mut self, at: u32) {
+        let worker = &mut self.workers[at as usize];
+        if worker
+            .planned_tick
+            .take_if(|planned| *planned == self.now)
+            .is_some()
+        {
+            worker.tick(self.now);
+            self.flush_worker(at);
+        }
+    }
+
+    fn note_busy(&mut self, at: u32, was_busy: bool) {
+        match (was_busy, self.workers[at as usize].is_busy()) {
+            (false, true) => self.busy += 1,
+            (true, false) => self.busy -= 1,
+            _ => return,
+        }
+        if self.busy * 10 >= self.workers.len() as u64 * 9 {
+            let since = self.now - START;
+            self.figures.spread.get_or_insert(since);
+            self.figures.spread_until = since;
+        }
+    }
+
+    fn flush_worker(&mut self, at: u32) {
+        while let Some(message) = self.workers[at as usize].uplink.poll_send() {
+            let arrives = self.now + local(ConnId(at.into()));
+            self.at(
+                arrives,
+                Event::FromWorker(ConnId(at.into()), Box::new(message)),
+            );
+        }
+        let (now, cost) = (self.now, self.setup.cost);
+        let worker = &mut self.workers[at as usize];
+        let step = worker.next(cost).map(|step| step.max(now));
+        let step = step.filter(|&step| worker.planned.is_none_or(|planned| step < planned));
+        worker.planned = step.or(worker.planned);
+        let tick = worker.uplink.poll_timeout().map(|tick| tick.max(now));
+        let tick = tick.filter(|&tick| worker.planned_tick.is_none_or(|planned| tick < planned));
+        worker.planned_tick = tick.or(worker.planned_tick);
+        if let Some(step) = step {
+            self.at(step, Event::WorkerSteps(at));
+        }
+        if let Some(tick) = tick {
+            self.at(tick, Event::WorkerTicks(at));
+        }
+    }
+}
+
+/// How long a message takes between a worker and its client: not the same for all.
+fn local(conn: ConnId) -> Duration {
+    LOCAL + Duration::from_nanos(conn.0 * 7919 % 10_000)
+}
+
+/// How long a message keeps the server busy.
+fn service(bytes: usize, items: u64) -> Duration {
+    let items = u32::try_from(items).unwrap_or(u32::MAX);
+    let bytes = Duration::from_nanos(bytes as u64 * SERVER_BYTE_PS / 1000);
+    SERVER_MESSAGE + SERVER_ITEM.saturating_mul(items) + bytes
+}

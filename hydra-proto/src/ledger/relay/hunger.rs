@@ -1,0 +1,62 @@
+//! A client's hunger: how much its workers have, and when the server is told.
+
+use super::{Hunger, Relay};
+use crate::ledger::Time;
+use crate::message::Load;
+
+/// Into how many parts the commit interval is divided to get the shortest time in which a client says again that it
+/// has enough.
+const PLENTY_SHARE: u32 = 64;
+
+impl Relay {
+    /// How much this client has to do, as far as its workers have said.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let Some(parent) = &self.parent else {
+            return Load::default();
+        };
+        let (mut held, mut busy) = (parent.pool_len(), 0);
+        for load in parent.loads() {
+            // What a worker has in hand it cannot give.
+            held += load.held;
+            busy += load.busy.min(1);
+        }
+        let workers = u64::from(self.config.uplink.workers.max(1));
+        Load {
+            held,
+            busy,
+            ids: parent.ids_left(),
+            hungry: !parent.has_for_parent() && held < 2 * workers && parent.has_hungry(),
+        }
+    }
+
+    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks a worker for what the
+    /// server wants. Call after each event, before [`Relay::wants_cut`].
+    pub fn balance(&mut self, now: Time) {
+        let load = self.load();
+        let hunger = self.hunger(load);
+        // That there is enough again may change soon, and is told less eagerly.
+        self.owes_plenty = hunger < self.told && self.uplink.is_open();
+        let tells = hunger > self.told || (self.owes_plenty && now >= self.may_tell);
+        if tells && self.uplink.is_open() {
+            self.owes_plenty = false;
+            self.told = hunger;
+            self.may_tell = now + self.commit_interval / PLENTY_SHARE;
+            self.uplink.beat(now, load);
+        }
+        if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
+            && !parent.has_for_parent()
+            && !parent.has_asked()
+        {
+            parent.ask_for_parent(shed.hungry);
+        }
+    }
+
+    pub(super) fn hunger(&self, load: Load) -> Hunger {
+        match load.hungry {
+            true if load.busy < self.config.uplink.workers => Hunger::Starving,
+            true => Hunger::Hungry,
+            false => Hunger::None,
+        }
+    }
+}
