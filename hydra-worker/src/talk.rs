@@ -22,6 +22,8 @@ use std::time::Duration;
 const CONN: ConnId = ConnId(0);
 /// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a request may wait before it gets the rest of a listing, which has to be read again then.
+const REST_PATIENCE: Duration = Duration::from_millis(250);
 /// How long the deque must have been empty, or not, before the parent is told: a chain of directories empties and
 /// fills it at each step.
 const HUNGER_LASTS: Duration = Duration::from_micros(300);
@@ -40,6 +42,8 @@ pub(crate) struct Talker {
     hunger_check: Option<Time>,
     /// When to ask more urgently, unless the walker has made this many steps by then.
     escalate: Option<(Time, u64)>,
+    /// The request that waits, and until when it gets no rests.
+    asked: Option<(u64, Time)>,
     over: Option<Option<Refusal>>,
 }
 
@@ -57,6 +61,7 @@ impl Talker {
             shared,
             hunger_check: None,
             escalate: None,
+            asked: None,
             over: None,
         })
     }
@@ -156,7 +161,9 @@ impl Talker {
         let commit = commit_timer(&ledger);
         let uplink = ledger.uplink.poll_timeout();
         let escalate = self.escalate.map(|(at, _)| at);
-        let next = [commit, uplink, self.hunger_check, escalate];
+        let late = self.asked.map(|(_, late)| late);
+        let late = late.filter(|late| *late > clock::now());
+        let next = [commit, uplink, self.hunger_check, escalate, late];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_sub(clock::now()))
     }
@@ -217,6 +224,7 @@ impl Talker {
         if commit_timer(&ledger).is_some_and(|due| now >= due) {
             ledger.commit_due = true;
         }
+        self.yield_rest(&mut ledger, now);
         self.tell_hunger(&mut ledger, now);
         self.press(&ledger, now);
     }
@@ -233,6 +241,20 @@ impl Talker {
             if load.hungry != ledger.told_hungry {
                 ledger.told_hungry = load.hungry;
                 ledger.uplink.beat(now, load);
+            }
+        }
+    }
+
+    /// Gives the rest of a listing away where the walker has long had nothing else to give: it sits in one long call.
+    fn yield_rest(&mut self, ledger: &mut Ledger, now: Time) {
+        let asked = ledger.frontier.asked().map(|shed| shed.id);
+        if asked != self.asked.map(|(id, _)| id) {
+            self.asked = asked.map(|id| (id, now + REST_PATIENCE));
+        }
+        if self.asked.is_some_and(|(_, late)| now >= late) && ledger.uplink.has_window() {
+            ledger.frontier.yield_rest();
+            if let Some(cut) = ledger.frontier.give() {
+                ledger.uplink.commit(cut);
             }
         }
     }

@@ -36,6 +36,10 @@ impl<P> Batch<P> {
             Pending::One(_) => 1,
         }
     }
+
+    fn is_rest(&self) -> bool {
+        matches!(self.work, Pending::One(Work::Rest { .. }))
+    }
 }
 
 /// What a commit says, before its session stamps it.
@@ -69,6 +73,8 @@ pub struct Frontier<P> {
     failed: Vec<Failure>,
     ids: VecDeque<IdRange>,
     shed: Option<Shed>,
+    /// It may take the last rest of a listing too.
+    yields_rest: bool,
     /// The part in hand can be split further, though the deque holds nothing of it yet.
     splittable: bool,
 }
@@ -86,6 +92,7 @@ impl<P: Place> Frontier<P> {
             failed: Vec::new(),
             ids: VecDeque::from([ids]),
             shed: None,
+            yields_rest: false,
             splittable: false,
         }
     }
@@ -256,6 +263,13 @@ impl<P: Place> Frontier<P> {
     /// The parent asks for work. Kept until there is something to give, or nothing at all.
     pub fn ask(&mut self, shed: Shed) {
         self.shed = Some(shed);
+        self.yields_rest = false;
+    }
+
+    /// The request has waited long: it may take the last rest of a listing too, though whoever gets that has to
+    /// read the listing again.
+    pub fn yield_rest(&mut self) {
+        self.yields_rest = true;
     }
 
     /// The request that waits for an answer.
@@ -352,6 +366,10 @@ impl<P: Place> Frontier<P> {
         let mut given = Vec::new();
         while left > 0 && self.recorded > 0 {
             self.keep_rest();
+            let is_rest = self.batches.front().is_some_and(Batch::is_rest);
+            if is_rest && self.recorded < 2 && !self.yields_rest {
+                break;
+            }
             let Some(batch) = self.batches.front_mut() else {
                 break;
             };
@@ -384,9 +402,8 @@ impl<P: Place> Frontier<P> {
     /// Brings something else to the front than the rest of a listing, if there is anything: whoever gets a rest
     /// reads once more what this child has read.
     fn keep_rest(&mut self) {
-        let is_rest = |batch: &Batch<P>| matches!(batch.work, Pending::One(Work::Rest { .. }));
         let on_record = self.batches.iter().take(self.recorded);
-        if let Some(other) = on_record.into_iter().position(|batch| !is_rest(batch)) {
+        if let Some(other) = on_record.into_iter().position(|batch| !batch.is_rest()) {
             // Only rests are passed over, and there are few.
             for index in (0..other).rev() {
                 self.batches.swap(index, index + 1);

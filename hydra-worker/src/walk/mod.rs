@@ -92,6 +92,7 @@ pub(crate) struct Walker<V: Visit> {
     /// Buffers for names and paths.
     name: Vec<u8>,
     path: Vec<u8>,
+    tail: Vec<u8>,
     turn: turn::Turn,
 }
 
@@ -147,6 +148,7 @@ impl<V: Visit> Walker<V> {
             stale: None,
             name: Vec::new(),
             path: Vec::new(),
+            tail: Vec::new(),
             turn: turn::Turn::default(),
             shared,
             job,

@@ -7,17 +7,18 @@ use crate::sys::slot::Call;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// How many names of a path are told.
-const TAIL_NAMES: usize = 16;
+const TAIL_NAMES: usize = 8;
 
 impl<V: Visit> Walker<V> {
     /// A directory is about to be opened.
-    pub(super) fn tell_open(&self, node: &DirNode) {
+    pub(super) fn tell_open(&mut self, node: &DirNode) {
         let Some(slot) = &self.slot else {
             return;
         };
         slot.advance(1);
         slot.set_directory(None);
-        slot.set_path(&tail(node));
+        write_tail(node, &mut self.tail);
+        slot.set_path(&self.tail);
         slot.set_call(Some(Call::Open));
     }
 
@@ -65,15 +66,20 @@ impl<V: Visit> Walker<V> {
 }
 
 /// The end of a directory's path.
-fn tail(node: &DirNode) -> Vec<u8> {
+fn write_tail(node: &DirNode, path: &mut Vec<u8>) {
     let mut names = [b"".as_slice(); TAIL_NAMES];
     let mut at = Some(node);
     for name in names.iter_mut().rev() {
         *name = at.map(DirNode::name).unwrap_or_default();
         at = at.and_then(|node| node.parent().map(AsRef::as_ref));
     }
-    let begin = names.iter().position(|name| !name.is_empty());
-    names[begin.unwrap_or(TAIL_NAMES)..].join(&b'/')
+    path.clear();
+    for name in names.into_iter().filter(|name| !name.is_empty()) {
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+    }
 }
 
 #[cfg(test)]
@@ -82,12 +88,17 @@ mod tests {
 
     #[test]
     fn the_tail_of_a_path_is_its_last_names() {
+        let tail = |node: &DirNode| {
+            let mut path = b"what was there before".to_vec();
+            write_tail(node, &mut path);
+            path
+        };
         let root = DirNode::root(0);
         assert_eq!(tail(&root), b"");
         let a = DirNode::below(&root, b"a");
         assert_eq!(tail(&DirNode::below(&a, b"b")), b"a/b");
         let deep = (0..100).fold(a, |node, n| DirNode::below(&node, n.to_string().as_bytes()));
-        let expected: Vec<String> = (84..100).map(|n| n.to_string()).collect();
+        let expected: Vec<String> = (92..100).map(|n| n.to_string()).collect();
         assert_eq!(tail(&deep), expected.join("/").as_bytes());
     }
 }

@@ -250,8 +250,20 @@ fn the_rest_of_a_listing_was_given_away_and_read_twice_while_there_was_other_wor
     ask(&mut frontier, 3);
     let cut = frontier.give().expect("something to give");
     assert_eq!(cut.give, [range(1, 2), range(3, 5)]);
-    // It is all that there is: whoever is hungry may have it.
     ask(&mut frontier, 1);
     assert_eq!(frontier.give(), None, "the last is kept");
     assert_eq!(pop(&mut frontier), (Some(2), "2".to_owned()));
+}
+
+#[test]
+fn whoever_waits_behind_a_long_call_gets_the_rest_of_a_listing_in_the_end() {
+    let mut frontier = Frontier::<At>::new(range(100, 200));
+    let items = vec![names(1, Some(7), &["n"]), rest(2, 7)];
+    frontier.accept(granted(items, false));
+    assert_eq!(pop(&mut frontier), (Some(1), "n".to_owned()));
+    ask(&mut frontier, 1);
+    assert_eq!(frontier.give(), None);
+    frontier.yield_rest();
+    let cut = frontier.give().expect("the rest");
+    assert_eq!(cut.give, [range(2, 3)]);
 }
