@@ -572,3 +572,37 @@ fn an_interrupt_ended_a_serial_walk_without_its_report() {
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(report(&output)["complete"], false);
 }
+
+#[test]
+fn dots_are_paths_without_a_slash() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::create_dir(tmp.path().join("below")).unwrap();
+    for (dots, entries) in [(".", 1), ("..", 2)] {
+        let mut server = server();
+        server.args(["count", "--json"]).arg(dots);
+        let ran = server
+            .current_dir(tmp.path().join("below"))
+            .output()
+            .unwrap();
+        assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+        let mut bare = self::server();
+        let ran_bare = bare
+            .args(["--json", dots])
+            .current_dir(tmp.path().join("below"));
+        let report: serde_json::Value =
+            serde_json::from_slice(&ran_bare.output().unwrap().stdout).unwrap();
+        assert_eq!(report["totals"]["entries"], entries);
+    }
+}
+
+#[test]
+fn secrets_of_sessions_stood_in_the_most_talkative_log() {
+    let tmp = tempfile::tempdir().unwrap();
+    let ran = server()
+        .args(["-vvv", "count"])
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    assert!(stderr(&ran).contains("Welcome"), "it says little");
+    assert!(!stderr(&ran).contains("secret: ["));
+}

@@ -23,6 +23,16 @@ impl fmt::Display for Epoch {
     }
 }
 
+/// Proves that a session is resumed by the child that began it. Not shown by `Debug`, which ends up in logs.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// A work item. One id space serves both levels, because ids are handed down in leases.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,

@@ -2,7 +2,7 @@
 //!
 //! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
 
-use crate::ids::{Epoch, IdRange, ItemId, JobId};
+use crate::ids::{Epoch, IdRange, ItemId, JobId, Secret};
 use crate::item::Parcel;
 use crate::job::JobSpec;
 use crate::walk::WalkSummary;
@@ -107,7 +107,7 @@ pub struct Resume {
     /// The session.
     pub epoch: Epoch,
     /// The secret from [`Welcome`].
-    pub secret: [u8; 16],
+    pub secret: Secret,
     /// Counts this session's attempts; an older one than the parent has seen is ignored.
     pub attempt: u64,
     /// The last grant that arrived.
@@ -122,7 +122,7 @@ pub struct Welcome {
     /// The new session.
     pub epoch: Epoch,
     /// Proves to the parent that a later [`Resume`] comes from the same child.
-    pub secret: [u8; 16],
+    pub secret: Secret,
     /// Ids for the items that the child will find.
     pub ids: IdRange,
     /// What to do.

@@ -99,6 +99,8 @@ pub(crate) struct Coordinator {
     lonely: Option<Time>,
     progress: Option<ProgressSink>,
     pub(crate) logs: Option<LogSink>,
+    /// Clients that are busy, and what was said of it.
+    waits_for: BTreeMap<usize, String>,
     /// What the user has to know of, each once.
     warnings: Vec<String>,
 }
@@ -170,6 +172,7 @@ impl Coordinator {
             lonely: None,
             progress: config.progress,
             logs: config.logs,
+            waits_for: BTreeMap::new(),
             warnings: Vec::new(),
         }
     }

@@ -64,6 +64,13 @@ impl LogArgs {
         let asked = self.log_level.clone().or(by_count).or(rust_log);
         let detailed = asked.is_some() && !self.quiet;
         let filter = asked.unwrap_or_else(|| level(0));
+        let odd = filter.split(',').map(str::trim).find(|part| is_odd(part));
+        if let Some(odd) = odd {
+            return Err(UsageError::LogFilter {
+                filter: escape(filter.as_bytes()),
+                reason: format!("'{}' is no level", escape(odd.as_bytes())),
+            });
+        }
         match EnvFilter::builder().parse(&filter) {
             Ok(_) => Ok(LogConfig {
                 filter,
@@ -76,6 +83,15 @@ impl LogArgs {
             }),
         }
     }
+}
+
+/// Whether a part of a filter is neither a level nor has one: it would silence everything else.
+fn is_odd(part: &str) -> bool {
+    const WORDS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &&str| word.eq_ignore_ascii_case(part);
+    let is_number = matches!(part, "0" | "1" | "2" | "3" | "4" | "5");
+    let named = part.contains(['=', '[', ':']) || part.starts_with("hydra");
+    !(part.is_empty() || is_number || named || WORDS.iter().any(|word| is_level(word)))
 }
 
 /// Starts to show messages of the program `name` on `screen`. Only the first call in a process has an effect.

@@ -46,9 +46,7 @@ pub(super) fn take_word(
         return Ok(Word::Nothing);
     };
     let name = match args.get(index) {
-        Some(operand) if !operand.is_empty() && !operand.as_bytes().contains(&b'/') => {
-            operand.clone()
-        }
+        Some(operand) if is_name(operand) => operand.clone(),
         _ => return Ok(Word::Nothing),
     };
     let verb = verbs.iter().find(|(word, _)| *word == name.as_os_str());
@@ -67,6 +65,12 @@ pub(super) fn take_word(
     };
     args.remove(index);
     Ok(word)
+}
+
+/// Whether an operand is a name: a path has a slash, or is one of the two that need none.
+fn is_name(operand: &OsStr) -> bool {
+    let bytes = operand.as_bytes();
+    !bytes.is_empty() && !bytes.contains(&b'/') && bytes != b"." && bytes != b".."
 }
 
 fn follows_listen(args: &[OsString], index: usize) -> bool {

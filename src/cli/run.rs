@@ -311,6 +311,9 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
         complain(name, &report::nothing(outcome));
         return exit;
     }
+    if output.report == ReportShape::Json && exit == Exit::Interrupted {
+        complain(name, &"interrupted: the report is partial");
+    }
     let mut text = Vec::new();
     let made = match output.report {
         ReportShape::Json => report::write_json(outcome, &mut text),

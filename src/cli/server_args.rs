@@ -112,7 +112,8 @@ pub(super) struct HostArgs {
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "")]
     pub(super) listen: Option<String>,
-    /// Begin when N clients have dialled in (default: one, if nobody else walks)
+    /// Begin when N clients have dialled in, or with those that have after --client-timeout (default: one, if nobody
+    /// else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
     /// Wait for clients that are busy with another job
@@ -130,27 +131,28 @@ pub(super) struct HostArgs {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Times")]
 pub(super) struct TimeArgs {
-    /// How long to try to reach clients
+    /// How long to try to reach the clients of --clients and --hostfile
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "10s")]
     pub(super) connect_timeout: Duration,
     /// How long a peer may take to prove its key
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "3s")]
     pub(super) handshake_timeout: Duration,
-    /// How long to wait for a client when none is left
+    /// How long to wait for a client when none is left, or none has dialled in
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
     pub(super) client_timeout: Duration,
-    /// How often each side says that it lives
-    #[arg(long, value_name = "TIME", value_parser = period, default_value = "1s")]
-    pub(super) beat: Duration,
+    /// How often each side says that it lives (default: 1s, or a fifth of --dead-after if that is less)
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    pub(super) beat: Option<Duration>,
     /// Silence after which a link counts as dead
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "5s")]
     pub(super) dead_after: Duration,
     /// How long a client may come back after that
     #[arg(long, value_name = "TIME", value_parser = super::values::duration, default_value = "15s")]
     pub(super) grace: Duration,
-    /// How long a worker may change the tree after the server's last word
-    #[arg(long, value_name = "TIME", value_parser = period, default_value = "8s")]
-    pub(super) lease: Duration,
+    /// How long a worker may change the tree after the server's last word (default: 8s, or two fifths of --dead-after
+    /// and --grace together if that is less)
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    pub(super) lease: Option<Duration>,
     /// The longest time between two commits of a worker
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "200ms")]
     pub(super) commit_interval: Duration,

@@ -229,7 +229,8 @@ fn walk_options(args: &WalkArgs, plugin: &dyn AnyPlugin) -> Result<WalkOptions, 
     })
 }
 
-/// Checks a glob. A slash at its end, as people write for directories, is dropped: paths have none there.
+/// Checks a glob. A slash at its end, as people write for directories, is dropped, and a `./` before it: paths have
+/// none there.
 fn glob_text(glob: &OsStr) -> Result<String, UsageError> {
     let wrong = |reason: String| UsageError::Glob {
         glob: escape(glob.as_bytes()),
@@ -238,7 +239,7 @@ fn glob_text(glob: &OsStr) -> Result<String, UsageError> {
     let text = glob
         .to_str()
         .ok_or_else(|| wrong("it is not UTF-8".to_owned()))?;
-    let trimmed = text.trim_end_matches('/');
+    let trimmed = text.trim_end_matches('/').trim_start_matches("./");
     if trimmed.is_empty() {
         return Err(wrong("it matches nothing".to_owned()));
     }
@@ -255,25 +256,27 @@ fn glob_text(glob: &OsStr) -> Result<String, UsageError> {
 
 fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {
     let wrong = |text: String| Err(UsageError::Options(text));
-    if args.dead_after <= args.beat {
+    let usual = Timing::default();
+    let beat = args.beat.unwrap_or(usual.beat.min(args.dead_after / 5));
+    if args.dead_after <= beat {
         return wrong(format!(
-            "--dead-after ({:?}) must be longer than --beat ({:?}), or every link counts as dead",
-            args.dead_after, args.beat
+            "--dead-after ({:?}) must be longer than --beat ({beat:?}), or every link counts as dead",
+            args.dead_after
         ));
     }
     let given_up = args.dead_after.saturating_add(args.grace);
-    if args.lease >= given_up {
+    let lease = args.lease.unwrap_or(usual.lease.min(given_up * 2 / 5));
+    if lease >= given_up {
         return wrong(format!(
-            "--lease ({:?}) must be shorter than --dead-after and --grace together ({given_up:?}), or a lost \
-             worker could still act on what another has got",
-            args.lease
+            "--lease ({lease:?}) must be shorter than --dead-after and --grace together ({given_up:?}), or a lost \
+             worker could still act on what another has got"
         ));
     }
     Ok(Timing {
-        beat: args.beat,
+        beat,
         dead_after: args.dead_after,
         grace: args.grace,
-        lease: args.lease,
+        lease,
         commit_interval: args.commit_interval,
         stall: args.stall_timeout,
         ..Timing::default()

@@ -26,7 +26,7 @@ pub(super) fn start(start: &WorkerStart) {
     let Ok(socket) = connect(access) else {
         return;
     };
-    let filter = EnvFilter::builder().parse_lossy(&start.log_filter);
+    let filter = EnvFilter::builder().parse_lossy(for_workers(&start.log_filter));
     let sender = ToClient {
         worker: start.worker,
         state: Mutex::new((socket, LogBuffer::new(BUFFER_BYTES_MAX))),
@@ -106,5 +106,29 @@ impl Visit for Text {
             "message" => write!(self.0, "{space}{value:?}"),
             name => write!(self.0, "{space}{name}={value:?}"),
         };
+    }
+}
+
+/// The filter for what a worker says. All of it is shown as `hydra_worker`, so what is asked for by that name is meant
+/// for its other modules too.
+fn for_workers(filter: &str) -> String {
+    let levels = filter.split(',');
+    let levels = levels.filter_map(|directive| directive.trim().strip_prefix("hydra_worker="));
+    levels.fold(filter.to_owned(), |filter, level| {
+        format!("{filter},hydra={level}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_under_which_workers_are_shown_asked_for_none_of_their_lines() {
+        assert_eq!(for_workers("info"), "info");
+        assert_eq!(
+            for_workers("warn,hydra_worker=debug"),
+            "warn,hydra_worker=debug,hydra=debug"
+        );
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId};
+use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId, Secret};
 use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
@@ -153,7 +153,7 @@ fn ups() -> Vec<Up> {
         Up::Resume(Resume {
             header,
             epoch,
-            secret: [7; 16],
+            secret: Secret([7; 16]),
             attempt: 1,
             last_grant: 2,
             journaled: true,
@@ -183,7 +183,7 @@ fn ups() -> Vec<Up> {
 
 /// Every message that goes down.
 fn downs() -> Vec<Down> {
-    let (epoch, secret, ids) = (EPOCH, [7; 16], IdRange { start: 1, end: 300 });
+    let (epoch, secret, ids) = (EPOCH, Secret([7; 16]), IdRange { start: 1, end: 300 });
     let refusals = [
         Refusal::Version(header()),
         Refusal::Fenced,

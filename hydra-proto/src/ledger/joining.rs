@@ -5,7 +5,7 @@ use super::parts::Parts;
 use super::record::{Opened, Record};
 use super::session::{Link, Session};
 use super::{ProtocolError, Time};
-use crate::ids::{ChildId, ConnId, Epoch};
+use crate::ids::{ChildId, ConnId, Epoch, Secret};
 use crate::item::Item;
 use crate::message::{
     Down, Grant, Hello, HelloHeader, PROTOCOL_VERSION, Ready, Refusal, Resume, Welcome,
@@ -63,7 +63,7 @@ impl Parent {
         };
         self.next_child += 1;
         self.next_epoch += 1;
-        let secret = (self.config.secrets)();
+        let secret = Secret((self.config.secrets)());
         let opened = Opened {
             child,
             epoch,

@@ -13,7 +13,7 @@ use super::parent::{Action, Parent};
 use super::session::{Link, Sent, Session};
 use super::table::{Counts, Owner};
 use super::{ProtocolError, Time};
-use crate::ids::{ChildId, Epoch, IdRange, ItemId};
+use crate::ids::{ChildId, Epoch, IdRange, ItemId, Secret};
 use crate::item::{Item, Parcel};
 use crate::message::Commit;
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ pub struct Opened {
     /// The session.
     pub epoch: Epoch,
     /// Proves that a Resume comes from the same child.
-    pub secret: [u8; 16],
+    pub secret: Secret,
     /// As the child calls itself.
     pub name: String,
     /// How many workers it has.

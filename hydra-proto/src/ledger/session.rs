@@ -4,7 +4,7 @@ use super::Time;
 use super::balance::Standing;
 use super::parts::Parts;
 use super::record::Opened;
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId, Secret};
 use crate::message::Load;
 use std::collections::VecDeque;
 
@@ -35,7 +35,7 @@ pub(super) struct Session {
     pub(super) weight: u64,
     pub(super) nonce: u64,
     pub(super) epoch: Epoch,
-    pub(super) secret: [u8; 16],
+    pub(super) secret: Secret,
     pub(super) link: Link,
     /// The highest resume attempt that was seen.
     pub(super) attempt: u64,

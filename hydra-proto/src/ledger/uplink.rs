@@ -3,7 +3,7 @@
 use super::Time;
 use super::frontier::Cut;
 use super::parts::{PART_BYTES, split};
-use crate::ids::{ConnId, Epoch};
+use crate::ids::{ConnId, Epoch, Secret};
 use crate::job::Timing;
 use crate::message::{
     Commit, Down, DownBeat, Grant, Hello, HelloHeader, Load, PROTOCOL_VERSION, Refusal, Resume,
@@ -61,7 +61,7 @@ enum Link {
 #[derive(Debug)]
 struct Session {
     epoch: Epoch,
-    secret: [u8; 16],
+    secret: Secret,
     attempt: u64,
     last_grant: u64,
     sent: u64,

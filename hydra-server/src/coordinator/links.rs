@@ -114,7 +114,11 @@ impl Coordinator {
         };
         match self.wait || busy.job == Some(self.job_id) {
             true => {
-                tracing::info!(client = self.client_name(client), %reason, "waiting for it");
+                let name = self.client_name(client);
+                let told = self.waits_for.insert(client, reason.clone());
+                if told.is_none_or(|told| told != reason) {
+                    tracing::info!(client = name, %reason, "waiting for it");
+                }
                 self.gathering.wait_for_ever();
                 self.dial_again(client);
             }

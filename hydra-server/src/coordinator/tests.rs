@@ -1,6 +1,6 @@
 use super::*;
 use hydra_link::Connection;
-use hydra_proto::ids::Epoch;
+use hydra_proto::ids::{Epoch, Secret};
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::{
     Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
@@ -202,7 +202,7 @@ fn resume(journaled: bool) -> Up {
             job: JobId(0),
             number: 1,
         },
-        secret: [0; 16],
+        secret: Secret([0; 16]),
         attempt: 1,
         last_grant: 0,
         journaled,

@@ -7,7 +7,7 @@ fn hello_opens_a_session() {
     let child = ChildId(0);
     let welcome = Welcome {
         epoch: epoch(child),
-        secret: SECRET,
+        secret: Secret(SECRET),
         ids: range(1000, 2000),
         job: spec(false, 2),
         forward_logs: false,
@@ -113,7 +113,7 @@ fn an_older_attempt_does_not_take_the_session_over() {
 fn a_session_is_not_resumed_without_its_secret() {
     let mut parent = server();
     let child = join(&mut parent, 1, 1);
-    let (epoch, secret) = (epoch(child), [0; 16]);
+    let (epoch, secret) = (epoch(child), Secret([0; 16]));
     let resume = Resume {
         header: header(),
         epoch,

@@ -11,7 +11,7 @@ mod uplink;
 mod visits;
 
 use super::*;
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret};
 use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
@@ -82,7 +82,7 @@ fn resume(child: ChildId, attempt: u64, last_grant: u64) -> Up {
     Up::Resume(Resume {
         header: header(),
         epoch,
-        secret: SECRET,
+        secret: Secret(SECRET),
         attempt,
         last_grant,
         journaled: false,

@@ -19,7 +19,7 @@ fn client(acts: bool) -> Relay {
     relay.server_connected(ms(0), SERVER);
     let welcome = Welcome {
         epoch: epoch(ChildId(0)),
-        secret: SECRET,
+        secret: Secret(SECRET),
         ids: range(1000, 1_000_000_000),
         job: spec(acts, 1),
         forward_logs: false,
@@ -375,7 +375,7 @@ fn epochs_of_workers_differ_between_sessions_also_after_the_server_has_died() {
     let number = (1 << 32) + 1;
     let welcome = Welcome {
         epoch: Epoch { job: JOB, number },
-        secret: SECRET,
+        secret: Secret(SECRET),
         ids: range(1000, 1_000_000_000),
         job: spec(false, 1),
         forward_logs: false,

@@ -16,7 +16,7 @@ fn uplink(resumable: bool) -> Uplink {
 fn welcome() -> Down {
     Down::Welcome(Box::new(Welcome {
         epoch: epoch(ChildId(0)),
-        secret: SECRET,
+        secret: Secret(SECRET),
         ids: range(1000, 2000),
         job: spec(true, 1),
         forward_logs: false,
