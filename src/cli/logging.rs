@@ -64,8 +64,8 @@ impl LogArgs {
         let asked = self.log_level.clone().or(by_count).or(rust_log);
         let detailed = asked.is_some() && !self.quiet;
         let filter = asked.unwrap_or_else(|| level(0));
-        let odd = filter.split(',').map(str::trim).find(|part| is_odd(part));
-        if let Some(odd) = odd {
+        let typed = self.log_level.as_deref().unwrap_or_default();
+        if let Some(odd) = typed.split(',').map(str::trim).find(|part| is_odd(part)) {
             return Err(UsageError::LogFilter {
                 filter: escape(filter.as_bytes()),
                 reason: format!("'{}' is no level", escape(odd.as_bytes())),
@@ -88,10 +88,10 @@ impl LogArgs {
 /// Whether a part of a filter is neither a level nor has one: it would silence everything else.
 fn is_odd(part: &str) -> bool {
     const WORDS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let is_level = |word: &&str| word.eq_ignore_ascii_case(part);
+    let is_level = WORDS.iter().any(|word| word.eq_ignore_ascii_case(part));
     let is_number = matches!(part, "0" | "1" | "2" | "3" | "4" | "5");
     let named = part.contains(['=', '[', ':']) || part.starts_with("hydra");
-    !(part.is_empty() || is_number || named || WORDS.iter().any(|word| is_level(word)))
+    !(part.is_empty() || is_number || named || is_level)
 }
 
 /// Starts to show messages of the program `name` on `screen`. Only the first call in a process has an effect.
@@ -187,6 +187,23 @@ mod tests {
             ..verbose
         };
         assert_eq!(resolve(both, None), "hydra_link=trace,warn");
+    }
+
+    #[test]
+    fn a_mistyped_level_silenced_everything() {
+        let typed = |filter: &str| {
+            let log_level = Some(filter.to_owned());
+            let args = LogArgs {
+                log_level,
+                ..LogArgs::default()
+            };
+            args.resolve(Usual::Warnings, None).is_ok()
+        };
+        assert!(!typed("bogus") && !typed("warn,inf"));
+        assert!(typed("warn,hydra_worker=debug") && typed("hydra_link") && typed("OFF"));
+        assert!(typed("my_plugin=info"));
+        // Other programs read it as well.
+        assert_eq!(resolve(LogArgs::default(), Some("hyper")), "hyper");
     }
 
     #[test]

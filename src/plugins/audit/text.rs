@@ -48,6 +48,9 @@ struct Page {
 
 impl Page {
     fn section(&mut self, title: &str, table: &Table) {
+        if table.is_empty() {
+            return;
+        }
         if !self.text.is_empty() {
             self.text.push('\n');
         }
@@ -290,6 +293,9 @@ fn extremes(page: &mut Page, findings: &Findings) {
 
 fn averages(page: &mut Page, findings: &Findings) {
     let totals = findings.totals();
+    if totals.directories == 0 && totals.files == 0 {
+        return;
+    }
     let size = totals.bytes.checked_div(totals.files).unwrap_or(0);
     let depth = format::ratio(totals.directory_depths, totals.directories);
     let width = format::ratio(totals.directories_below_roots, totals.parent_directories);

@@ -60,6 +60,12 @@ impl Table {
         self.rows.push(cells.into());
     }
 
+    /// Whether it has no rows.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+
     /// A cell for [`Column::Bar`].
     #[must_use]
     pub fn bar_cell(part: u64, whole: u64) -> String {
