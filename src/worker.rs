@@ -91,7 +91,8 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     if let Err(error) = &outcome {
         tracing::error!("{error}");
     }
-    if has_hung_up(&client) {
+    // The client kills this group when the worker has ended, unless it dies at this very moment.
+    if outcome.is_ok() || has_hung_up(&client) {
         end_group();
     }
     outcome
@@ -104,7 +105,7 @@ fn has_hung_up(control: &UnixStream) -> bool {
     polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
-/// Kills this process and all that the plugin has started: a client that is gone cannot do it.
+/// Kills this process and all that the plugin has started, which may be in the middle of a call.
 fn end_group() {
     // The group of a worker that was not started as usual may have others in it.
     if getpgrp() == getpid() {
