@@ -4,8 +4,6 @@
 
 use hydra_proto::ids::ItemId;
 use hydra_proto::ledger::Time;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 /// So many looks in a row have to find a worker at the same call. Looks that are late count once only, so that
@@ -73,7 +71,7 @@ pub(crate) fn describe(pid: u32, doing: &Doing, stall: Duration) -> String {
         path.push(b'/');
         path.extend_from_slice(&doing.name);
     }
-    let path = OsStr::from_bytes(&path).as_bytes().escape_ascii();
+    let path = path.escape_ascii();
     let call = doing.call.unwrap_or("call");
     format!("it hangs: {call} of {path} has not answered for {stall:?}")
 }
