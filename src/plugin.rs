@@ -136,6 +136,8 @@ pub trait Plugin: Send + Sync + 'static {
     const NAME: &'static str;
     /// One line for `--help`.
     const ABOUT: &'static str;
+    /// What else its `--help` says, below the options: one that acts says here what it promises.
+    const NOTES: &'static str = "";
     /// Whether it changes the tree or runs commands. Clients must allow such a plugin by name.
     const ACTS: bool = false;
     /// Whether it ever writes rows. `--rows` is wrong usage with a plugin that does not.

@@ -184,7 +184,10 @@ impl Program<'_> {
         Ok(command
             .about(plugin.about())
             .override_usage(format!("{name} [OPTIONS] {word} [PLUGIN OPTIONS] PATH..."))
-            .after_help(format!("All other options: {name} --help")))
+            .after_help(match plugin.notes() {
+                "" => format!("All other options: {name} --help"),
+                notes => format!("{notes}\n\nAll other options: {name} --help"),
+            }))
     }
 
     fn after_help(&self, default: &dyn AnyPlugin) -> String {

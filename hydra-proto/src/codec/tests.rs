@@ -51,6 +51,7 @@ fn parcels() -> Vec<Parcel> {
             visit: Some(visit),
             names,
             types,
+            begun: false,
         }),
         Parcel::Rest(Rest {
             id: ItemId(13),

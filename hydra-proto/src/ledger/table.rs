@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) giver: Option<ChildId>,
     /// Whether this parent's own parent knows the item.
     pub(super) recorded: bool,
+    /// A child that was lost may have acted on it, which this parent alone knows.
+    pub(super) begun: bool,
 }
 
 /// An item that cannot be finished.
@@ -217,6 +219,7 @@ impl Table {
             owner,
             giver: None,
             recorded,
+            begun: false,
         };
         self.entries.insert(id, entry);
     }
@@ -368,11 +371,14 @@ impl Table {
         ids
     }
 
-    /// Returns everything that a child owns to the pool.
-    pub(super) fn reclaim(&mut self, child: ChildId) -> Vec<ItemId> {
+    /// Returns everything that a child owns to the pool. `acts` says that it may have acted on that.
+    pub(super) fn reclaim(&mut self, child: ChildId, acts: bool) -> Vec<ItemId> {
         let ids = self.owned_ids(child);
         for &id in &ids {
             self.transfer(id, Owner::Pool);
+            if let Some(entry) = self.entries.get_mut(&id).filter(|_| acts) {
+                entry.begun |= entry.item.begin();
+            }
         }
         self.owned.remove(&child);
         ids

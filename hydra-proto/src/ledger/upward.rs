@@ -38,8 +38,10 @@ impl Parent {
     }
 
     pub(super) fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
-        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever.
-        let free = |id: &ItemId| !self.suspects.is_accused(*id);
+        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever. So does
+        // what a lost worker may have acted on: what goes up is an id, and cannot say so.
+        let begun = |id: &ItemId| self.table.get(*id).is_some_and(|entry| entry.begun);
+        let free = |id: &ItemId| !self.suspects.is_accused(*id) && !begun(id);
         self.table.pool().filter(free).take(most as usize).collect()
     }
 

@@ -141,5 +141,6 @@ pub(crate) fn names_of(
         visit,
         names: entries().map(|entry| entry.name.as_slice()).collect(),
         types: entries().map(|entry| entry.file_type.to_raw()).collect(),
+        begun: false,
     }
 }

@@ -159,6 +159,7 @@ fn the_end_of_a_directory_is_given_before_its_parts() {
         visit: Some(visit),
         names,
         types: vec![8],
+        begun: false,
     });
     frontier.finish();
     ask(&mut frontier, 1);
@@ -199,6 +200,7 @@ fn pieces_of_a_suspect_are_careful_and_directories_found_in_it_are_not() {
         visit: None,
         names: list(&["x"]),
         types: vec![8],
+        begun: false,
     });
     frontier.push_dirs(&at("a"), list(&["d"]));
     frontier.finish();

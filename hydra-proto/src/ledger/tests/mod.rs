@@ -138,6 +138,7 @@ fn names(id: u64, visit: Option<u64>, names: &[&str]) -> Parcel {
         visit: visit.map(ItemId),
         names: names.iter().map(|name| name.as_bytes()).collect(),
         types: vec![FileType::File.to_raw(); names.len()],
+        begun: false,
     })
 }
 
