@@ -174,7 +174,9 @@ impl<P: Place> Frontier<P> {
             false => None,
         };
         let found = found.or_else(|| self.find_ready(safe));
-        self.pop_at(found?)
+        // The end of a directory may wait for the rest of its listing, and for nothing else.
+        let rest = || self.batches.iter().rposition(Batch::is_rest);
+        self.pop_at(found.or_else(rest)?)
     }
 
     /// The last that may be acted on now. The end of a directory is behind all of its parts.
@@ -184,13 +186,14 @@ impl<P: Place> Frontier<P> {
             let Pending::One(work) = &batch.work else {
                 return false;
             };
-            let part_of = match work {
-                Work::Names { visit, .. } => *visit,
-                Work::After { visit, .. } if waiting.contains(visit) => return false,
-                Work::After { .. } => None,
-                Work::Dir { .. } | Work::Rest { .. } => return false,
+            let (part_of, ready) = match work {
+                Work::Names { visit, .. } => (*visit, batch.is_ready(safe)),
+                Work::Rest { visit, .. } => (*visit, false),
+                Work::After { visit, .. } => {
+                    return batch.is_ready(safe) && !waiting.contains(visit);
+                }
+                Work::Dir { .. } => return false,
             };
-            let ready = batch.is_ready(safe);
             waiting.extend(part_of.filter(|_| !ready));
             ready
         };

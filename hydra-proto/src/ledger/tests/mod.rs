@@ -4,6 +4,7 @@ mod balance;
 mod commits;
 mod fencing;
 mod frontier;
+mod intents;
 mod joining;
 mod relay;
 mod suspects;

@@ -1,9 +1,14 @@
 use super::*;
 
-const SERVER: ConnId = ConnId(500);
+pub(super) const SERVER: ConnId = ConnId(500);
 
 /// A client with a job and one worker, which has not been granted anything.
-fn client(acts: bool) -> Relay {
+pub(super) fn client(acts: bool) -> Relay {
+    client_of(spec(acts, 1))
+}
+
+/// The same with this job.
+pub(super) fn client_of(job: JobSpec) -> Relay {
     let (name, release) = ("c".to_owned(), "1.2.3".to_owned());
     let uplink = UplinkConfig {
         name,
@@ -21,7 +26,7 @@ fn client(acts: bool) -> Relay {
         epoch: epoch(ChildId(0)),
         secret: Secret(SECRET),
         ids: range(1000, 1_000_000_000),
-        job: spec(acts, 1),
+        job,
         forward_logs: false,
         journaled: false,
     };
@@ -33,23 +38,23 @@ fn client(acts: bool) -> Relay {
     relay
 }
 
-fn poll(relay: &mut Relay) -> Vec<RelayAction> {
+pub(super) fn poll(relay: &mut Relay) -> Vec<RelayAction> {
     std::iter::from_fn(|| relay.poll_action(ms(1))).collect()
 }
 
-fn sent(relay: &mut Relay) -> Vec<Up> {
+pub(super) fn sent(relay: &mut Relay) -> Vec<Up> {
     std::iter::from_fn(|| relay.poll_server()).collect()
 }
 
 /// The epoch of the nth worker.
-fn worker_epoch(n: u64) -> Epoch {
+pub(super) fn worker_epoch(n: u64) -> Epoch {
     Epoch {
         job: JOB,
         number: n,
     }
 }
 
-fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
+pub(super) fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
     relay.worker_message(ms(0), ConnId(n), hello(n, 1));
     let view = RootView::Refused("never looked".to_owned());
     let ready = Ready {
@@ -60,7 +65,7 @@ fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
     poll(relay)
 }
 
-fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAction> {
+pub(super) fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAction> {
     let (epoch, ids) = (epoch(ChildId(0)), IdRange::default());
     let grant = Grant {
         epoch,
@@ -73,7 +78,12 @@ fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAc
     poll(relay)
 }
 
-fn worker_commits(relay: &mut Relay, n: u64, seq: u64, change: impl FnOnce(&mut Commit)) {
+pub(super) fn worker_commits(
+    relay: &mut Relay,
+    n: u64,
+    seq: u64,
+    change: impl FnOnce(&mut Commit),
+) {
     let mut commit = Commit {
         epoch: worker_epoch(n),
         ..commit(ChildId(0), seq)
@@ -83,7 +93,7 @@ fn worker_commits(relay: &mut Relay, n: u64, seq: u64, change: impl FnOnce(&mut 
     poll(relay);
 }
 
-fn cut(relay: &mut Relay) -> Commit {
+pub(super) fn cut(relay: &mut Relay) -> Commit {
     relay.cut(ms(1), None);
     let commit = sent(relay).into_iter().find_map(|message| match message {
         Up::Commit(commit) => Some(*commit),
@@ -93,7 +103,7 @@ fn cut(relay: &mut Relay) -> Commit {
 }
 
 /// The first id that workers of this client use.
-const WORKER_ID: u64 = 1000;
+pub(super) const WORKER_ID: u64 = 1000;
 
 #[test]
 fn a_worker_serves_what_its_client_serves() {
