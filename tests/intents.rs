@@ -1,0 +1,392 @@
+//! `purge --intent` with real processes that are killed and stopped while it deletes: every file that has to go is gone
+//! and in exactly one row, and nothing else is touched.
+//!
+//! `cargo test` builds the example; with `--test intents` alone, `cargo build --example purge` must have come first.
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+/// Nothing here takes longer, unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// Directories with few files; there is one with many.
+const DIRECTORIES: usize = 300;
+const FILES: usize = 40;
+const MANY: usize = 6000;
+
+/// A tree, and what has to become of it.
+struct Lab {
+    dir: tempfile::TempDir,
+    old: BTreeSet<String>,
+    young: BTreeSet<String>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let dir = match fs::metadata("/dev/shm") {
+            Ok(_) => tempfile::tempdir_in("/dev/shm"),
+            Err(_) => tempfile::tempdir(),
+        };
+        let mut lab = Self {
+            dir: dir.unwrap(),
+            old: BTreeSet::new(),
+            young: BTreeSet::new(),
+        };
+        for number in 0..DIRECTORIES {
+            lab.fill(&lab.path(&format!("tree/d{}/d{number}", number % 7)), FILES);
+        }
+        lab.fill(&lab.path("tree/many"), MANY);
+        let mut keygen = lab.purge();
+        let made = keygen.arg("keygen").arg("--key-dir").arg(lab.path("keys"));
+        assert!(made.output().unwrap().status.success());
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes old files, and some young ones between them.
+    fn fill(&mut self, dir: &Path, count: usize) {
+        fs::create_dir_all(dir).unwrap();
+        for number in 0..count {
+            let path = dir.join(format!("file-{number}"));
+            let shown = path.to_str().unwrap().to_owned();
+            File::create(&path).unwrap();
+            match number % 10 {
+                3 => self.young.insert(shown),
+                _ => {
+                    age(&path);
+                    self.old.insert(shown)
+                }
+            };
+        }
+    }
+
+    fn left(&self) -> BTreeSet<String> {
+        let entries = walkdir::WalkDir::new(self.path("tree")).into_iter();
+        let entries = entries.map(|entry| entry.unwrap());
+        let files = entries.filter(|entry| entry.file_type().is_file());
+        let shown = |entry: walkdir::DirEntry| entry.path().to_str().unwrap().to_owned();
+        files.map(shown).collect()
+    }
+
+    fn purge(&self) -> Command {
+        let test = std::env::current_exe().unwrap();
+        let target = test.parent().and_then(Path::parent).unwrap();
+        let program = target.join("examples/purge");
+        assert!(program.exists(), "cargo build --example purge comes first");
+        let mut command = Command::new(program);
+        command
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// A new job, up to its clients and paths.
+    fn server(&self) -> Command {
+        let mut command = self.purge();
+        command.args([
+            "--json",
+            "-v",
+            "--intent",
+            "--older-than",
+            "90d",
+            "--delete",
+        ]);
+        for (option, value) in [
+            ("--beat", "100ms"),
+            ("--dead-after", "1s"),
+            ("--grace", "1500ms"),
+            ("--lease", "800ms"),
+        ] {
+            command.args([option, value]);
+        }
+        command.arg("--rows").arg(self.path("rows"));
+        command.arg("--key-dir").arg(self.path("keys"));
+        command
+    }
+
+    fn resume(&self) -> Command {
+        let mut command = self.purge();
+        command.args(["resume", "-v"]).arg(self.path("state"));
+        command
+    }
+
+    /// How often each outcome is in the rows. Each file that was old is in one of them, and nothing else is.
+    fn outcomes(&self) -> BTreeMap<String, usize> {
+        let mut outcomes = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for line in fs::read_to_string(self.path("rows")).unwrap().lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            let path = row["path"].as_str().unwrap().to_owned();
+            assert!(self.old.contains(&path), "{path} was not old: {line}");
+            assert!(!seen.contains(&path), "{path} is in two rows: {line}");
+            seen.insert(path);
+            let outcome = row["outcome"].as_str().unwrap().to_owned();
+            *outcomes.entry(outcome).or_default() += 1;
+        }
+        let untold = self.old.difference(&seen).collect::<Vec<_>>();
+        assert!(
+            untold.is_empty(),
+            "{} in no row: {:?}",
+            untold.len(),
+            untold[0]
+        );
+        outcomes
+    }
+
+    /// A file in the middle of the tree, as far as workers come by.
+    fn some(&self, rng: &mut StdRng) -> &str {
+        let index = rng.random_range(0..self.old.len());
+        self.old.iter().nth(index).unwrap()
+    }
+}
+
+/// Gives a file a time long ago.
+fn age(path: &Path) {
+    let then = SystemTime::now() - Duration::from_secs(100 * 86_400);
+    let times = fs::FileTimes::new().set_accessed(then).set_modified(then);
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_times(times)
+        .unwrap();
+}
+
+/// Waits for a process to end; says whether it did in time.
+fn ends_within(pid: Pid, time: Duration) -> bool {
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return true;
+    };
+    let timeout = Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: i64::from(time.subsec_nanos()),
+    };
+    poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) == Ok(1)
+}
+
+/// The processes that a process has started.
+fn children_of(pid: Pid) -> Vec<Pid> {
+    let mut children = Vec::new();
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()));
+    for task in tasks.into_iter().flatten().flatten() {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().filter_map(|word| word.parse().ok());
+        children.extend(pids.filter_map(Pid::from_raw));
+    }
+    children
+}
+
+/// A process that is killed if a test fails.
+struct Running(Child, PathBuf);
+
+impl Running {
+    fn start(lab: &Lab, name: &str, mut command: Command) -> Self {
+        let log = lab.path(&format!("log-{name}"));
+        let child = command
+            .stdout(Stdio::null())
+            .stderr(
+                File::options()
+                    .append(true)
+                    .create(true)
+                    .open(&log)
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap();
+        Self(child, log)
+    }
+
+    /// A client with two workers, and where it listens.
+    fn client(lab: &Lab, name: &str) -> (Self, String) {
+        let mut command = lab.purge();
+        command
+            .args(["client", "--allow", "purge", "-v", "--workers", "2"])
+            .args(["--listen", "127.0.0.1:0", "--key-dir"])
+            .arg(lab.path("keys"));
+        let client = Self::start(lab, name, command);
+        for _ in 0..10_000 {
+            let log = client.log();
+            let address = log.rsplit_once("listening address=127.0.0.1:");
+            if let Some((port, _)) = address.and_then(|(_, rest)| rest.split_once('\n')) {
+                return (client, format!("127.0.0.1:{}", port.trim()));
+            }
+            assert!(!client.ends_within(Duration::from_millis(10)), "{log}");
+        }
+        panic!("the client does not listen");
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    fn ends_within(&self, time: Duration) -> bool {
+        ends_within(self.pid(), time)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.1).unwrap_or_default()
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn finish(mut self) {
+        assert!(self.ends_within(PATIENCE), "no end: {}", self.log());
+        let status = self.0.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{}", self.log());
+    }
+
+    /// Waits until `path` is gone; `false` if this process ends before.
+    fn deletes(&self, path: &str) -> bool {
+        while Path::new(path).exists() {
+            if self.ends_within(Duration::from_millis(1)) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended, where all is well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What is left of the tree is what was young, and every file that was old is in one row. Says how many of them nobody
+/// could tell about.
+fn check(lab: &Lab) -> usize {
+    assert_eq!(lab.left(), lab.young);
+    let outcomes = lab.outcomes();
+    println!("{outcomes:?}");
+    let known = ["deleted", "presumed deleted"];
+    assert!(
+        outcomes.keys().all(|name| known.contains(&name.as_str())),
+        "{outcomes:?}"
+    );
+    outcomes.get("presumed deleted").copied().unwrap_or(0)
+}
+
+#[test]
+fn what_killed_workers_had_deleted_was_in_no_row() {
+    let mut presumed = 0;
+    for seed in 0..4 {
+        let lab = Lab::new();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut command = lab.server();
+        command.args(["--workers", "3"]).arg(lab.path("tree"));
+        let server = Running::start(&lab, "server", command);
+        for _ in 0..4 {
+            if !server.deletes(lab.some(&mut rng)) {
+                break;
+            }
+            let workers = children_of(server.pid());
+            if let Some(&worker) = workers.get(rng.random_range(0..workers.len().max(1))) {
+                let _ = kill_process(worker, Signal::KILL);
+            }
+        }
+        server.finish();
+        presumed += check(&lab);
+    }
+    assert!(presumed > 0, "nobody died at the wrong moment");
+}
+
+#[test]
+fn what_killed_clients_had_deleted_was_in_no_row() {
+    let mut presumed = 0;
+    for seed in 0..3 {
+        let lab = Lab::new();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut first, one) = Running::client(&lab, "one");
+        let (_second, two) = Running::client(&lab, "two");
+        let mut command = lab.server();
+        command.args(["--clients", &format!("{one},{two}")]);
+        let server = Running::start(&lab, "server", {
+            command.arg(lab.path("tree"));
+            command
+        });
+        if server.deletes(lab.some(&mut rng)) {
+            // Its workers end with it.
+            first.kill();
+        }
+        server.finish();
+        presumed += check(&lab);
+    }
+    assert!(presumed > 0, "nobody died at the wrong moment");
+}
+
+#[test]
+fn what_was_deleted_for_a_server_that_died_was_in_no_row() {
+    let mut presumed = 0;
+    for seed in 0..3 {
+        let lab = Lab::new();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut command = lab.server();
+        command.args(["--workers", "2", "--state-dir"]);
+        command.arg(lab.path("state")).arg(lab.path("tree"));
+        let mut server = Running::start(&lab, "server", command);
+        for _ in 0..3 {
+            if !server.deletes(lab.some(&mut rng)) {
+                break;
+            }
+            // The client inside it and its workers end with it.
+            server.kill();
+            server = Running::start(&lab, "server", lab.resume());
+        }
+        server.finish();
+        presumed += check(&lab);
+    }
+    assert!(presumed > 0, "nobody died at the wrong moment");
+}
+
+#[test]
+fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
+    let lab = Lab::new();
+    let (first, one) = Running::client(&lab, "one");
+    let (_second, two) = Running::client(&lab, "two");
+    let mut command = lab.server();
+    command.args(["--clients", &format!("{one},{two}")]);
+    command.arg(lab.path("tree"));
+    let server = Running::start(&lab, "server", command);
+    // All of its processes stop in the middle of their work, and others do that.
+    let mut rng = StdRng::seed_from_u64(1);
+    let mut stopped = vec![first.pid()];
+    while stopped.len() < 3 && server.deletes(lab.some(&mut rng)) {
+        stopped.truncate(1);
+        stopped.extend(children_of(first.pid()));
+    }
+    assert_eq!(stopped.len(), 3, "{}", server.log());
+    for &pid in &stopped {
+        kill_process(pid, Signal::STOP).unwrap();
+    }
+    server.finish();
+    check(&lab);
+    // Files of the same names, as old as the others: who believes that they are his deletes them.
+    for path in &lab.old {
+        File::create(path).unwrap();
+        age(Path::new(path));
+    }
+    for &pid in &stopped {
+        kill_process(pid, Signal::CONT).unwrap();
+    }
+    for &worker in &stopped[1..] {
+        assert!(ends_within(worker, PATIENCE), "{}", first.log());
+    }
+    let all: BTreeSet<String> = lab.old.union(&lab.young).cloned().collect();
+    assert_eq!(lab.left(), all);
+}
