@@ -144,10 +144,36 @@ impl Lab {
         outcomes
     }
 
+    /// Whether a worker, which is stopped, has a directory open of which some files are deleted and others are not.
+    fn is_amid(&self, worker: Pid) -> bool {
+        // Its walking thread has descriptors of its own.
+        let tasks = fs::read_dir(format!("/proc/{}/task", worker.as_raw_nonzero()));
+        let tasks = tasks.into_iter().flatten().flatten();
+        let fds = tasks.filter_map(|task| fs::read_dir(task.path().join("fd")).ok());
+        let open = fds.flatten().flatten();
+        let open = open.filter_map(|fd| fs::read_link(fd.path()).ok());
+        let amid = |dir: PathBuf| {
+            let prefix = format!("{}/file-", dir.display());
+            let files = self.old.range(prefix.clone()..);
+            let files = files.take_while(|path| path.starts_with(&prefix));
+            let (left, gone): (Vec<_>, Vec<_>) = files.partition(|path| Path::new(path).exists());
+            !left.is_empty() && !gone.is_empty()
+        };
+        let deep = |path: &PathBuf| path.starts_with(self.path("tree")) && !path.ends_with("many");
+        open.filter(deep).any(amid)
+    }
+
     /// A file in the middle of the tree, as far as workers come by.
     fn some(&self, rng: &mut StdRng) -> &str {
         let index = rng.random_range(0..self.old.len());
         self.old.iter().nth(index).unwrap()
+    }
+}
+
+fn signal(pids: &[Pid], signal: Signal) {
+    for &pid in pids {
+        // One that has died meanwhile is no worker any more.
+        let _ = kill_process(pid, signal);
     }
 }
 
@@ -363,17 +389,23 @@ fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
     command.args(["--clients", &format!("{one},{two}")]);
     command.arg(lab.path("tree"));
     let server = Running::start(&lab, "server", command);
-    // All of its processes stop in the middle of their work, and others do that.
-    let mut rng = StdRng::seed_from_u64(1);
-    let mut stopped = vec![first.pid()];
-    while stopped.len() < 3 && server.deletes(lab.some(&mut rng)) {
-        stopped.truncate(1);
+    // All of its processes stop, one in the middle of a directory, and others do their work.
+    let mut stopped = Vec::new();
+    loop {
+        assert!(!server.ends_within(Duration::from_millis(1)), "too late");
         stopped.extend(children_of(first.pid()));
+        if stopped.len() == 2 {
+            signal(&stopped, Signal::STOP);
+            if stopped.iter().any(|&worker| lab.is_amid(worker)) {
+                break;
+            }
+            signal(&stopped, Signal::CONT);
+        }
+        stopped.clear();
     }
-    assert_eq!(stopped.len(), 3, "{}", server.log());
-    for &pid in &stopped {
-        kill_process(pid, Signal::STOP).unwrap();
-    }
+    // The client last: without it they would soon have nothing to do.
+    stopped.push(first.pid());
+    signal(&stopped, Signal::STOP);
     server.finish();
     check(&lab);
     // Files of the same names, as old as the others: who believes that they are his deletes them.
@@ -381,12 +413,13 @@ fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
         File::create(path).unwrap();
         age(Path::new(path));
     }
-    for &pid in &stopped {
-        kill_process(pid, Signal::CONT).unwrap();
-    }
-    for &worker in &stopped[1..] {
+    signal(&stopped, Signal::CONT);
+    for &worker in &stopped[..2] {
         assert!(ends_within(worker, PATIENCE), "{}", first.log());
     }
+    // Each may have been about to make a call that it was allowed to make when it was stopped.
     let all: BTreeSet<String> = lab.old.union(&lab.young).cloned().collect();
-    assert_eq!(lab.left(), all);
+    let left = lab.left();
+    let lost: Vec<_> = all.difference(&left).collect();
+    assert!(left.is_subset(&all) && lost.len() <= 2, "{lost:?}");
 }
