@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use hydra_proto::item::Parcel;
-use hydra_worker::{Dir, Entry, Facts, FileType, Sink, Visit, Wants};
+use hydra_worker::{Dir, Entry, Facts, FileType, Identity, Sink, Visit, Wants};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -226,18 +226,26 @@ fn names_of_a_directory_that_is_gone_were_in_no_row() {
 
 #[test]
 fn workers_share_what_is_on_record() {
-    let dir = scratch();
-    three(dir.path(), 5000);
-    let mut cluster = with_intents(dir.path());
-    for _ in 0..3 {
-        cluster.worker(Removes {
-            leaves: true,
-            ..Removes::default()
-        });
+    // The second one puts a directory on record in several commits.
+    for spool_bytes in [0, 1000] {
+        let dir = scratch();
+        three(dir.path(), 5000);
+        let mut cluster = with_intents(dir.path());
+        for _ in 0..3 {
+            let visit = Removes {
+                leaves: true,
+                ..Removes::default()
+            };
+            let identity = Identity {
+                spool_bytes,
+                ..Identity::default()
+            };
+            cluster.worker_as(visit, identity);
+        }
+        cluster.finish();
+        assert_eq!(cluster.walk.error_count(), 0, "{:?}", cluster.walk);
+        assert_eq!(names(&cluster, b'-').len(), 15_000);
+        assert_eq!((cluster.walk.entries, cluster.walk.vanished), (15_004, 0));
+        assert_eq!(oracle(dir.path()).len(), 1);
     }
-    cluster.finish();
-    assert_eq!(cluster.walk.error_count(), 0, "{:?}", cluster.walk);
-    assert_eq!(names(&cluster, b'-').len(), 15_000);
-    assert_eq!((cluster.walk.entries, cluster.walk.vanished), (15_004, 0));
-    assert_eq!(oracle(dir.path()).len(), 1);
 }
