@@ -1,7 +1,7 @@
 //! `purge --intent` with real processes that are killed and stopped while it deletes: every file that has to go is gone
-//! and in exactly one row, and nothing else is touched.
+//! and in exactly one row, and nothing else is touched. And `exec --intent`, which says what it may have run twice.
 //!
-//! `cargo test` builds the example; with `--test intents` alone, `cargo build --example purge` must have come first.
+//! `cargo test` builds the examples; with `--test intents` alone, `cargo build --examples` must have come first.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -79,10 +79,14 @@ impl Lab {
     }
 
     fn purge(&self) -> Command {
+        self.program("purge")
+    }
+
+    fn program(&self, example: &str) -> Command {
         let test = std::env::current_exe().unwrap();
         let target = test.parent().and_then(Path::parent).unwrap();
-        let program = target.join("examples/purge");
-        assert!(program.exists(), "cargo build --example purge comes first");
+        let program = target.join("examples").join(example);
+        assert!(program.exists(), "cargo build --examples comes first");
         let mut command = Command::new(program);
         command
             .env_remove("RUST_LOG")
@@ -422,4 +426,65 @@ fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
     let left = lab.left();
     let lost: Vec<_> = all.difference(&left).collect();
     assert!(left.is_subset(&all) && lost.len() <= 2, "{lost:?}");
+}
+
+#[test]
+fn what_a_command_ran_for_twice_was_not_said() {
+    let lab = Lab::new();
+    let (tree, ran) = (lab.path("few"), lab.path("ran"));
+    for dir in 0..12 {
+        fs::create_dir_all(tree.join(format!("d{dir}"))).unwrap();
+        for file in 0..50 {
+            File::create(tree.join(format!("d{dir}/f{file}"))).unwrap();
+        }
+    }
+    File::create(&ran).unwrap();
+    let runs = || fs::read_to_string(&ran).unwrap();
+    let mut command = lab.program("exec");
+    command.args([
+        "--json",
+        "-v",
+        "--intent",
+        "--workers",
+        "2",
+        "--command",
+        "sh",
+    ]);
+    let script = format!("echo \"$0\" >> {}", ran.display());
+    command.args(["--arg", "-c", "--arg", &script, "--rows"]);
+    let server = Running::start(&lab, "exec", {
+        command.arg(lab.path("rows")).arg(&tree);
+        command
+    });
+    for kill in 1..6 {
+        while runs().lines().count() < 80 * kill {
+            assert!(
+                !server.ends_within(Duration::from_millis(1)),
+                "{}",
+                server.log()
+            );
+        }
+        if let Some(&worker) = children_of(server.pid()).first() {
+            let _ = kill_process(worker, Signal::KILL);
+        }
+    }
+    server.finish();
+    let mut times = BTreeMap::<String, usize>::new();
+    for path in runs().lines() {
+        *times.entry(path.to_owned()).or_default() += 1;
+    }
+    let rows = fs::read_to_string(lab.path("rows")).unwrap();
+    assert_eq!((rows.lines().count(), times.len()), (600, 600));
+    let mut twice = 0;
+    for line in rows.lines() {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let times = times.remove(row["path"].as_str().unwrap());
+        twice += usize::from(times > Some(1));
+        assert!(
+            times == Some(1) || row["again"] == true,
+            "{times:?}: {line}"
+        );
+        assert_eq!(row["outcome"], "succeeded");
+    }
+    assert!(twice > 0, "nobody died at the wrong moment");
 }

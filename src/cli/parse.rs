@@ -206,6 +206,9 @@ impl Program<'_> {
             "\nA plugin's options: {name} {} --help\n",
             default.name()
         );
+        if !default.notes().is_empty() {
+            let _ = write!(text, "\n{}\n\n", default.notes());
+        }
         let _ = write!(
             text,
             "A path with the name of a plugin or command is written ./NAME. Times: 500ms, 2s, 5m, 12h, 90d.\n\
