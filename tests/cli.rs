@@ -183,6 +183,31 @@ fn keygen_makes_keys_once() {
 }
 
 #[test]
+fn a_mistyped_key_directory_was_made_with_keys_in_it() {
+    let tmp = tempfile::tempdir().unwrap();
+    let typo = tmp.path().join("no-such/keys");
+    let client = Command::new(env!("CARGO_BIN_EXE_hydra-client"))
+        .args(["--connect", "127.0.0.1:1", "--key-dir"])
+        .arg(&typo)
+        .output()
+        .unwrap();
+    let listening = ["--listen=127.0.0.1:0", "--client-timeout", "100ms"];
+    let server = server()
+        .args(listening)
+        .arg("--key-dir")
+        .arg(&typo)
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    for (output, part) in [(client, "keys/client.key"), (server, "correct --key-dir")] {
+        assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+        assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    }
+    assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_client_that_cannot_be_reached_is_named() {
     let tmp = tempfile::tempdir().unwrap();
     let mut command = server();
