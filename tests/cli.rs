@@ -403,6 +403,34 @@ fn an_absolute_path_is_walked_from_a_directory_that_is_gone() {
 }
 
 #[test]
+fn a_client_that_dials_said_nothing_at_start() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    let made = server().args(["keygen", "--key-dir"]).arg(&keys).output();
+    assert!(made.unwrap().status.success());
+    let mut client = Command::new(env!("CARGO_BIN_EXE_hydra-client"))
+        .args(["--connect", "127.0.0.1:1", "--connect-timeout", "20ms"])
+        .arg("--key-dir")
+        .arg(&keys)
+        .env_remove("RUST_LOG")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(client.stderr.take().unwrap()).lines();
+    let said: Vec<String> = lines.take(2).map(Result::unwrap).collect();
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(
+        said[0].contains("dialling the server at 127.0.0.1:1"),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("nothing listens on 127.0.0.1:1"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn clients_whose_server_was_killed_serve_the_next_one_at_once() {
     let tmp = tempfile::tempdir().unwrap();
     let keys = tmp.path().join("keys");
