@@ -308,7 +308,8 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
     let exit = Exit::decide(outcome);
     if exit == Exit::Nothing && output.report != ReportShape::Json {
         // A report of zeros would hide why.
-        complain(name, &report::nothing(outcome));
+        let warned = tracing::enabled!(target: "hydra_server", tracing::Level::WARN);
+        complain(name, &report::nothing(outcome, warned));
         return exit;
     }
     if output.report == ReportShape::Json && exit == Exit::Interrupted {

@@ -93,14 +93,12 @@ impl Page {
     }
 }
 
-/// Why nothing was walked, in one line.
+/// That nothing was walked, and why, in one line; without what warnings have said, if they were shown.
 #[must_use]
-pub fn nothing(outcome: &Outcome) -> String {
-    let mut reasons: Vec<_> = outcome
-        .walk
-        .first_errors
-        .iter()
-        .take(NAMES_MAX)
+pub fn nothing(outcome: &Outcome, warned: bool) -> String {
+    let warnings = &outcome.run.warnings;
+    let errors = outcome.walk.first_errors.iter().take(NAMES_MAX);
+    let mut reasons: Vec<_> = errors
         .map(|error| {
             format!(
                 "{}: {}",
@@ -112,9 +110,11 @@ pub fn nothing(outcome: &Outcome) -> String {
     if let Ending::Incomplete(reason) = &outcome.ending {
         reasons.push(escape(reason.as_bytes()));
     }
-    if reasons.is_empty() {
+    if warned {
+        reasons.retain(|reason| !warnings.iter().any(|warning| warning.ends_with(reason)));
+    } else if reasons.is_empty() {
         // Refused everywhere: that is no error of the walk.
-        let warnings = outcome.run.warnings.iter().take(NAMES_MAX);
+        let warnings = warnings.iter().take(NAMES_MAX);
         reasons = warnings.map(|text| escape(text.as_bytes())).collect();
     }
     if reasons.is_empty() {
