@@ -374,6 +374,61 @@ fn a_missing_root_shows_in_the_status() {
 }
 
 #[test]
+fn a_slash_at_the_end_of_a_root_meant_nothing() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::create_dir(tmp.path().join("dir")).unwrap();
+    for file in ["file", "dir/below"] {
+        fs::write(tmp.path().join(file), "").unwrap();
+    }
+    for (target, link) in [("dir", "to-dir"), ("file", "to-file"), ("no", "dangling")] {
+        symlink(target, tmp.path().join(link)).unwrap();
+    }
+    let roots = ["dir", "file", "to-dir", "to-file", "dangling"];
+    for (name, end) in roots
+        .iter()
+        .flat_map(|name| [(name, ""), (name, "/"), (name, "/.")])
+    {
+        let root = tmp.path().join(format!("{name}{end}"));
+        let mut found = Command::new("find");
+        let found = found
+            .arg("-H")
+            .arg(&root)
+            .args(["-printf", "."])
+            .output()
+            .unwrap();
+        let kind = match stderr(&found) {
+            text if text.contains("Not a directory") => "ENOTDIR",
+            text if text.contains("No such file") => "ENOENT",
+            text => {
+                assert_eq!(text, "");
+                ""
+            }
+        };
+        for way in [&["--serial"][..], &["--workers", "1"]] {
+            let output = server()
+                .args(["count", "--json"])
+                .args(way)
+                .arg(&root)
+                .output();
+            let document = report(&output.unwrap());
+            assert_eq!(
+                document["totals"]["entries"],
+                found.stdout.len(),
+                "{root:?}"
+            );
+            let errors = &document["errors"]["by_kind"];
+            assert_eq!(
+                errors[kind].as_u64(),
+                (!kind.is_empty()).then_some(1),
+                "{root:?}"
+            );
+            let shown = tmp.path().join(name);
+            assert_eq!(document["roots"][0], shown.to_str().unwrap());
+        }
+    }
+}
+
+#[test]
 fn a_job_that_ends_before_all_workers_have_begun_says_nothing_of_it() {
     let tmp = tempfile::tempdir().unwrap();
     for _ in 0..10 {
