@@ -660,10 +660,8 @@ fn a_closed_pipe_ends_quietly() {
     }
 }
 
-#[test]
-fn an_interrupt_ended_a_serial_walk_without_its_report() {
-    let mut command = server();
-    command.args(["--serial", "--json", "/usr"]);
+/// Runs a program, and interrupts it as soon as it can bear that.
+fn interrupt_at_once(command: &mut Command) -> Output {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let catches_interrupts = || {
@@ -676,9 +674,39 @@ fn an_interrupt_ended_a_serial_walk_without_its_report() {
     }
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let output = child.wait_with_output().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_interrupt_ended_a_serial_walk_without_its_report() {
+    let output = interrupt_at_once(server().args(["--serial", "--json", "/usr"]));
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(report(&output)["complete"], false);
+}
+
+#[test]
+fn an_interrupt_before_anything_was_committed_did_not_say_so() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    // Nobody comes to walk.
+    let alone = |more: &[&str]| {
+        let mut server = server();
+        server
+            .args(["--listen=127.0.0.1:0", "--key-dir"])
+            .arg(&keys);
+        interrupt_at_once(server.args(more).arg(tmp.path()))
+    };
+    let text = alone(&[]);
+    let said = "PARTIAL: interrupted before anything was committed";
+    assert!(stdout(&text).contains(said), "{}", stdout(&text));
+    let json = alone(&["--json"]);
+    assert_eq!(report(&json)["totals"]["entries"], 0);
+    let said = "hydra-server: interrupted before anything was committed";
+    assert!(stderr(&json).contains(said), "{}", stderr(&json));
+    assert_eq!(
+        (text.status.code(), json.status.code()),
+        (Some(130), Some(130))
+    );
 }
 
 #[test]

@@ -124,6 +124,15 @@ pub fn nothing(outcome: &Outcome, warned: bool) -> String {
     format!("nothing was walked: {}", reasons.join("; "))
 }
 
+/// That the job was interrupted, in a sentence for those who get the report as a document.
+#[must_use]
+pub fn interrupted(outcome: &Outcome) -> &'static str {
+    match outcome.walk.entries {
+        0 => "interrupted before anything was committed: the report is empty",
+        _ => "interrupted: the report is partial",
+    }
+}
+
 /// Entries per second; 0 for a run that took no time.
 pub(super) fn rate(entries: u64, elapsed: Duration) -> f64 {
     match elapsed.as_secs_f64() {
@@ -220,6 +229,9 @@ fn errors(page: &mut Page, walk: &WalkSummary) {
 fn missing(page: &mut Page, outcome: &Outcome) {
     match &outcome.ending {
         Ending::Done => {}
+        Ending::Interrupted if outcome.walk.entries == 0 => {
+            page.heading("PARTIAL: interrupted before anything was committed")
+        }
         Ending::Interrupted => page.heading("PARTIAL: interrupted"),
         Ending::Incomplete(reason) => {
             page.heading(&format!("INCOMPLETE: {}", escape(reason.as_bytes())));
