@@ -176,7 +176,7 @@ pub(super) fn resolve(
         output,
         state: args.state.state_dir.map(|dir| StateConfig {
             dir,
-            durability: args.state.durability.into(),
+            durability: args.state.durability.level.into(),
         }),
         log,
     })
