@@ -51,7 +51,7 @@ pub(super) fn root(path: &OsStr, cwd: &Path) -> Result<Vec<u8>, UsageError> {
 /// The roots of a job: each path once, in the order given; a path inside another is a place where the
 /// other's walk stops. Paths with `..` are inside none, because that cannot be told from the text.
 pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
-    let mut seen = HashMap::new();
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut roots: Vec<RootSpec> = Vec::new();
     for local in paths {
         let shown = match local.strip_suffix(b"/") {
