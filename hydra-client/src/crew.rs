@@ -11,13 +11,13 @@
 
 use crate::config::Config;
 use crate::logs::LogDesk;
-use crate::watch::{self, Rounds, Watch};
+use crate::watch::{self, Place, Rounds, Watch};
 use crate::worker::{Worker, WorkerEvent};
 use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Down;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -40,6 +40,8 @@ pub(crate) struct Crew {
     posts: Vec<Post>,
     /// Processes that were killed and are not reaped yet, with their pids.
     lingering: BTreeMap<ConnId, u32>,
+    /// Those whose mount is known to be dead.
+    excused: BTreeSet<ConnId>,
     stopping: bool,
     next_conn: u64,
     nonce: u64,
@@ -57,7 +59,9 @@ pub(crate) struct Crew {
 pub(crate) struct Hung {
     pub(crate) conn: ConnId,
     pub(crate) in_hand: Option<ItemId>,
-    /// What it hangs at, in words.
+    /// What it hangs at.
+    pub(crate) place: Place,
+    /// The same in words.
     pub(crate) reason: String,
 }
 
@@ -91,6 +95,7 @@ impl Crew {
             desk,
             posts: Vec::new(),
             lingering: BTreeMap::new(),
+            excused: BTreeSet::new(),
             stopping: false,
             next_conn: 1,
             nonce: rand::random(),
@@ -223,9 +228,15 @@ impl Crew {
         self.note_death(now, conn, reason)
     }
 
+    /// A worker hangs on a mount that is known to be dead: it does not speak against this client.
+    pub(crate) fn excuse(&mut self, conn: ConnId) {
+        self.excused.insert(conn);
+    }
+
     /// A worker is reaped. True if nothing was known of its end before.
     pub(crate) fn exited(&mut self, now: Time, conn: ConnId, reason: &str) -> bool {
         let news = self.note_death(now, conn, reason);
+        self.excused.remove(&conn);
         if let Some(pid) = self.lingering.remove(&conn) {
             self.desk.forget(pid);
         }
@@ -263,7 +274,7 @@ impl Crew {
 
     /// Why workers cannot go on here at all.
     pub(crate) fn verdict(&self) -> Result<(), String> {
-        let lingering = self.lingering.len();
+        let lingering = self.lingering.len().saturating_sub(self.excused.len());
         if self.unborn >= UNBORN_MAX {
             let last = &self.last_words;
             return Err(format!(
@@ -309,6 +320,7 @@ impl Crew {
 
     /// Leaves behind those that do not die, with a warning.
     pub(crate) fn abandon(&mut self) {
+        self.excused.clear();
         for (_, pid) in std::mem::take(&mut self.lingering) {
             warn!(pid, "worker cannot be killed: left behind");
             self.desk.forget(pid);
@@ -327,10 +339,12 @@ impl Running {
             return None;
         }
         let doing = self.watch.found()?;
+        let place = Place::of(self.worker.pid, doing);
         Some(Hung {
             conn: self.worker.conn,
             in_hand: doing.item,
-            reason: watch::describe(self.worker.pid, doing, stall),
+            reason: watch::describe(&place, doing, stall),
+            place,
         })
     }
 }

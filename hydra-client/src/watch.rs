@@ -59,21 +59,42 @@ impl Watch {
     }
 }
 
-/// What a process hangs at, in words. The kernel tells the path of the open directory; no file system is asked.
-pub(crate) fn describe(pid: u32, doing: &Doing, stall: Duration) -> String {
-    let directory = doing
-        .directory
-        .and_then(|fd| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok());
-    let mut path = directory
-        .map(|path| path.into_os_string().into_encoded_bytes())
-        .unwrap_or_else(|| b"...".to_vec());
-    if !doing.name.is_empty() {
-        path.push(b'/');
-        path.extend_from_slice(&doing.name);
+/// What a worker hangs at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A path of this host.
+    Path(Vec<u8>),
+    /// The end of one.
+    End(Vec<u8>),
+}
+
+impl Place {
+    /// The kernel tells the path of the open directory; no file system is asked.
+    pub(crate) fn of(pid: u32, doing: &Doing) -> Self {
+        let directory = doing
+            .directory
+            .and_then(|fd| std::fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok());
+        let Some(path) = directory else {
+            return Self::End(doing.name.clone());
+        };
+        let mut path = path.into_os_string().into_encoded_bytes();
+        if !doing.name.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(&doing.name);
+        }
+        Self::Path(path)
     }
+}
+
+/// What a worker hangs at, in words.
+pub(crate) fn describe(place: &Place, doing: &Doing, stall: Duration) -> String {
+    let (start, path) = match place {
+        Place::Path(path) => ("", path),
+        Place::End(end) => (".../", end),
+    };
     let path = path.escape_ascii();
     let call = doing.call.unwrap_or("call");
-    format!("it hangs: {call} of {path} has not answered for {stall:?}")
+    format!("it hangs: {call} of {start}{path} has not answered for {stall:?}")
 }
 
 /// When to look at the workers.

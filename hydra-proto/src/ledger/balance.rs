@@ -255,8 +255,8 @@ impl Parent {
     }
 
     fn may_grant(&self, session: &Session, id: ItemId) -> bool {
-        let root = self.table.get(id).map(|entry| entry.item.root());
-        root.is_some_and(|root| session.serves_root(root))
+        let item = self.table.get(id).map(|entry| &entry.item);
+        item.is_some_and(|item| session.serves(item) && !self.is_tried(item))
     }
 
     fn ask(&mut self) {

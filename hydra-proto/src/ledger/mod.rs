@@ -38,6 +38,7 @@ mod table;
 mod uplink;
 mod upward;
 mod visits;
+mod walls;
 mod work;
 
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use record::{Granted, Opened, Record, ReplayError, State};
 pub use relay::{Relay, RelayAction, RelayConfig};
 pub use table::{Aside, Counts};
 pub use uplink::{Uplink, UplinkConfig, UplinkEvent};
+pub use walls::{Mount, Pass};
 pub use work::{Key, Place, Work};
 
 use crate::ids::ItemId;
