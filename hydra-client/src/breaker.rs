@@ -65,7 +65,7 @@ impl Breakers {
         }
     }
 
-    /// A worker hangs on a mount, which is behind these walls. Says whether nobody is sent there from now on.
+    /// A worker hangs on a mount, which is behind these walls. Says whether that is why nobody is sent there any more.
     pub(crate) fn stalled(
         &mut self,
         now: Time,
@@ -98,6 +98,11 @@ impl Breakers {
         for breaker in self.known.values_mut() {
             breaker.left.remove(&worker);
         }
+    }
+
+    /// Workers that hung on these mounts and are not reaped yet.
+    pub(crate) fn left_behind(&self) -> usize {
+        self.known.values().map(|breaker| breaker.left.len()).sum()
     }
 
     /// Whether the pause of some breaker is over.
@@ -152,7 +157,7 @@ impl Breaker {
             State::Closed => {}
             State::HalfOpen => self.doublings = (self.doublings + 1).min(DOUBLINGS_MAX),
             // One that was there before.
-            State::Open { .. } => return true,
+            State::Open { .. } => return false,
         }
         let until = now.saturating_add(pause.saturating_mul(1 << self.doublings));
         self.state = State::Open { until };
@@ -276,7 +281,7 @@ mod tests {
     #[test]
     fn workers_that_were_there_before_do_not_lengthen_the_pause() {
         let mut breakers = open();
-        assert!(hang(&mut breakers, s(1), "m", 3..9));
+        assert!(!hang(&mut breakers, s(1), "m", 3..9));
         assert_eq!(breakers.poll_timeout(s(1)), Some(s(10)));
     }
 

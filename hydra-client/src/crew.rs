@@ -17,7 +17,7 @@ use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Down;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,6 +32,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_DOUBLINGS_MAX: u32 = 7;
 /// Workers that were killed and do not die, for each post, before the job is given up.
 const LINGERING_PER_POST: usize = 2;
+/// So many stand-ins there may be, even where there are fewer workers than that.
+const STAND_INS_MIN: usize = 4;
 
 pub(crate) struct Crew {
     config: Arc<Config>,
@@ -40,8 +42,6 @@ pub(crate) struct Crew {
     posts: Vec<Post>,
     /// Processes that were killed and are not reaped yet, with their pids.
     lingering: BTreeMap<ConnId, u32>,
-    /// Those whose mount is known to be dead.
-    excused: BTreeSet<ConnId>,
     stopping: bool,
     next_conn: u64,
     nonce: u64,
@@ -52,6 +52,17 @@ pub(crate) struct Crew {
     /// How long a system call may take.
     stall: Duration,
     rounds: Option<Rounds>,
+}
+
+/// What a round has found.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Workers that hang, which are to be dismissed.
+    pub(crate) hung: Vec<Hung>,
+    /// Workers that come no further for now, or do again.
+    pub(crate) standing: Vec<(ConnId, bool)>,
+    /// Idle stand-ins that are not needed any more: they are gone.
+    pub(crate) retired: Vec<ConnId>,
 }
 
 /// A worker that hangs.
@@ -95,7 +106,6 @@ impl Crew {
             desk,
             posts: Vec::new(),
             lingering: BTreeMap::new(),
-            excused: BTreeSet::new(),
             stopping: false,
             next_conn: 1,
             nonce: rand::random(),
@@ -113,12 +123,7 @@ impl Crew {
         self.rounds = Some(Rounds::new(now, stall));
         self.stopping = false;
         self.posts = (1..=self.config.workers.max(1))
-            .map(|number| Post {
-                number,
-                worker: None,
-                start_at: now,
-                young: 0,
-            })
+            .map(|number| Post::new(number, now))
             .collect();
         self.tick(now);
     }
@@ -166,7 +171,7 @@ impl Crew {
                     worker,
                     since: now,
                     born: false,
-                    watch: Watch::default(),
+                    watch: Watch::new(self.stall),
                 });
             }
             Err(error) => {
@@ -192,15 +197,49 @@ impl Crew {
         deadlines.chain(round).min()
     }
 
-    /// Looks what the workers are doing, if it is time to: those that hang, which are to be dismissed.
-    pub(crate) fn look_around(&mut self, now: Time) -> Vec<Hung> {
+    /// Looks what the workers are doing, if it is time to.
+    pub(crate) fn look_around(&mut self, now: Time) -> Round {
         let is_due = self.rounds.as_mut().is_some_and(|rounds| rounds.begin(now));
+        let mut round = Round::default();
         if self.stopping || !is_due {
-            return Vec::new();
+            return round;
         }
         let stall = self.stall;
-        let running = self.posts.iter_mut().filter_map(|p| p.worker.as_mut());
-        running.filter_map(|running| running.look(stall)).collect()
+        for running in self.posts.iter_mut().filter_map(|p| p.worker.as_mut()) {
+            let stood = running.watch.stands();
+            round.hung.extend(running.look(stall));
+            let stands = running.watch.stands();
+            if stood != stands {
+                round.standing.push((running.worker.conn, stands));
+            }
+        }
+        self.fit_posts(now, &mut round);
+        round
+    }
+
+    /// How many posts there have to be, so that as many work as should while some come no further.
+    fn wanted_posts(&self) -> usize {
+        let running = self.posts.iter().filter_map(|post| post.worker.as_ref());
+        let standing = running.filter(|running| running.watch.stands()).count();
+        let workers = self.config.workers.max(1) as usize;
+        workers + standing.min(workers.max(STAND_INS_MIN))
+    }
+
+    fn fit_posts(&mut self, now: Time, round: &mut Round) {
+        let wanted = self.wanted_posts();
+        while self.posts.len() < wanted {
+            let taken = |number: &u32| self.posts.iter().any(|post| post.number == *number);
+            let number = (1..).find(|number| !taken(number)).unwrap_or(u32::MAX);
+            self.posts.push(Post::new(number, now));
+        }
+        while self.posts.len() > wanted
+            && let Some(index) = self.posts.iter().rposition(Post::is_idle)
+            && let Some(Running { worker, .. }) = self.posts.remove(index).worker
+        {
+            debug!(worker = index, "not needed any more");
+            self.lingering.insert(worker.conn, worker.pid);
+            round.retired.push(worker.conn);
+        }
     }
 
     /// Sends to a worker. One that takes nothing any more is killed; it comes back as an exit.
@@ -228,15 +267,9 @@ impl Crew {
         self.note_death(now, conn, reason)
     }
 
-    /// A worker hangs on a mount that is known to be dead: it does not speak against this client.
-    pub(crate) fn excuse(&mut self, conn: ConnId) {
-        self.excused.insert(conn);
-    }
-
     /// A worker is reaped. True if nothing was known of its end before.
     pub(crate) fn exited(&mut self, now: Time, conn: ConnId, reason: &str) -> bool {
         let news = self.note_death(now, conn, reason);
-        self.excused.remove(&conn);
         if let Some(pid) = self.lingering.remove(&conn) {
             self.desk.forget(pid);
         }
@@ -254,6 +287,7 @@ impl Crew {
         let Some(running) = post.worker.take() else {
             return false;
         };
+        let number = post.number;
         let pid = running.worker.pid;
         self.lingering.insert(conn, pid);
         if self.stopping {
@@ -269,12 +303,17 @@ impl Crew {
             self.unborn += 1;
             self.last_words = reason.to_owned();
         }
+        // Where another stands in for it, nobody follows.
+        if self.posts.len() > self.wanted_posts() {
+            self.posts
+                .retain(|post| post.worker.is_some() || post.number != number);
+        }
         true
     }
 
-    /// Why workers cannot go on here at all.
-    pub(crate) fn verdict(&self) -> Result<(), String> {
-        let lingering = self.lingering.len().saturating_sub(self.excused.len());
+    /// Why workers cannot go on here at all. Those that were left behind on mounts with a breaker do not count.
+    pub(crate) fn verdict(&self, excused: usize) -> Result<(), String> {
+        let lingering = self.lingering.len().saturating_sub(excused);
         if self.unborn >= UNBORN_MAX {
             let last = &self.last_words;
             return Err(format!(
@@ -320,7 +359,6 @@ impl Crew {
 
     /// Leaves behind those that do not die, with a warning.
     pub(crate) fn abandon(&mut self) {
-        self.excused.clear();
         for (_, pid) in std::mem::take(&mut self.lingering) {
             warn!(pid, "worker cannot be killed: left behind");
             self.desk.forget(pid);
@@ -350,6 +388,20 @@ impl Running {
 }
 
 impl Post {
+    fn new(number: u32, start_at: Time) -> Self {
+        Self {
+            number,
+            worker: None,
+            start_at,
+            young: 0,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let running = self.worker.as_ref();
+        running.is_some_and(|running| running.born && running.watch.is_idle())
+    }
+
     fn postpone(&mut self, now: Time) {
         let pause = PAUSE_MIN * (1 << self.young.min(PAUSE_DOUBLINGS_MAX));
         self.young += 1;

@@ -298,7 +298,7 @@ impl Dispatcher {
         if ticks.into_iter().flatten().any(|due| due <= now) {
             self.relay.tick(now);
             self.crew.tick(now);
-            self.dismiss_hung(now);
+            self.look_around(now);
         }
         self.look_at_mounts(now);
     }
@@ -309,8 +309,8 @@ impl Dispatcher {
             while let Some(action) = self.relay.poll_action(now) {
                 self.perform(now, action);
             }
-            if self.job.is_some()
-                && let Err(reason) = self.crew.verdict()
+            if let Some(job) = &self.job
+                && let Err(reason) = self.crew.verdict(job.breakers.left_behind())
             {
                 self.give_up(now, reason);
             }

@@ -1,6 +1,7 @@
 //! Workers that hang, and the mounts that they hang on.
 
 use super::Dispatcher;
+use crate::breaker::STALLS_MAX;
 use crate::crew::Hung;
 use crate::mounts::Mounts;
 use crate::roots::rest_below;
@@ -12,44 +13,45 @@ use tracing::{info, warn};
 const TAIL_NAMES: usize = 8;
 
 impl Dispatcher {
-    /// Replaces the workers that hang. Nobody waits for their end.
-    pub(super) fn dismiss_hung(&mut self, now: Time) {
-        for hung in self.crew.look_around(now) {
-            let is_dead = self.count_stall(now, &hung);
+    /// Looks what the workers are doing: those that hang are replaced, and nobody waits for their end.
+    pub(super) fn look_around(&mut self, now: Time) {
+        let round = self.crew.look_around(now);
+        for (conn, stands) in round.standing {
+            self.relay.worker_stands(conn, stands);
+        }
+        for conn in round.retired {
+            self.put_by.retain(|(from, _)| *from != conn);
+            self.relay
+                .worker_died(now, conn, None, "it is not needed any more");
+        }
+        for hung in round.hung {
+            self.count_stall(now, &hung);
             // What lies on a dead mount is not to blame.
             let in_hand = hung.in_hand.filter(|&id| !self.relay.is_walled(id));
-            if is_dead {
-                self.crew.excuse(hung.conn);
-            }
             self.dismiss_for(now, hung.conn, in_hand, &hung.reason);
         }
     }
 
-    /// Counts it against its mount. Says whether that is taken to be dead.
-    fn count_stall(&mut self, now: Time, hung: &Hung) -> bool {
-        let Some(path) = self.path_of(hung) else {
-            return false;
-        };
-        let Ok(mounts) = Mounts::read() else {
-            return false;
+    /// Counts it against its mount.
+    fn count_stall(&mut self, now: Time, hung: &Hung) {
+        let (Some(path), Ok(mounts)) = (self.path_of(hung), Mounts::read()) else {
+            return;
         };
         let (Some(mount), Some(job)) = (mounts.of(&path), &mut self.job) else {
-            return false;
+            return;
         };
         let name = mount.path.escape_ascii();
         let kind = mount.fs_type.escape_ascii();
         let reason = format!(
-            "the file system at {name} ({kind}) does not answer; of its workers {}",
+            "the file system at {name} ({kind}) does not answer: {STALLS_MAX} workers in a row hung there; the last: {}",
             hung.reason
         );
         let walls = mounts.walls(&mount.path, &job.real_roots, &reason);
-        let is_dead = job.breakers.stalled(now, &mount.path, hung.conn, walls);
-        if is_dead {
-            warn!(mount = %name, %kind, "it does not answer: its part of the job is left to others for now");
+        if job.breakers.stalled(now, &mount.path, hung.conn, walls) {
+            warn!(mount = %name, %kind, "it does not answer: no worker is sent there for now");
         }
         let held_back = job.breakers.mounts();
         self.relay.set_mounts(held_back);
-        is_dead
     }
 
     /// What it hangs at, as this host sees it. Of long paths a worker tells only the end.

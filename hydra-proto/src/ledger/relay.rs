@@ -221,6 +221,13 @@ impl Relay {
         }
     }
 
+    /// A worker comes no further for now, or does again.
+    pub fn worker_stands(&mut self, conn: ConnId, stands: bool) {
+        if let Some(parent) = &mut self.parent {
+            parent.note_standing(conn, stands);
+        }
+    }
+
     /// A worker is gone, with this item in hand.
     pub fn worker_died(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
         if let Some(parent) = &mut self.parent {

@@ -58,6 +58,8 @@ pub(super) struct Session {
     /// Where it gets no answer for now.
     pub(super) walls: Vec<Wall>,
     pub(super) load: Load,
+    /// It comes no further for now, and may be long in answering a shed.
+    pub(super) stands: bool,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
     /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
@@ -92,6 +94,7 @@ impl Session {
             serves: None,
             walls: Vec::new(),
             load: Load::default(),
+            stands: false,
             hungry: true,
             shed: None,
             rests_until: None,
