@@ -7,7 +7,8 @@
 //!      └─────────────────────── something there is finished ──────────────────────── hangs ─────┘
 //! ```
 //!
-//! Open: nobody is sent there. Half-open: one worker gets one item, the probe. Each time it hangs the next pause is
+//! A worker that hangs counts only if nothing there was finished since it came no further: a directory that hangs makes
+//! no dead mount. Open: nobody is sent there. Half-open: one worker gets one item, the probe. Each time it hangs the next pause is
 //! twice as long. Nothing here looks at a clock, a file or a worker.
 
 use hydra_proto::ids::ConnId;
@@ -42,6 +43,10 @@ struct Breaker {
     stalls: u32,
     /// Pauses that were not enough.
     doublings: u32,
+    /// Workers that come no further there.
+    standing: BTreeSet<ConnId>,
+    /// Those of them since whose last step something there was finished.
+    excused: BTreeSet<ConnId>,
     /// Workers that hung there and are not reaped yet.
     left: BTreeSet<ConnId>,
     walls: Vec<Wall>,
@@ -65,6 +70,23 @@ impl Breakers {
         }
     }
 
+    /// A worker comes no further on a mount, which is behind these walls. Says whether that mount is a new one.
+    pub(crate) fn stands(&mut self, mount: &[u8], worker: ConnId, walls: Vec<Wall>) -> bool {
+        let is_new = !self.known.contains_key(mount);
+        match self.breaker(mount, walls) {
+            Some(breaker) => breaker.standing.insert(worker) && is_new,
+            None => false,
+        }
+    }
+
+    /// A worker comes on again, or is gone.
+    pub(crate) fn moves(&mut self, worker: ConnId) {
+        for breaker in self.known.values_mut() {
+            breaker.standing.remove(&worker);
+            breaker.excused.remove(&worker);
+        }
+    }
+
     /// A worker hangs on a mount, which is behind these walls. Says whether that is why nobody is sent there any more.
     pub(crate) fn stalled(
         &mut self,
@@ -73,24 +95,45 @@ impl Breakers {
         worker: ConnId,
         walls: Vec<Wall>,
     ) -> bool {
-        if self.known.len() >= BREAKERS_MAX && !self.known.contains_key(mount) {
+        let pause = self.pause;
+        let Some(breaker) = self.breaker(mount, walls) else {
+            return false;
+        };
+        breaker.left.insert(worker);
+        breaker.standing.remove(&worker);
+        if breaker.excused.remove(&worker) {
             return false;
         }
-        let pause = self.pause;
+        breaker.stalls += 1;
+        breaker.stalled(now, pause)
+    }
+
+    fn breaker(&mut self, mount: &[u8], walls: Vec<Wall>) -> Option<&mut Breaker> {
+        if self.known.len() >= BREAKERS_MAX && !self.known.contains_key(mount) {
+            self.known.retain(|_, breaker| breaker.is_trouble());
+        }
+        if self.known.len() >= BREAKERS_MAX && !self.known.contains_key(mount) {
+            return None;
+        }
         let breaker = self.known.entry(mount.to_vec()).or_insert_with(|| {
             self.next_number += 1;
             Breaker::new(self.next_number)
         });
         breaker.walls = walls;
-        breaker.left.insert(worker);
-        breaker.stalls += 1;
-        breaker.stalled(now, pause)
+        Some(breaker)
     }
 
-    /// Something was finished on the mounts with these numbers.
-    pub(crate) fn answered(&mut self, numbers: &[u64]) {
-        self.known
-            .retain(|_, breaker| !numbers.contains(&breaker.number));
+    /// Something was finished on the mounts with these numbers. Says whether workers are sent there again.
+    pub(crate) fn answered(&mut self, numbers: &[u64]) -> bool {
+        let mut changed = false;
+        for breaker in self.known.values_mut() {
+            if numbers.contains(&breaker.number) {
+                changed |= breaker.state != State::Closed;
+                (breaker.state, breaker.stalls, breaker.doublings) = (State::Closed, 0, 0);
+                breaker.excused.append(&mut breaker.standing);
+            }
+        }
+        changed
     }
 
     /// A worker that hung is reaped.
@@ -102,7 +145,8 @@ impl Breakers {
 
     /// Workers that hung on these mounts and are not reaped yet.
     pub(crate) fn left_behind(&self) -> usize {
-        self.known.values().map(|breaker| breaker.left.len()).sum()
+        let trouble = self.known.values().filter(|breaker| breaker.is_trouble());
+        trouble.map(|breaker| breaker.left.len()).sum()
     }
 
     /// Whether the pause of some breaker is over.
@@ -146,6 +190,8 @@ impl Breaker {
             state: State::Closed,
             stalls: 0,
             doublings: 0,
+            standing: BTreeSet::new(),
+            excused: BTreeSet::new(),
             left: BTreeSet::new(),
             walls: Vec::new(),
         }
@@ -162,6 +208,10 @@ impl Breaker {
         let until = now.saturating_add(pause.saturating_mul(1 << self.doublings));
         self.state = State::Open { until };
         true
+    }
+
+    fn is_trouble(&self) -> bool {
+        self.stalls > 0 || self.state != State::Closed
     }
 
     fn is_due(&self, now: Time) -> bool {
@@ -238,6 +288,33 @@ mod tests {
     }
 
     #[test]
+    fn some_directories_that_hung_at_a_time_made_a_dead_mount() {
+        let mut breakers = Breakers::new(STALL);
+        for n in 0..4 {
+            assert_eq!(breakers.stands(b"m", ConnId(n), Vec::new()), n == 0);
+        }
+        assert!(!breakers.answered(&numbers(&breakers)));
+        assert!(!hang(&mut breakers, s(1), "m", 0..4));
+        assert_eq!(breakers.left_behind(), 0);
+        // Those that come no further after that count.
+        for n in 4..7 {
+            breakers.stands(b"m", ConnId(n), Vec::new());
+        }
+        assert!(hang(&mut breakers, s(2), "m", 4..7));
+        assert_eq!(breakers.left_behind(), 7);
+    }
+
+    #[test]
+    fn one_that_came_on_once_counts_the_next_time() {
+        let mut breakers = Breakers::new(STALL);
+        breakers.stands(b"m", ConnId(0), Vec::new());
+        breakers.answered(&numbers(&breakers));
+        breakers.moves(ConnId(0));
+        breakers.stands(b"m", ConnId(0), Vec::new());
+        assert!(hang(&mut breakers, s(1), "m", 0..3));
+    }
+
+    #[test]
     fn each_mount_has_its_own() {
         let mut breakers = Breakers::new(STALL);
         assert!(!hang(&mut breakers, s(0), "a", 0..2));
@@ -273,7 +350,7 @@ mod tests {
         hang(&mut breakers, s(20), "m", 3..4);
         breakers.probe(s(40));
         breakers.answered(&numbers(&breakers));
-        assert_eq!(passes(&breakers), []);
+        assert_eq!(passes(&breakers), [Pass::All]);
         hang(&mut breakers, s(50), "m", 4..7);
         assert_eq!(breakers.poll_timeout(s(50)), Some(s(60)));
     }

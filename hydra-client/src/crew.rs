@@ -6,6 +6,8 @@
 //!            └────── it died, or was dismissed ◄────────────┘      dismissed ones linger until reaped
 //! ```
 //!
+//! A worker that comes no further for a moment has a stand-in, on a post of its own, so that as many work as should.
+//!
 //! A post whose workers die young waits longer each time. Several deaths in a row before their Hello, with no work
 //! done meanwhile, mean that workers cannot run here at all. Nothing here waits; which worker does what is the ledger's.
 
@@ -59,13 +61,15 @@ pub(crate) struct Crew {
 pub(crate) struct Round {
     /// Workers that hang, which are to be dismissed.
     pub(crate) hung: Vec<Hung>,
-    /// Workers that come no further for now, or do again.
-    pub(crate) standing: Vec<(ConnId, bool)>,
+    /// Workers that come no further, since this round.
+    pub(crate) standing: Vec<Hung>,
+    /// Workers that come on again.
+    pub(crate) moving: Vec<ConnId>,
     /// Idle stand-ins that are not needed any more: they are gone.
     pub(crate) retired: Vec<ConnId>,
 }
 
-/// A worker that hangs.
+/// A worker that hangs, or begins to.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) conn: ConnId,
@@ -207,10 +211,14 @@ impl Crew {
         let stall = self.stall;
         for running in self.posts.iter_mut().filter_map(|p| p.worker.as_mut()) {
             let stood = running.watch.stands();
-            round.hung.extend(running.look(stall));
-            let stands = running.watch.stands();
-            if stood != stands {
-                round.standing.push((running.worker.conn, stands));
+            let hangs = running.watch.look(running.worker.doing());
+            match (stood, running.watch.stands()) {
+                (false, true) => round.standing.extend(running.hung(stall)),
+                (true, false) => round.moving.push(running.worker.conn),
+                _ => {}
+            }
+            if hangs {
+                round.hung.extend(running.hung(stall));
             }
         }
         self.fit_posts(now, &mut round);
@@ -372,10 +380,7 @@ impl Crew {
 }
 
 impl Running {
-    fn look(&mut self, stall: Duration) -> Option<Hung> {
-        if !self.watch.look(self.worker.doing()) {
-            return None;
-        }
+    fn hung(&self, stall: Duration) -> Option<Hung> {
         let doing = self.watch.found()?;
         let place = Place::of(self.worker.pid, doing);
         Some(Hung {

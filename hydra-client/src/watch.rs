@@ -90,8 +90,10 @@ impl Watch {
 pub(crate) enum Place {
     /// A path of this host.
     Path(Vec<u8>),
-    /// The end of one.
+    /// The end of the path of a directory that is being opened.
     End(Vec<u8>),
+    /// A name in a directory that cannot be told.
+    Name(Vec<u8>),
 }
 
 impl Place {
@@ -99,7 +101,10 @@ impl Place {
     pub(crate) fn of(pid: u32, doing: &Doing) -> Self {
         let directory = doing.directory.and_then(|fd| path_of(pid, fd));
         let Some(mut path) = directory else {
-            return Self::End(doing.name.clone());
+            return match doing.call {
+                Some("open") => Self::End(doing.name.clone()),
+                _ => Self::Name(doing.name.clone()),
+            };
         };
         if !doing.name.is_empty() {
             path.push(b'/');
@@ -127,7 +132,7 @@ pub(crate) fn describe(place: &Place, doing: &Doing, stall: Duration) -> String 
     let (start, path) = match place {
         Place::Path(path) => ("", path),
         Place::End(end) if end.is_empty() => ("a root", end),
-        Place::End(end) => (".../", end),
+        Place::End(end) | Place::Name(end) => (".../", end),
     };
     let path = path.escape_ascii();
     let call = doing.call.unwrap_or("call");

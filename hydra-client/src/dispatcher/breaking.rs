@@ -6,6 +6,7 @@ use crate::crew::Hung;
 use crate::mounts::Mounts;
 use crate::roots::rest_below;
 use crate::watch::Place;
+use hydra_proto::ids::ConnId;
 use hydra_proto::ledger::Time;
 use tracing::{info, warn};
 
@@ -16,8 +17,13 @@ impl Dispatcher {
     /// Looks what the workers are doing: those that hang are replaced, and nobody waits for their end.
     pub(super) fn look_around(&mut self, now: Time) {
         let round = self.crew.look_around(now);
-        for (conn, stands) in round.standing {
-            self.relay.worker_stands(conn, stands);
+        for hung in round.standing {
+            self.relay.worker_stands(hung.conn, true);
+            self.count(now, &hung, false);
+        }
+        for conn in round.moving {
+            self.relay.worker_stands(conn, false);
+            self.moves(conn);
         }
         for conn in round.retired {
             self.put_by.retain(|(from, _)| *from != conn);
@@ -25,15 +31,22 @@ impl Dispatcher {
                 .worker_died(now, conn, None, "it is not needed any more");
         }
         for hung in round.hung {
-            self.count_stall(now, &hung);
+            self.count(now, &hung, true);
             // What lies on a dead mount is not to blame.
             let in_hand = hung.in_hand.filter(|&id| !self.relay.is_walled(id));
             self.dismiss_for(now, hung.conn, in_hand, &hung.reason);
         }
     }
 
-    /// Counts it against its mount.
-    fn count_stall(&mut self, now: Time, hung: &Hung) {
+    /// A worker comes on, or is gone.
+    pub(super) fn moves(&mut self, conn: ConnId) {
+        if let Some(job) = &mut self.job {
+            job.breakers.moves(conn);
+        }
+    }
+
+    /// Notes on which mount a worker comes no further, or counts that it hangs there.
+    fn count(&mut self, now: Time, hung: &Hung, hangs: bool) {
         let (Some(path), Ok(mounts)) = (self.path_of(hung), Mounts::read()) else {
             return;
         };
@@ -47,11 +60,20 @@ impl Dispatcher {
             hung.reason
         );
         let walls = mounts.walls(&mount.path, &job.real_roots, &reason);
-        if job.breakers.stalled(now, &mount.path, hung.conn, walls) {
-            warn!(mount = %name, %kind, "it does not answer: no worker is sent there for now");
+        let is_news = match hangs {
+            true => {
+                let opens = job.breakers.stalled(now, &mount.path, hung.conn, walls);
+                if opens {
+                    warn!(mount = %name, %kind, "it does not answer: no worker is sent there for now");
+                }
+                true
+            }
+            false => job.breakers.stands(&mount.path, hung.conn, walls),
+        };
+        if is_news {
+            let held_back = job.breakers.mounts();
+            self.relay.set_mounts(held_back);
         }
-        let held_back = job.breakers.mounts();
-        self.relay.set_mounts(held_back);
     }
 
     /// What it hangs at, as this host sees it. Of long paths a worker tells only the end.
@@ -59,6 +81,7 @@ impl Dispatcher {
         let end = match &hung.place {
             Place::Path(path) => return Some(path.clone()),
             Place::End(end) => end,
+            Place::Name(_) => return None,
         };
         let item = self.relay.item(hung.in_hand?)?;
         let root = self.job.as_ref()?.real_roots.get(item.root().0 as usize)?;
@@ -79,15 +102,15 @@ impl Dispatcher {
             return;
         };
         let answered = self.relay.take_answered();
+        let again = job.breakers.answered(&answered);
         let probes = job.breakers.is_due(now) && self.relay.has_other_work();
-        if !answered.is_empty() {
+        if again {
             info!("a file system on which workers hung has answered");
-            job.breakers.answered(&answered);
         }
         if probes {
             job.breakers.probe(now);
         }
-        if probes || !answered.is_empty() {
+        if probes || again {
             self.relay.set_mounts(job.breakers.mounts());
         }
     }

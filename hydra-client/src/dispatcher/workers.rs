@@ -29,6 +29,7 @@ impl Dispatcher {
     pub(super) fn worker_exited(&mut self, now: Time, exit: &Exit) {
         if let Some(job) = &mut self.job {
             job.breakers.reaped(exit.conn);
+            job.breakers.moves(exit.conn);
         }
         if self.crew.exited(now, exit.conn, &exit.reason) {
             // What it committed before its end counts, as far as there is room; the rest is done again.
@@ -68,6 +69,7 @@ impl Dispatcher {
         reason: &str,
     ) {
         self.put_by.retain(|(from, _)| *from != conn);
+        self.moves(conn);
         if self.crew.dismiss(now, conn, reason) {
             self.relay.worker_died(now, conn, in_hand, reason);
             self.count_lost_worker();

@@ -45,7 +45,7 @@ mod work;
 mod tests;
 
 pub use frontier::{Cut, Frontier};
-pub use parent::{Action, ChildView, Parent, ParentConfig};
+pub use parent::{Action, ChildView, NoAnswer, Parent, ParentConfig};
 pub use record::{Granted, Opened, Record, ReplayError, State};
 pub use relay::{Relay, RelayAction, RelayConfig};
 pub use table::{Aside, Counts};

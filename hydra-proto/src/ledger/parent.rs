@@ -111,6 +111,9 @@ pub enum Action {
     },
 }
 
+/// Which child got no answer where an item lies, if that keeps it from being granted, and what that child says.
+pub type NoAnswer<'a> = Option<(ChildId, &'a str)>;
+
 /// What can be known of a child.
 #[derive(Clone, Debug)]
 pub struct ChildView {
@@ -291,9 +294,8 @@ impl Parent {
         self.rebalance();
     }
 
-    /// Sets aside the pool items that no child may be granted. `reason` is told which child got no answer there, if
-    /// that is why, and what it says.
-    pub fn set_aside_unserved(&mut self, reason: &dyn Fn(Option<(ChildId, &str)>) -> String) {
+    /// Sets aside the pool items that no child may be granted.
+    pub fn set_aside_unserved(&mut self, reason: &dyn Fn(NoAnswer<'_>) -> String) {
         let unserved: Vec<ItemId> = self
             .table
             .pool()

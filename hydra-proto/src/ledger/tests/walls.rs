@@ -160,7 +160,7 @@ fn what_nobody_gets_an_answer_from_is_set_aside_with_the_reason() {
     parent.add(vec![dirs(1, "dead", &["x"])], false);
     assert_eq!(drain(&mut parent), []);
     assert!(parent.is_stuck());
-    let reason = |wall: Option<(ChildId, &str)>| format!("{wall:?}");
+    let reason = |wall: NoAnswer<'_>| format!("{wall:?}");
     parent.set_aside_unserved(&reason);
     assert!(parent.is_done());
     let aside = &parent.aside()[&ItemId(1)];
