@@ -38,10 +38,6 @@ pub const DESCRIPTORS_MAX: usize = 512;
 /// How many levels one call opens at most when a chain is opened again.
 const STRETCH: usize = 32;
 
-/// The same for the way to what was granted: where the ways to two such directories part, that is how far the one
-/// may be from what is kept of the other.
-const GRANTED_STRETCH: usize = 8;
-
 /// How many descriptors the cache of one thread may hold, after the limit of the process, for `threads` caches.
 pub fn descriptor_budget(threads: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -415,10 +411,10 @@ fn stretch_len(nodes: &[&Arc<DirNode>]) -> usize {
     fitting.count().max(1)
 }
 
-/// The first part of `path` that one call opens, and of how many levels it is: at most half of them, as above.
+/// The first part of `path` that one call opens, and of how many levels it is: half of them, as above.
 fn path_stretch(path: &[u8]) -> (&[u8], usize) {
     let levels = 1 + path.iter().filter(|&&byte| byte == b'/').count();
-    let taken = (levels / 2).clamp(1, GRANTED_STRETCH);
+    let taken = (levels / 2).clamp(1, STRETCH);
     let mut slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
     let end = slashes.nth(taken - 1).map_or(path.len(), |(end, _)| end);
     (path.get(..end).unwrap_or_default(), taken)
