@@ -8,7 +8,8 @@
 //!
 //! There is no shell. `{}` in an argument stands for the path, which stays one word whatever is in it; where no
 //! argument has it, the path comes last. Standard input is empty. Exit status and output of a run stand together in
-//! one row; a command that fails is an error of its file.
+//! one row; a command that fails is an error of its file. Its kind says how: `EXIT` (another status than 0),
+//! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program.
 //!
 //! What the command starts, dies with the worker at the latest: they are one process group. Where a worker dies,
 //! its part is done again, so a command may run twice for a file, and must bear that.
@@ -137,12 +138,12 @@ impl ExecVisit {
                 run.status = Some(status);
                 match status.success() {
                     true => run.ended(Outcome::Succeeded, None),
-                    false => run.ended(Outcome::Failed, Some(io::Error::other(status.to_string()))),
+                    false => run.ended(Outcome::Failed, None),
                 }
             }
             Ok(None) => {
                 end(&mut child);
-                run.ended(Outcome::TimedOut, Some(io::ErrorKind::TimedOut.into()))
+                run.ended(Outcome::TimedOut, None)
             }
             Err(error) => {
                 end(&mut child);
@@ -192,9 +193,7 @@ impl Visit for ExecVisit {
             return;
         }
         let run = self.run(&entry.local());
-        if let Some(error) = &run.error {
-            out.fail(entry.shown(), "exec", error);
-        }
+        run.tell(entry, out);
         *out.summary.0.entry(run.outcome).or_default() += 1;
         out.row(&Row {
             path: entry.shown().into(),
@@ -211,6 +210,7 @@ impl Visit for ExecVisit {
 struct Run {
     outcome: Outcome,
     status: Option<ExitStatus>,
+    /// What the operating system refused.
     error: Option<io::Error>,
     stdout: Capture,
     stderr: Capture,
@@ -238,6 +238,18 @@ impl Run {
             error,
             ..self
         }
+    }
+
+    /// Reports what went wrong, if anything did.
+    fn tell(&self, entry: &Entry<'_>, out: &mut Sink<Runs>) {
+        let (kind, message) = match (self.outcome, &self.error, self.status) {
+            (Outcome::Succeeded, ..) => return,
+            (_, Some(error), _) => return out.fail(entry.shown(), "exec", error),
+            (Outcome::TimedOut, ..) => ("TIMEOUT", "it took longer than --timeout".to_owned()),
+            (_, _, Some(status)) if status.signal().is_some() => ("SIGNAL", status.to_string()),
+            (_, _, status) => ("EXIT", status.unwrap_or_default().to_string()),
+        };
+        out.fail_as(entry.shown(), "exec", kind, message);
     }
 
     /// Takes the command's output until it ends, or `None` until its time is over. Does not wait for others

@@ -53,6 +53,16 @@ pub enum KeyFileError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// No directory, and none to make it in.
+    #[error(
+        "there is no directory {}, and nothing to make it in: \
+         correct --key-dir, or make the directory above it",
+        path.display()
+    )]
+    NoParent {
+        /// The directory that was to be made.
+        path: PathBuf,
+    },
     /// A key that would have been replaced.
     #[error("{} exists already: remove it first if its key is no longer needed", path.display())]
     Exists {
@@ -150,12 +160,13 @@ pub fn default_key_dir(xdg_config_home: Option<&OsStr>, home: Option<&OsStr>) ->
     Some(config.join("hydra"))
 }
 
-/// Makes a new key and both its files in `dir`, which is made if it is missing. Returns the key.
+/// Makes a new key and both its files in `dir`, which is made if only it is missing, or `.config` above
+/// it too. Returns the key.
 ///
 /// # Errors
 ///
-/// [`KeyFileError::Exists`] if there is a key of either kind already, and whatever keeps the files
-/// from being written.
+/// [`KeyFileError::Exists`] if there is a key of either kind already, [`KeyFileError::NoParent`], and
+/// whatever keeps the files from being written.
 pub fn generate(dir: &Path) -> Result<ServerKey, KeyFileError> {
     file::create_dir(dir)?;
     for name in [SERVER_KEY_FILE, CLIENT_KEY_FILE] {
@@ -215,7 +226,7 @@ pub fn load_client(dir: &Path) -> Result<ClientKey, KeyFileError> {
 
 /// The server's key in `dir`, made if there is none, for a server that needs the network. Two
 /// servers that do this at once end up with the same key. The second value is true for the one that
-/// made it. A missing client key is written anew.
+/// made it. A missing client key is written anew. `dir` is made as by [`generate`].
 ///
 /// # Errors
 ///

@@ -8,7 +8,7 @@ use crate::worker::{self, WorkerError, WorkerSession};
 use clap::{ArgMatches, Args as _, Command, FromArgMatches as _};
 use hydra_proto::codec;
 use hydra_proto::job::JobSpec;
-use hydra_proto::reduce::{Merger, Reduce, ReduceError};
+use hydra_proto::reduce::{Merger, Reduce, ReduceError, load_piece, save_piece};
 use hydra_worker::Visit as _;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -389,16 +389,13 @@ impl<P: Plugin> ServerReducer for TotalReducer<P> {
 
     fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
         self.total.save(&mut |summary| {
-            let mut piece = Vec::new();
-            codec::store(summary, &mut piece)?;
-            out(piece);
+            out(save_piece(summary)?);
             Ok(())
         })
     }
 
     fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
-        let (summary, _) = codec::load(piece)?;
-        self.total.add(summary)
+        self.total.add(load_piece(piece)?)
     }
 
     fn report(self: Box<Self>, context: &ReportContext) -> Result<PluginReport, ReduceError> {

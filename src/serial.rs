@@ -32,7 +32,6 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use walkdir::{DirEntry, WalkDir};
 
 /// How many entries are shown to the plugin before what it found is taken from it.
@@ -44,8 +43,8 @@ pub struct Watch<'a> {
     pub rows: Option<&'a mut dyn io::Write>,
     /// Called for every directory with the entries counted and the directories waiting.
     pub tick: &'a mut dyn FnMut(u64, u64),
-    /// Ends the walk when it becomes true.
-    pub interrupt: &'a AtomicBool,
+    /// Ends the walk when it says so; asked for every directory.
+    pub interrupt: &'a dyn Fn() -> bool,
 }
 
 /// What a serial walk came to, besides the plugin's total.
@@ -174,7 +173,7 @@ impl<V: Visit> Walker<'_, '_, V> {
             dev,
         }];
         while let Some(next) = stack.pop() {
-            if self.watch.interrupt.load(Ordering::Relaxed) {
+            if (self.watch.interrupt)() {
                 self.walked.interrupted = true;
                 return Ok(());
             }

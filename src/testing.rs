@@ -12,7 +12,6 @@ use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 /// What came of a walk.
@@ -60,7 +59,7 @@ pub fn walk<P: Plugin>(mut options: P::Options, root: &Path) -> Result<Found, Se
     let mut watch = Watch {
         rows: Some(&mut rows),
         tick: &mut |_, _| {},
-        interrupt: &AtomicBool::new(false),
+        interrupt: &|| false,
     };
     let visit = P::visit(&options).map_err(refused)?;
     let walk = serial::walk(&job, visit, &mut watch, &mut keep)?.walk;

@@ -105,16 +105,19 @@ impl Doors {
                 }
                 Kind::Listening(tokio::spawn(let_in(listener, sender)).abort_handle())
             }
-            Mode::Connect(address) => Kind::Dialling(Dialler {
-                address: address.clone(),
-                key,
-                link: config.timings.link,
-                pause_max: config.timings.redial_max,
-                once: config.once,
-                sender,
-                task: None,
-                said_waiting: false,
-            }),
+            Mode::Connect(address) => {
+                info!(%address, "dialling the server");
+                Kind::Dialling(Dialler {
+                    address: address.clone(),
+                    key,
+                    link: config.timings.link,
+                    pause_max: config.timings.redial_max,
+                    once: config.once,
+                    sender,
+                    task: None,
+                    said_waiting: false,
+                })
+            }
         };
         Ok(Self { arrivals, kind })
     }

@@ -3,7 +3,7 @@
 use crate::config::{Config, LookAtRoot, PathMap};
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::RootView;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ pub(crate) struct Looked {
     pub(crate) local: Vec<u8>,
 }
 
-/// Where a path of the server is on this host. Prefixes end between components; the longest counts.
+/// Where a path of the server is on this host. Prefixes end between components; the longest counts. A slash at the
+/// end of the path stays there.
 pub(crate) fn map_path(maps: &[PathMap], path: &[u8]) -> Vec<u8> {
     let fits = |map: &&PathMap| rest_below(trim(&map.server), path).is_some();
     let Some(map) = maps.iter().filter(fits).max_by_key(|map| map.server.len()) else {
@@ -37,7 +38,7 @@ pub(crate) fn map_path(maps: &[PathMap], path: &[u8]) -> Vec<u8> {
         local.push(b'/');
         local.extend_from_slice(rest);
     }
-    if local.is_empty() {
+    if local.is_empty() || (path.ends_with(b"/") && path != b"/") {
         local.push(b'/');
     }
     local
@@ -131,11 +132,16 @@ impl Looker {
             let local = local.to_vec();
             return Looked { view, local };
         }
-        let path = PathBuf::from(OsString::from_vec(local.to_vec()));
+        // Without a slash at its end, which says nothing of where it leads.
+        let path: PathBuf = Path::new(OsStr::from_bytes(local)).components().collect();
         match resolve(&path) {
             Ok(resolved) if self.is_allowed(&resolved) => {
                 // Workers get the resolved path, so that what was checked is what is walked.
-                let local = resolved.into_os_string().into_vec();
+                let mut resolved = resolved.into_os_string().into_vec();
+                if local.ends_with(b"/") && !resolved.ends_with(b"/") {
+                    resolved.push(b'/');
+                }
+                let local = resolved;
                 let view = (self.look)(&local);
                 Looked { view, local }
             }
@@ -192,7 +198,7 @@ fn missing(local: &[u8], error: &io::Error) -> Looked {
     Looked {
         view: RootView::Missing {
             kind: errno.map_or_else(|| "EIO".to_owned(), |errno| format!("{errno:?}")),
-            message: errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_owned()),
+            message: errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_lowercase()),
         },
         local: local.to_vec(),
     }

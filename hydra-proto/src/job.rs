@@ -37,7 +37,7 @@ pub struct RootSpec {
     /// Its path as results show it.
     #[serde(with = "serde_bytes")]
     pub shown: Vec<u8>,
-    /// Where this host finds it: the same, unless the client maps it.
+    /// Where this host finds it: the same, unless the client maps it. With a slash at its end it must be a directory.
     #[serde(with = "serde_bytes")]
     pub local: Vec<u8>,
     /// Paths below it that are roots of their own: this walk stops there and does not count them.

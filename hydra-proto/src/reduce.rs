@@ -59,6 +59,25 @@ pub trait Reduce: Send {
     fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError>;
 }
 
+/// A summary as a piece for [`Reduce::save`].
+///
+/// # Errors
+/// When it cannot be encoded.
+pub fn save_piece<S: Summary>(summary: &S) -> Result<Vec<u8>, ReduceError> {
+    let mut piece = Vec::new();
+    codec::store(summary, &mut piece)?;
+    Ok(piece)
+}
+
+/// The summary in a piece that [`save_piece`] has made.
+///
+/// # Errors
+/// When the bytes are not a summary of this type.
+pub fn load_piece<S: Summary>(piece: &[u8]) -> Result<S, ReduceError> {
+    let (summary, _) = codec::load(piece)?;
+    Ok(summary)
+}
+
 /// Merges summaries of one type: what a client needs, whatever the plugin.
 #[derive(Debug, Default)]
 pub struct Merger<S>(Option<S>);
@@ -81,16 +100,13 @@ impl<S: Summary> Reduce for Merger<S> {
 
     fn save(&mut self, out: &mut dyn FnMut(Vec<u8>)) -> Result<(), ReduceError> {
         if let Some(summary) = &self.0 {
-            let mut piece = Vec::new();
-            codec::store(summary, &mut piece)?;
-            out(piece);
+            out(save_piece(summary)?);
         }
         Ok(())
     }
 
     fn load(&mut self, piece: &[u8]) -> Result<(), ReduceError> {
-        let (summary, _) = codec::load(piece)?;
-        self.0.get_or_insert_default().merge(summary);
+        self.0.get_or_insert_default().merge(load_piece(piece)?);
         Ok(())
     }
 }

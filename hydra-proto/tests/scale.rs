@@ -1,5 +1,7 @@
 //! A tiny version of the scale runs: `examples/scale` says what they are.
 
+#[path = "../examples/scale/agenda.rs"]
+mod agenda;
 #[path = "../examples/scale/cluster.rs"]
 mod cluster;
 #[path = "../examples/scale/figures.rs"]

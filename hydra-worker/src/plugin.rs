@@ -154,14 +154,18 @@ impl<S> Sink<S> {
     /// Reports that `operation` failed on the entry that results show as `path`. Counted, listed, and seen
     /// in the exit status; the walk goes on.
     pub fn fail(&mut self, path: Vec<u8>, operation: &str, error: &std::io::Error) {
-        let (kind, message) = match error.raw_os_error() {
-            Some(code) => (errno::name(code), errno::message(code)),
-            None => ("OTHER".to_owned(), error.to_string()),
-        };
+        match error.raw_os_error() {
+            Some(code) => self.fail_as(path, operation, &errno::name(code), errno::message(code)),
+            None => self.fail_as(path, operation, "OTHER", error.to_string()),
+        }
+    }
+
+    /// The same for what is no error of the operating system: `kind` is a fixed word, which reports count by.
+    pub fn fail_as(&mut self, path: Vec<u8>, operation: &str, kind: &str, message: String) {
         self.walk.fail(WalkError {
             path,
             operation: operation.to_owned(),
-            kind,
+            kind: kind.to_owned(),
             message,
         });
     }

@@ -1,10 +1,10 @@
 //! A server's job done by clients: joins the configuration, the keys and the plugin with `hydra-server`.
 
 use super::host;
+use super::interrupt::Interrupt;
 use super::run::{Sinks, report_context};
 use super::sentence::severity;
 use super::server_config::{Clients, ServerConfig};
-use crate::exit_codes::Exit;
 use crate::keys;
 use crate::progress::{Progress, Screen, Snapshot};
 use crate::registry::{Registry, lend};
@@ -15,7 +15,6 @@ use hydra_proto::handshake::Key;
 use hydra_proto::message::LogLine;
 use std::sync::Arc;
 use tokio::net::UnixStream;
-use tokio::sync::oneshot;
 use tracing::Level;
 
 /// Has clients do the job of the program `name`.
@@ -26,6 +25,7 @@ pub(super) fn walk(
     registry: &Registry,
     screen: &Screen,
     sinks: Sinks,
+    interrupt: Interrupt,
 ) -> anyhow::Result<Outcome> {
     let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
     let server = hydra_server::Config {
@@ -56,7 +56,7 @@ pub(super) fn walk(
         .enable_all()
         .build();
     let runtime = runtime.context("the server cannot start")?;
-    let outcome = runtime.block_on(serve(server, config, clients, registry));
+    let outcome = runtime.block_on(serve(server, config, clients, registry, interrupt));
     // A name that is still being looked up must not hold up the end.
     runtime.shutdown_background();
     let outcome = outcome?;
@@ -88,16 +88,17 @@ async fn serve(
     config: &ServerConfig,
     clients: &Clients,
     registry: &Registry,
+    interrupt: Interrupt,
 ) -> anyhow::Result<hydra_server::Outcome> {
     let Some(workers) = clients.embedded_workers else {
-        return Ok(hydra_server::run(server, interrupt()).await?);
+        return Ok(hydra_server::run(server, interrupt.told()).await?);
     };
     let (ours, theirs) = UnixStream::pair().context("the embedded client cannot be connected")?;
     server.embedded = Some(Connection::plain(ours, &server.timeouts));
     let connection = Connection::plain(theirs, &server.timeouts);
     let client = host::embedded(workers, registry, &config.log);
     let walking = hydra_client::serve_embedded(connection, client, std::future::pending());
-    let serving = hydra_server::run(server, interrupt());
+    let serving = hydra_server::run(server, interrupt.told());
     let (walked, outcome) = tokio::join!(walking, serving);
     if let Err(error) = walked {
         tracing::debug!("the embedded client: {error}");
@@ -155,20 +156,6 @@ fn log_line(client: &str, line: &LogLine, detailed: bool) -> String {
     match detailed {
         true => format!("{level} {whose} {target}: {text}"),
         false => format!("{}{whose} {text}", severity(level)),
-    }
-}
-
-/// Is ready when the program is told to stop; the second time the program ends at once.
-pub(super) async fn interrupt() {
-    let (first, ready) = oneshot::channel();
-    tokio::spawn(async move {
-        host::stop().await;
-        let _ = first.send(());
-        host::stop().await;
-        std::process::exit(i32::from(Exit::Interrupted.code()));
-    });
-    if ready.await.is_err() {
-        std::future::pending().await
     }
 }
 

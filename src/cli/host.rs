@@ -2,6 +2,7 @@
 //! at roots with `hydra-client`.
 
 use super::client_config::{ClientConfig, Direction};
+use super::interrupt::Signals;
 use super::logging::LogConfig;
 use crate::keys;
 use crate::registry::Registry;
@@ -19,7 +20,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The client inside a server: allows what the server's own command line asks for.
 pub(super) fn embedded(workers: u32, registry: &Registry, log: &LogConfig) -> Config {
@@ -82,14 +82,10 @@ fn warn_of_missing(roots: &[Vec<u8>]) {
 }
 
 /// Is ready when the program is told to stop, by the user or by the system.
-pub(super) async fn stop() {
-    let terminate = signal(SignalKind::terminate());
-    let Ok(mut terminate) = terminate else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+async fn stop() {
+    match Signals::new() {
+        Ok(mut signals) => signals.next().await,
+        Err(_) => std::future::pending().await,
     }
 }
 

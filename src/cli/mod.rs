@@ -10,6 +10,7 @@ mod clients;
 mod environment;
 mod error;
 mod host;
+mod interrupt;
 mod logging;
 mod operand;
 mod parse;

@@ -163,17 +163,46 @@ impl Program<'_> {
         Ok(Request::Status(StatusConfig { dir, json }))
     }
 
-    /// No plugin is named: the default one's options are there, and the help names all plugins.
+    /// No plugin is named: the default one's options are there. The help names all plugins; the options of one that
+    /// is alone are the program's own, and are shown.
     fn general_command(&self, plugin: &dyn AnyPlugin) -> Result<Command, UsageError> {
         let general = server_options(self.name);
         let own = ids(&general);
-        let mut command = with_plugin(general, plugin)?;
+        let command = with_plugin(general, plugin)?.override_usage(self.usage());
+        let mut command = match self.has_one_plugin() {
+            true => {
+                return Ok(command
+                    .about(plugin.about())
+                    .after_help(self.after_help(plugin)));
+            }
+            false => command.after_help(self.after_help(plugin)),
+        };
         for id in ids(&command) {
             if !own.contains(&id) {
                 command = command.mut_arg(id, |arg| arg.hide(true));
             }
         }
-        Ok(command.after_help(self.after_help(plugin)))
+        Ok(command)
+    }
+
+    fn has_one_plugin(&self) -> bool {
+        self.registry.iter().count() == 1
+    }
+
+    /// All that the program can be asked for.
+    fn usage(&self) -> String {
+        let name = self.name;
+        let mut lines = vec![match self.has_one_plugin() {
+            true => format!("{name} [OPTIONS] PATH..."),
+            false => format!("{name} [OPTIONS] [PLUGIN [PLUGIN OPTIONS]] PATH..."),
+        }];
+        if self.roles == Roles::All {
+            lines.push(format!("{name} client --listen | --connect HOST"));
+        }
+        for command in ["keygen", "resume DIR", "status DIR"] {
+            lines.push(format!("{name} {command}"));
+        }
+        lines.join("\n       ")
     }
 
     /// A plugin is named: the help shows its options only.
@@ -198,11 +227,13 @@ impl Program<'_> {
             // Writing to a string cannot fail.
             let _ = writeln!(text, "  {:<10} {}{mark}", plugin.name(), plugin.about());
         }
-        let _ = write!(
-            text,
-            "\nA plugin's options: {name} {} --help\n",
-            default.name()
-        );
+        text.push('\n');
+        if !self.has_one_plugin() {
+            let _ = writeln!(text, "A plugin's options: {name} {} --help", default.name());
+        }
+        if self.roles == Roles::All {
+            let _ = writeln!(text, "A client's options: {name} client --help");
+        }
         let _ = write!(
             text,
             "A path with the name of a plugin or command is written ./NAME. Times: 500ms, 2s, 5m, 12h, 90d.\n\
@@ -221,10 +252,6 @@ fn server_options(name: &str) -> Command {
         .no_binary_name(true)
         .version(env!("CARGO_PKG_VERSION"))
         .about("Walk file trees with many workers on many hosts, and get one exact answer")
-        .override_usage(format!(
-            "{name} [OPTIONS] [PLUGIN [PLUGIN OPTIONS]] PATH...\n       {name} keygen\n       {name} resume DIR\n       \
-             {name} status DIR"
-        ))
 }
 
 /// Adds a plugin's options.

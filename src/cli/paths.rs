@@ -5,7 +5,7 @@
 use super::error::{UsageError, shown};
 use hydra_proto::job::RootSpec;
 use serde_bytes::ByteBuf;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -37,18 +37,42 @@ pub(super) fn absolute(path: &OsStr, cwd: &Path) -> Result<Vec<u8>, UsageError> 
     Ok([b"/", names.join(&b'/').as_slice()].concat())
 }
 
+/// As [`absolute`], for a root: a slash at its end stays (`/.` counts as one), because to the kernel it means that
+/// this must be a directory, or a link to one.
+pub(super) fn root(path: &OsStr, cwd: &Path) -> Result<Vec<u8>, UsageError> {
+    let mut root = absolute(path, cwd)?;
+    let bytes = path.as_bytes();
+    if (bytes.ends_with(b"/") || bytes.ends_with(b"/.")) && root != b"/" {
+        root.push(b'/');
+    }
+    Ok(root)
+}
+
 /// The roots of a job: each path once, in the order given; a path inside another is a place where the
 /// other's walk stops. Paths with `..` are inside none, because that cannot be told from the text.
 pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
-    let mut seen = HashSet::new();
-    let paths = paths.into_iter().filter(|path| seen.insert(path.clone()));
-    let mut roots: Vec<RootSpec> = paths
-        .map(|path| RootSpec {
-            shown: path.clone(),
-            local: path,
-            stops: Vec::new(),
-        })
-        .collect();
+    let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut roots: Vec<RootSpec> = Vec::new();
+    for local in paths {
+        let shown = match local.strip_suffix(b"/") {
+            Some(shown) if !shown.is_empty() => shown.to_vec(),
+            _ => local.clone(),
+        };
+        let known = seen.get(&shown).and_then(|index| roots.get_mut(*index));
+        match known {
+            // Given both ways: the one that may be anything.
+            Some(known) if local == shown => known.local = local,
+            Some(_) => {}
+            None => {
+                seen.insert(shown.clone(), roots.len());
+                roots.push(RootSpec {
+                    shown,
+                    local,
+                    stops: Vec::new(),
+                });
+            }
+        }
+    }
     let mut order: Vec<usize> = (0..roots.len()).collect();
     let names = |root: &RootSpec| {
         plain_names(&root.shown)
@@ -193,6 +217,31 @@ mod tests {
         assert_eq!(
             nested(&["/b", "/a", "/b"]),
             [("/b".into(), vec![]), ("/a".into(), vec![])]
+        );
+    }
+
+    #[test]
+    fn a_slash_at_the_end_of_a_root_was_dropped() {
+        let local = |paths: &[&str]| {
+            let typed = paths
+                .iter()
+                .map(|path| root(path.as_ref(), Path::new("/w")));
+            let roots = roots(typed.map(Result::unwrap).collect());
+            assert!(roots.iter().all(|root| !root.shown.ends_with(b"//")));
+            let local = roots.into_iter().map(|root| root.local);
+            local
+                .map(|local| String::from_utf8(local).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            local(&["/a/", "b/.", "./c", "."]),
+            ["/a/", "/w/b/", "/w/c", "/w"]
+        );
+        assert_eq!(local(&["/", "/.", "//"]), ["/"]);
+        assert_eq!(local(&["/a/", "/a", "/a/"]), ["/a"]);
+        assert_eq!(
+            nested(&["/a/", "/a/b/"])[0],
+            ("/a".into(), vec!["b".into()])
         );
     }
 

@@ -3,6 +3,7 @@
 use super::client_config::ClientConfig;
 use super::clients;
 use super::host;
+use super::interrupt::Interrupt;
 use super::logging;
 use super::parse::KeygenConfig;
 use super::server_config::{Mode, Output, ReportShape, RowsTo, ServerConfig};
@@ -23,8 +24,6 @@ use hydra_server::journal::StateDir;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Nobody reads a report on a terminal that is narrower than that.
@@ -70,9 +69,12 @@ fn serve(
             return Exit::Usage;
         }
     };
+    let stop = Interrupt::watch();
     let outcome = match &config.mode {
-        Mode::Serial => serial(config, screen, sinks.rows),
-        Mode::Clients(clients) => clients::walk(name, config, clients, registry, screen, sinks),
+        Mode::Serial => serial(config, screen, sinks.rows, &stop),
+        Mode::Clients(clients) => {
+            clients::walk(name, config, clients, registry, screen, sinks, stop)
+        }
     };
     screen.clear();
     match outcome {
@@ -171,6 +173,7 @@ fn serial(
     config: &ServerConfig,
     screen: &Screen,
     mut rows: Option<Rows>,
+    stop: &Interrupt,
 ) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let mut progress = Progress::new(screen, !config.log.quiet);
@@ -182,11 +185,10 @@ fn serial(
             workers: 1,
         });
     };
-    let interrupted = watch_for_interrupt();
     let mut watch = Watch {
         rows: rows.as_mut().map(|rows| rows as &mut dyn Write),
         tick: &mut tick,
-        interrupt: &interrupted,
+        interrupt: &|| stop.is_told(),
     };
     let (walked, reducer) = config.plugin.walk_serially(&config.job, &mut watch)?;
     // What is still in a buffer belongs to the results.
@@ -224,26 +226,6 @@ fn serial(
             warnings: Vec::new(),
         },
     })
-}
-
-/// Becomes true when the program is told to stop. Where that cannot be waited for, a signal ends it as usual.
-fn watch_for_interrupt() -> Arc<AtomicBool> {
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = Arc::clone(&told);
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        if let Ok(runtime) = runtime {
-            runtime.block_on(async {
-                clients::interrupt().await;
-                tell.store(true, Ordering::Relaxed);
-                // The second one is waited for in there.
-                std::future::pending().await
-            })
-        }
-    });
-    told
 }
 
 /// What the plugin's report may depend on besides its total.
@@ -308,11 +290,12 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
     let exit = Exit::decide(outcome);
     if exit == Exit::Nothing && output.report != ReportShape::Json {
         // A report of zeros would hide why.
-        complain(name, &report::nothing(outcome));
+        let warned = tracing::enabled!(target: "hydra_server", tracing::Level::WARN);
+        complain(name, &report::nothing(outcome, warned));
         return exit;
     }
     if output.report == ReportShape::Json && exit == Exit::Interrupted {
-        complain(name, &"interrupted: the report is partial");
+        complain(name, &report::interrupted(outcome));
     }
     let mut text = Vec::new();
     let made = match output.report {

@@ -45,15 +45,24 @@ pub(super) struct StateArgs {
     /// Keep the job's state in DIR; should the server die, `resume DIR` goes on
     #[arg(long, value_name = "DIR", conflicts_with = "serial")]
     pub(super) state_dir: Option<PathBuf>,
+    /// How well.
+    #[command(flatten)]
+    pub(super) durability: DurabilityArgs,
+}
+
+/// How well a job's state is kept.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "State")]
+pub(super) struct DurabilityArgs {
     /// Whether that state survives the machine (fsync) or only the server (os)
     #[arg(
-        long,
+        long = "durability",
         value_name = "LEVEL",
         value_enum,
         default_value = "fsync",
         hide_possible_values = true
     )]
-    pub(super) durability: Level,
+    pub(super) level: Level,
 }
 
 /// What durable means.
@@ -189,15 +198,9 @@ pub(super) struct ResumeArgs {
     /// Print the report as one JSON document (default: as before)
     #[arg(long)]
     pub(super) json: bool,
-    /// Whether the state survives the machine (fsync) or only the server (os)
-    #[arg(
-        long,
-        value_name = "LEVEL",
-        value_enum,
-        default_value = "fsync",
-        hide_possible_values = true
-    )]
-    pub(super) durability: Level,
+    /// How well its state is kept.
+    #[command(flatten)]
+    pub(super) durability: DurabilityArgs,
     /// What is said meanwhile.
     #[command(flatten)]
     pub(super) log: LogArgs,

@@ -176,7 +176,7 @@ pub(super) fn resolve(
         output,
         state: args.state.state_dir.map(|dir| StateConfig {
             dir,
-            durability: args.state.durability.into(),
+            durability: args.state.durability.level.into(),
         }),
         log,
     })
@@ -185,8 +185,8 @@ pub(super) fn resolve(
 fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
     let absolute = |path: &OsStr| match path.as_bytes().starts_with(b"/") {
         // A working directory that is gone does no harm then.
-        true => paths::absolute(path, Path::new("/")),
-        false => paths::absolute(path, environment.cwd()?),
+        true => paths::root(path, Path::new("/")),
+        false => paths::root(path, environment.cwd()?),
     };
     let mut all = Vec::new();
     for path in &args.paths {

@@ -83,7 +83,7 @@ pub(super) fn resolve(
     };
     Ok(ResumeConfig {
         dir: args.dir,
-        durability: args.durability.into(),
+        durability: args.durability.level.into(),
         clients,
         json: args.json,
         client_timeout: args.client_timeout,

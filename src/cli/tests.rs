@@ -366,6 +366,33 @@ fn help_names_the_plugins_and_a_plugin_s_help_its_options() {
 }
 
 #[test]
+fn the_help_of_a_program_with_one_plugin_left_out_its_options_and_the_client() {
+    let registry = Registry::new().with::<Probe>();
+    let help = |roles| {
+        let program = Program {
+            name: "prober",
+            roles,
+            registry: &registry,
+        };
+        match program.parse(vec!["--help".into()], &environment()) {
+            Err(UsageError::Clap(error)) => error.to_string(),
+            _ => panic!("no help"),
+        }
+    };
+    let all = help(Roles::All);
+    for part in [
+        "prober [OPTIONS] PATH",
+        "prober client --listen | --connect HOST",
+        "prober client --help",
+        "--older",
+        "--clients",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    assert!(!help(Roles::Server).contains("prober client"));
+}
+
+#[test]
 fn a_plugin_s_option_cannot_hide_one_of_hydra_s() {
     #[derive(Clone, clap::Args, serde::Serialize, serde::Deserialize)]
     struct Clashing {

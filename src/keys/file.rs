@@ -20,15 +20,27 @@ const PRIVATE: Mode = Mode::from_raw_mode(0o600);
 const OTHERS: u32 = 0o077;
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Makes `dir` and what is missing above it, for the user alone.
+/// Makes `dir` for the user alone, if it is missing. What it lies in must be there, or a slip would make directories
+/// all the way down; but for `.config`, which whoever first needs it makes.
 pub(super) fn create_dir(dir: &Path) -> Result<(), KeyFileError> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(|source| KeyFileError::Io {
-        operation: "create directory",
-        path: dir.into(),
-        source,
-    })
+    let parent = dir.parent().filter(|parent| parent.ends_with(".config"));
+    for dir in parent.into_iter().chain([dir]) {
+        let made = DirBuilder::new().mode(0o700).create(dir);
+        match made.map_err(|error| (error.kind(), error)) {
+            Ok(()) | Err((io::ErrorKind::AlreadyExists, _)) => {}
+            Err((io::ErrorKind::NotFound, _)) => {
+                return Err(KeyFileError::NoParent { path: dir.into() });
+            }
+            Err((_, source)) => {
+                return Err(KeyFileError::Io {
+                    operation: "create directory",
+                    path: dir.into(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is anything of this name.

@@ -7,7 +7,7 @@ use super::*;
 
 fn dir() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().unwrap();
-    let dir = parent.path().join("config/hydra");
+    let dir = parent.path().join(".config/hydra");
     (parent, dir)
 }
 
@@ -82,6 +82,22 @@ fn a_server_without_a_key_makes_one_and_keeps_it() {
     fs::remove_file(dir.join(CLIENT_KEY_FILE)).unwrap();
     load_or_generate(&dir).unwrap();
     assert!(load_client(&dir).unwrap() == made.client_key());
+}
+
+#[test]
+fn a_mistyped_directory_was_made_with_all_above_it() {
+    let parent = tempfile::tempdir().unwrap();
+    let typo = parent.path().join("ect/hydra");
+    for error in [
+        load_or_generate(&typo).unwrap_err(),
+        generate(&typo).unwrap_err(),
+        load_client(&typo).unwrap_err(),
+    ] {
+        assert!(error.to_string().contains(typo.to_str().unwrap()));
+    }
+    assert_eq!(entries(parent.path()), [""; 0]);
+    load_or_generate(&parent.path().join("hydra")).unwrap();
+    assert_eq!(entries(parent.path()), ["hydra"]);
 }
 
 /// What a process left behind when it died does not keep the next one from making its key.

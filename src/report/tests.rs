@@ -199,12 +199,29 @@ fn warnings_are_shown_in_both_reports() {
 fn roots_that_every_client_refuses_were_given_no_reason() {
     let mut outcome = outcome();
     outcome.walk = WalkSummary::default();
-    assert_eq!(nothing(&outcome), "nothing was walked of /data");
-    outcome.run.warnings = vec!["client host1 is not granted root /data".into()];
-    assert_eq!(
-        nothing(&outcome),
-        "nothing was walked: client host1 is not granted root /data"
-    );
+    assert_eq!(nothing(&outcome, false), "nothing was walked of /data");
+    let warning = "client host1 is not granted root /data: it is not there";
+    outcome.run.warnings = vec![warning.into()];
+    let untold = nothing(&outcome, false);
+    assert_eq!(untold, format!("nothing was walked: {warning}"));
+}
+
+#[test]
+fn what_a_warning_had_said_was_said_again_as_an_error() {
+    let mut outcome = outcome();
+    outcome.walk = WalkSummary::default();
+    outcome.run.warnings = vec!["client host1 is not granted root /data: it is not there".into()];
+    let of_data = "nothing was walked of /data";
+    assert_eq!(nothing(&outcome, true), of_data);
+    outcome.walk.fail(WalkError {
+        path: b"/data".to_vec(),
+        operation: "open".into(),
+        kind: "ENOENT".into(),
+        message: "it is not there".into(),
+    });
+    assert_eq!(nothing(&outcome, true), of_data);
+    let untold = "nothing was walked: /data: it is not there";
+    assert_eq!(nothing(&outcome, false), untold);
 }
 
 #[test]

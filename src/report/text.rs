@@ -93,14 +93,12 @@ impl Page {
     }
 }
 
-/// Why nothing was walked, in one line.
+/// That nothing was walked, and why, in one line; without what warnings have said, if they were shown.
 #[must_use]
-pub fn nothing(outcome: &Outcome) -> String {
-    let mut reasons: Vec<_> = outcome
-        .walk
-        .first_errors
-        .iter()
-        .take(NAMES_MAX)
+pub fn nothing(outcome: &Outcome, warned: bool) -> String {
+    let warnings = &outcome.run.warnings;
+    let errors = outcome.walk.first_errors.iter().take(NAMES_MAX);
+    let mut reasons: Vec<_> = errors
         .map(|error| {
             format!(
                 "{}: {}",
@@ -112,9 +110,11 @@ pub fn nothing(outcome: &Outcome) -> String {
     if let Ending::Incomplete(reason) = &outcome.ending {
         reasons.push(escape(reason.as_bytes()));
     }
-    if reasons.is_empty() {
+    if warned {
+        reasons.retain(|reason| !warnings.iter().any(|warning| warning.ends_with(reason)));
+    } else if reasons.is_empty() {
         // Refused everywhere: that is no error of the walk.
-        let warnings = outcome.run.warnings.iter().take(NAMES_MAX);
+        let warnings = warnings.iter().take(NAMES_MAX);
         reasons = warnings.map(|text| escape(text.as_bytes())).collect();
     }
     if reasons.is_empty() {
@@ -122,6 +122,15 @@ pub fn nothing(outcome: &Outcome) -> String {
         return format!("nothing was walked of {roots}");
     }
     format!("nothing was walked: {}", reasons.join("; "))
+}
+
+/// That the job was interrupted, in a sentence for those who get the report as a document.
+#[must_use]
+pub fn interrupted(outcome: &Outcome) -> &'static str {
+    match outcome.walk.entries {
+        0 => "interrupted before anything was committed: the report is empty",
+        _ => "interrupted: the report is partial",
+    }
 }
 
 /// Entries per second; 0 for a run that took no time.
@@ -220,6 +229,9 @@ fn errors(page: &mut Page, walk: &WalkSummary) {
 fn missing(page: &mut Page, outcome: &Outcome) {
     match &outcome.ending {
         Ending::Done => {}
+        Ending::Interrupted if outcome.walk.entries == 0 => {
+            page.heading("PARTIAL: interrupted before anything was committed")
+        }
         Ending::Interrupted => page.heading("PARTIAL: interrupted"),
         Ending::Incomplete(reason) => {
             page.heading(&format!("INCOMPLETE: {}", escape(reason.as_bytes())));

@@ -281,8 +281,8 @@ fn a_client_repeated_itself_while_it_waited_for_the_next_job() {
     ran.assert_status(0);
     let lines: Vec<_> = ran.stderr.lines().collect();
     assert!(!ran.stderr.contains("still trying"), "{lines:?}");
-    // The begin, the end and the waiting of two jobs.
-    assert_eq!(lines.len(), 6, "{lines:?}");
+    // Whom it dials, and the begin, the end and the waiting of two jobs.
+    assert_eq!(lines.len(), 7, "{lines:?}");
 
     let (server, client, _) = start(true);
     server.finish().assert_status(0);

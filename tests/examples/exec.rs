@@ -30,6 +30,7 @@ fn exec_keeps_status_and_output_together() {
         let runs = json!({"succeeded": 1, "failed": 1});
         assert_eq!(said.report["exec"]["runs"], runs);
         assert_eq!(said.report["errors"]["first"][0]["operation"], "exec");
+        assert_eq!(said.kinds(), json!({"EXIT": 1}));
         assert_eq!(said.rows.len(), 2);
         for row in &said.rows {
             assert_eq!(row["stdout"], json!({"text": row["path"], "cut": false}));
@@ -85,9 +86,11 @@ fn exec_cuts_long_output_and_ends_long_runs() {
     let said = shell("echo begun; exec sleep 600", ["--timeout", "200ms"]);
     assert_eq!(said.status, Some(1));
     assert_eq!(said.rows[0]["outcome"], "timed out");
+    assert_eq!(said.kinds(), json!({"TIMEOUT": 1}));
     assert_eq!(said.rows[0]["stdout"]["text"], "begun\n");
 
     let said = shell("kill -9 $$", ["--timeout", "1m"]);
+    assert_eq!(said.kinds(), json!({"SIGNAL": 1}));
     assert_eq!(
         (&said.rows[0]["signal"], &said.rows[0]["exit_status"]),
         (&json!(9), &Value::Null)
@@ -101,7 +104,7 @@ fn exec_reports_a_command_that_cannot_be_run() {
     for way in WAYS {
         let said = run("exec", way, &["--command", "/no/such"], tmp.path());
         assert_eq!(said.status, Some(1));
-        assert_eq!(said.report["errors"]["by_kind"], json!({"ENOENT": 1}));
+        assert_eq!(said.kinds(), json!({"ENOENT": 1}));
         assert_eq!(said.by_name("outcome")["f"], "not run");
     }
 }

@@ -54,6 +54,11 @@ impl Said {
         });
         rows.collect()
     }
+
+    /// Its errors by kind.
+    fn kinds(&self) -> Value {
+        self.report["errors"]["by_kind"].clone()
+    }
 }
 
 fn run(example: &str, way: &[&str], arguments: &[&str], path: &Path) -> Said {

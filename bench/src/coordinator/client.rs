@@ -1,10 +1,11 @@
 //! Clients that pretend to walk: the real child ledger over an implicit tree.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use hydra_link::address::HostPort;
 use hydra_link::{FrameReader, FrameWriter, Timeouts, clock, dial};
 use hydra_proto::codec;
@@ -40,7 +41,10 @@ pub(super) struct Shared {
     pub(super) granted: AtomicU64,
     acknowledged: AtomicU64,
     asked: AtomicU64,
+    /// Why a client has failed, if one has.
     failure: Mutex<Option<String>>,
+    /// A client was welcomed, the first grant has come, or a client has failed.
+    news: Condvar,
 }
 
 impl Shared {
@@ -57,6 +61,7 @@ impl Shared {
             acknowledged: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             failure: Mutex::new(None),
+            news: Condvar::new(),
         }
     }
 
@@ -65,16 +70,34 @@ impl Shared {
         [&self.acknowledged, &self.granted, &self.asked].map(|count| count.load(Relaxed))
     }
 
-    /// Why a client has failed, if one has.
-    pub(super) fn failure(&self) -> Option<String> {
-        let failure = self.failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    /// Waits until it is so, a client fails, or `limit` is over. Returns whether it is so.
+    ///
+    /// # Errors
+    ///
+    /// When a client has failed.
+    pub(super) fn wait(&self, limit: Duration, is_so: impl Fn() -> bool) -> anyhow::Result<bool> {
+        let waits = |failure: &mut Option<String>| failure.is_none() && !is_so();
+        let waited = self.news.wait_timeout_while(self.failure(), limit, waits);
+        let (failure, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &*failure {
+            Some(failure) => bail!("a client failed: {failure}"),
+            None => Ok(is_so()),
+        }
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes whoever waits. Under the lock: nobody is between looking and waiting then.
+    fn tell(&self) {
+        let _failure = self.failure();
+        self.news.notify_all();
     }
 
     fn fail(&self, error: &anyhow::Error) {
-        let failure = self.failure.lock();
-        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(format!("{error:#}"));
+        self.failure().get_or_insert(format!("{error:#}"));
+        self.tell();
     }
 }
 
@@ -244,9 +267,12 @@ impl Client {
                     roots: vec![RootView::Seen(facts())],
                 }));
                 self.shared.welcomed.fetch_add(1, Relaxed);
+                self.shared.tell();
             }
             UplinkEvent::Granted(grant) => {
-                self.shared.granted.fetch_add(1, Relaxed);
+                if self.shared.granted.fetch_add(1, Relaxed) == 0 {
+                    self.shared.tell();
+                }
                 self.frontier.as_mut().context("no session")?.accept(grant);
             }
             UplinkEvent::Asked(shed) => {

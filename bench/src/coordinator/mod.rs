@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use hydra_proto::handshake::{KEY_BYTES, ServerKey};
 use serde::Serialize;
 use serde_json::Value;
@@ -34,6 +34,8 @@ use usage::Usage;
 
 /// How long to wait after the last client has come, before anything is counted.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// How long clients may take to get anywhere.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -141,23 +143,15 @@ pub fn measure(
     })
 }
 
-/// Waits, in steps, until it is so.
+/// Waits until it is so.
 fn wait(shared: &Shared, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
-    let limit = Instant::now() + Duration::from_secs(120);
-    while !is_so() {
-        ensure!(Instant::now() < limit, "the clients do not get on");
-        pause(shared, Duration::from_millis(5))?;
-    }
+    ensure!(shared.wait(PATIENCE, is_so)?, "the clients do not get on");
     Ok(())
 }
 
-/// Waits for `period`, unless something fails meanwhile.
+/// Lets `period` pass, unless something fails meanwhile.
 fn pause(shared: &Shared, period: Duration) -> anyhow::Result<()> {
-    std::thread::sleep(period);
-    match shared.failure() {
-        Some(failure) => bail!("a client failed: {failure}"),
-        None => Ok(()),
-    }
+    shared.wait(period, || false).map(drop)
 }
 
 /// The server's process. Killed when dropped.

@@ -19,7 +19,9 @@ fn check(pairs: &[(&str, &str)], path: &str, expected: &str) {
 fn a_prefix_ends_between_components() {
     let pairs = [("/data", "/mnt/a")];
     check(&pairs, "/data", "/mnt/a");
-    check(&pairs, "/data/", "/mnt/a");
+    check(&pairs, "/data/", "/mnt/a/");
+    check(&pairs, "/data/x/", "/mnt/a/x/");
+    check(&pairs, "/other/", "/other/");
     check(&pairs, "/data/x/y", "/mnt/a/x/y");
     check(&pairs, "/database", "/database");
     check(&pairs, "/other/data", "/other/data");

@@ -3,6 +3,7 @@
 //!
 //! The server is modelled as one thread: each message keeps it busy for a while, later ones wait.
 
+use super::agenda::{Agenda, Event};
 use super::figures::{Figures, memory};
 use super::shape::{Shape, Total};
 use super::worker::{Worker, delta, facts, sum_of};
@@ -14,8 +15,6 @@ use hydra_proto::ledger::{
     Action, Parent, ParentConfig, Record, Relay, RelayAction, RelayConfig, Time, UplinkConfig,
 };
 use hydra_proto::message::{Down, RootView, Up};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 /// Between a client and its workers.
@@ -40,18 +39,6 @@ pub(crate) struct Setup {
     pub commit_interval: Duration,
 }
 
-enum Event {
-    ServerGets(ConnId, Box<Up>),
-    ClientGets(u32, Box<Down>),
-    FromWorker(ConnId, Box<Up>),
-    WorkerGets(ConnId, Box<Down>),
-    ServerWakes,
-    ClientWakes(u32),
-    WorkerSteps(u32),
-    WorkerTicks(u32),
-    Start,
-}
-
 struct Client {
     relay: Relay,
     woken: Option<Time>,
@@ -64,8 +51,7 @@ struct Client {
 pub(crate) struct Cluster {
     setup: Setup,
     now: Time,
-    queue: BinaryHeap<Reverse<Entry>>,
-    counter: u64,
+    agenda: Agenda,
     server: Parent,
     server_free: Time,
     server_woken: Option<Time>,
@@ -76,32 +62,6 @@ pub(crate) struct Cluster {
     busy: u64,
     peak_items: u64,
     pub(crate) figures: Figures,
-}
-
-struct Entry {
-    at: Time,
-    number: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 fn server(setup: &Setup) -> Parent {
@@ -148,8 +108,7 @@ impl Cluster {
     pub(crate) fn new(setup: Setup) -> Self {
         let mut cluster = Self {
             now: Time::ZERO,
-            queue: BinaryHeap::new(),
-            counter: 0,
+            agenda: Agenda::default(),
             server: server(&setup),
             server_free: Time::ZERO,
             server_woken: None,
@@ -182,9 +141,7 @@ impl Cluster {
     }
 
     fn at(&mut self, at: Time, event: Event) {
-        self.counter += 1;
-        let (at, number) = (at.max(self.now), self.counter);
-        self.queue.push(Reverse(Entry { at, number, event }));
+        self.agenda.plan(at.max(self.now), event);
     }
 
     fn jitter(&mut self, most: Duration) -> Duration {
@@ -198,7 +155,7 @@ impl Cluster {
     /// Runs the job. What was found has to be what is there.
     pub(crate) fn run(mut self, expected: Total) -> Figures {
         let began = Instant::now();
-        while let Some(Reverse(Entry { at, event, .. })) = self.queue.pop() {
+        while let Some((at, event)) = self.agenda.next() {
             self.now = at;
             self.figures.events += 1;
             self.dispatch(event);

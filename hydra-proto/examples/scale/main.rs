@@ -3,6 +3,7 @@
 //! `cargo run --release -p hydra-proto --example scale -- T1L 1000 16 1ms 1ms 200ms`: tree, clients, workers of each,
 //! latency, cost of a directory, commit interval. Without arguments it says which trees there are.
 
+mod agenda;
 mod cluster;
 mod figures;
 mod shape;

@@ -36,6 +36,8 @@ pub(super) struct Balance {
     weight: u64,
     /// Workers of the hungry ones.
     hungry_weight: u64,
+    /// Children that own nothing: hungry, or about to say so.
+    idle: usize,
 }
 
 /// How urgent a child's hunger is: the least is the most urgent.
@@ -60,12 +62,14 @@ pub(super) struct Standing {
     hungry: Option<Hunger>,
     rich: Option<Wealth>,
     asked: bool,
+    idle: bool,
     weight: u64,
 }
 
 impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
+        self.idle -= usize::from(standing.idle);
         if let Some(hunger) = standing.hungry {
             self.hungry_weight -= standing.weight;
             self.hungry.remove(&(hunger, child));
@@ -80,6 +84,7 @@ impl Balance {
 
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
+        self.idle += usize::from(standing.idle);
         if let Some(hunger) = standing.hungry {
             self.hungry_weight += standing.weight;
             self.hungry.insert((hunger, child));
@@ -116,6 +121,7 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
         hungry: (session.hungry && !session.careful).then_some(hunger),
         rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(wealth),
         asked: busy && session.shed.is_some() && held >= HELD_MIN,
+        idle: owned == 0,
         weight: session.weight,
     }
 }
@@ -275,7 +281,8 @@ impl Parent {
             index < starving || self.can_spare(child, wealth.held)
         });
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
-        let each = hungry.div_ceil(asked.len().max(1));
+        // Nobody is asked again when another one says a moment later that it has nothing either.
+        let each = hungry.max(self.balance.idle).div_ceil(asked.len().max(1));
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
         }

@@ -11,7 +11,7 @@
 
 use super::here::Here;
 use super::split::{
-    AHEAD_BYTES, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead, rest_of_buffer,
+    AHEAD_BYTES, AHEAD_EACH, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead, rest_of_buffer,
 };
 use super::{Left, Walker};
 use crate::node::DirNode;
@@ -317,10 +317,11 @@ impl<V: Visit> Walker<V> {
         if shares > 1 && ended.is_none() {
             let others = shares as u64 - 1;
             let due = self.pace.due(others) as usize / BATCH_NAMES;
-            let window = due.max(4 * shares).min(BATCHES_MAX);
+            let window = due.max(AHEAD_EACH * shares).min(BATCHES_MAX);
             let before = lister.names();
             ended = read_ahead(lister, directories, &mut ahead, window);
-            self.pace.gave(lister.names() - before, others);
+            let ahead = lister.names() - before;
+            self.pace.gave(ahead - ahead / shares as u64, others);
         }
         let visit = reading.visit;
         self.leave_names(here.node, visit, ahead);

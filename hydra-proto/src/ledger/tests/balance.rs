@@ -61,6 +61,27 @@ fn two_busy(parent: &mut Parent, held: [u64; 2]) -> [ChildId; 2] {
 }
 
 #[test]
+fn who_became_hungry_a_moment_later_was_not_asked_for() {
+    let mut parent = server();
+    let children: Vec<ChildId> = (1..=3).map(|conn| join(&mut parent, conn, 1)).collect();
+    // None has a worker yet.
+    for (conn, &child) in (1..).zip(&children) {
+        beat(&mut parent, ms(1), conn, child, load(0, false));
+    }
+    parent.add(vec![dirs(1, "", &["a"])], true);
+    beat(&mut parent, ms(2), 1, children[0], load(0, true));
+    beat(&mut parent, ms(3), 1, children[0], load(3, false));
+    drain(&mut parent);
+    // The second is asked for with the third in mind.
+    let asked = beat(&mut parent, ms(4), 2, children[1], load(0, true));
+    assert_eq!(asked[1], shed(1, 1, 2));
+    assert_eq!(
+        beat(&mut parent, ms(4), 3, children[2], load(0, true)).len(),
+        1
+    );
+}
+
+#[test]
 fn the_richest_is_asked_and_asked_once() {
     let mut parent = server();
     let [_, rich] = two_busy(&mut parent, [2, 3]);

@@ -1,39 +1,17 @@
-//! The real programs: wrong usage, help, and `--serial` against what `find` and `du` say.
+//! What is walked, against what `find` and `du` say.
 
+use super::{report, run, server, stderr, stdout};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 /// An ordinary user, for trees with unreadable directories when the tests run as root.
 const NOBODY: u32 = 65534;
-
-fn server() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hydra-server"));
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &[&str]) -> Output {
-    server().args(arguments).output().unwrap()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn report(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output)))
-}
 
 /// What `find` counts with these tests, by its own types.
 fn find(paths: &[&Path], arguments: &[&str]) -> u64 {
@@ -86,124 +64,6 @@ fn hostile_tree(root: &Path) {
     std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
     let sparse = fs::File::create(root.join("sparse")).unwrap();
     sparse.set_len(1 << 30).unwrap();
-}
-
-#[test]
-fn wrong_usage_is_one_sentence_and_status_2() {
-    let cases: [(&[&str], &str); 14] = [
-        (&[], "no path is given"),
-        (&["nonsense"], "audit, count, keygen"),
-        (&["--no-such", "/"], "--no-such"),
-        (&["--grace", "5", "/"], "'5' is not a duration"),
-        (&["-E", "a[", "/"], "the glob 'a['"),
-        (&["--paths-from", "/no/such/list"], "/no/such/list"),
-        (&["--serial", "--clients", "a", "/"], "cannot be used with"),
-        (&["--rows", "-", "/"], "--rows cannot be used with audit"),
-        (
-            &["count", "--rows", "x", "/"],
-            "--rows cannot be used with count",
-        ),
-        (
-            &["--serial", "--temp-dir", "/no/such", "/"],
-            "--temp-dir /no/such cannot be used",
-        ),
-        (&["--temp-dir", "/etc/passwd", "/"], "it is not a directory"),
-        (&["--clients", "host:0", "/"], "--clients: \"host:0\""),
-        (&["--listen=127.0.0.1:99999", "/"], "up to 65535"),
-        (&["--listen=127.0.0.1:-1", "/"], "up to 65535"),
-    ];
-    for (arguments, part) in cases {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert_eq!(stdout(&output), "", "{arguments:?}");
-        let text = stderr(&output);
-        assert!(text.contains(part), "{arguments:?}: {text}");
-        assert!(
-            !text.contains("panicked") && !text.contains("backtrace"),
-            "{text}"
-        );
-    }
-}
-
-#[test]
-fn names_in_messages_cannot_move_the_cursor() {
-    let output = run(&["\x1b[2Jaudit"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("\\x1b[2Jaudit"));
-    assert!(!stderr(&output).contains('\x1b'));
-}
-
-#[test]
-fn help_and_version_go_to_standard_output() {
-    for arguments in [
-        &["--help"][..],
-        &["audit", "--help"],
-        &["--version"],
-        &["keygen", "--help"],
-    ] {
-        let output = run(arguments);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-        assert!(stdout(&output).contains("hydra-server"), "{arguments:?}");
-        assert_eq!(stderr(&output), "");
-    }
-    let client = env!("CARGO_BIN_EXE_hydra-client");
-    let output = Command::new(client).arg("--help").output().unwrap();
-    assert!(
-        stdout(&output).contains("Usage: hydra-client"),
-        "{}",
-        stdout(&output)
-    );
-    let output = Command::new(client).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-}
-
-#[test]
-fn keygen_makes_keys_once() {
-    let tmp = tempfile::tempdir().unwrap();
-    let keys = tmp.path().join("keys");
-    let keygen = || {
-        server()
-            .args(["keygen", "--key-dir"])
-            .arg(&keys)
-            .output()
-            .unwrap()
-    };
-    let first = keygen();
-    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
-    assert!(stdout(&first).contains("client.key"));
-    let mode = fs::metadata(keys.join("server.key")).unwrap().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let second = keygen();
-    assert_ne!(second.status.code(), Some(0));
-    assert!(
-        stderr(&second).contains("server.key"),
-        "{}",
-        stderr(&second)
-    );
-}
-
-#[test]
-fn a_client_that_cannot_be_reached_is_named() {
-    let tmp = tempfile::tempdir().unwrap();
-    let mut command = server();
-    command.args([
-        "--clients",
-        "127.0.0.1:1",
-        "--connect-timeout",
-        "100ms",
-        "--key-dir",
-    ]);
-    let output = command
-        .arg(tmp.path().join("keys"))
-        .arg(tmp.path())
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("127.0.0.1:1"),
-        "{}",
-        stderr(&output)
-    );
 }
 
 #[test]
@@ -349,16 +209,57 @@ fn a_missing_root_shows_in_the_status() {
 }
 
 #[test]
-fn a_job_that_ends_before_all_workers_have_begun_says_nothing_of_it() {
+fn a_slash_at_the_end_of_a_root_meant_nothing() {
     let tmp = tempfile::tempdir().unwrap();
-    for _ in 0..10 {
-        let output = server()
-            .args(["--workers", "8"])
-            .arg(tmp.path())
+    fs::create_dir(tmp.path().join("dir")).unwrap();
+    for file in ["file", "dir/below"] {
+        fs::write(tmp.path().join(file), "").unwrap();
+    }
+    for (target, link) in [("dir", "to-dir"), ("file", "to-file"), ("no", "dangling")] {
+        symlink(target, tmp.path().join(link)).unwrap();
+    }
+    let roots = ["dir", "file", "to-dir", "to-file", "dangling"];
+    for (name, end) in roots
+        .iter()
+        .flat_map(|name| [(name, ""), (name, "/"), (name, "/.")])
+    {
+        let root = tmp.path().join(format!("{name}{end}"));
+        let mut found = Command::new("find");
+        let found = found
+            .arg("-H")
+            .arg(&root)
+            .args(["-printf", "."])
             .output()
             .unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        assert_eq!(stderr(&output), "");
+        let kind = match stderr(&found) {
+            text if text.contains("Not a directory") => "ENOTDIR",
+            text if text.contains("No such file") => "ENOENT",
+            text => {
+                assert_eq!(text, "");
+                ""
+            }
+        };
+        for way in [&["--serial"][..], &["--workers", "1"]] {
+            let output = server()
+                .args(["count", "--json"])
+                .args(way)
+                .arg(&root)
+                .output();
+            let document = report(&output.unwrap());
+            assert_eq!(
+                document["totals"]["entries"],
+                found.stdout.len(),
+                "{root:?}"
+            );
+            let errors = &document["errors"]["by_kind"];
+            assert_eq!(
+                errors[kind].as_u64(),
+                (!kind.is_empty()).then_some(1),
+                "{root:?}"
+            );
+            let shown = tmp.path().join(name);
+            assert_eq!(document["roots"][0], shown.to_str().unwrap());
+        }
     }
 }
 
@@ -375,45 +276,6 @@ fn an_absolute_path_is_walked_from_a_directory_that_is_gone() {
     let absolute = from_nowhere(tmp.path().to_str().unwrap());
     assert_eq!(absolute.status.code(), Some(0), "{}", stderr(&absolute));
     assert_eq!(from_nowhere("./here").status.code(), Some(2));
-}
-
-#[test]
-fn clients_whose_server_was_killed_serve_the_next_one_at_once() {
-    let tmp = tempfile::tempdir().unwrap();
-    let keys = tmp.path().join("keys");
-    let made = server().args(["keygen", "--key-dir"]).arg(&keys).output();
-    assert!(made.unwrap().status.success());
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = port.local_addr().unwrap().to_string();
-    drop(port);
-    let client = Command::new(env!("CARGO_BIN_EXE_hydra-client"))
-        .args(["-v", "--listen", &address, "--key-dir"])
-        .arg(&keys)
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut client = client.unwrap();
-    let mut lines = BufReader::new(client.stderr.take().unwrap()).lines();
-    let serve = || {
-        let mut command = server();
-        command.args(["-vv", "--clients", &address, "--key-dir"]);
-        command.arg(&keys);
-        command
-    };
-    // Begins only when another client has come, so it is killed with a job that its client has taken.
-    let mut first = serve();
-    first.args(["--listen=127.0.0.1:0", "--min-clients", "1"]);
-    let mut first = first.arg(tmp.path()).spawn().unwrap();
-    let has_begun = lines.any(|line| line.is_ok_and(|line| line.contains("job begins")));
-    let rest = std::thread::spawn(move || lines.count());
-    first.kill().unwrap();
-    first.wait().unwrap();
-    let second = serve().arg(tmp.path()).output();
-    client.kill().unwrap();
-    client.wait().unwrap();
-    rest.join().unwrap();
-    let second = second.unwrap();
-    assert!(has_begun);
-    assert_eq!(second.status.code(), Some(0), "{}", stderr(&second));
 }
 
 #[test]
@@ -463,117 +325,6 @@ fn unreadable_directories_are_errors_with_their_paths() {
 }
 
 #[test]
-fn the_document_has_the_documented_keys_and_types() {
-    let tmp = tempfile::tempdir().unwrap();
-    let document = report(
-        &server()
-            .args(["--serial", "--json"])
-            .arg(tmp.path())
-            .output()
-            .unwrap(),
-    );
-    assert_eq!(document["schema"], "hydra.report/1");
-    let numbers = [
-        "/totals/entries",
-        "/totals/directories",
-        "/totals/files",
-        "/totals/symlinks",
-        "/totals/other",
-        "/totals/apparent_bytes",
-        "/totals/allocated_bytes",
-        "/totals/unique_allocated_bytes",
-        "/totals/hard_linked",
-        "/errors/count",
-        "/errors/vanished",
-        "/run/seconds",
-        "/run/entries_per_second",
-        "/run/clients/0/workers",
-        "/run/clients/0/entries",
-        "/run/clients/0/commits",
-        "/run/clients/0/grants",
-        "/run/clients/0/sheds",
-        "/run/clients/0/lost_workers",
-    ];
-    for pointer in numbers {
-        assert!(
-            document.pointer(pointer).is_some_and(Value::is_number),
-            "{pointer}"
-        );
-    }
-    for pointer in [
-        "/errors/first",
-        "/errors/set_aside",
-        "/run/clients",
-        "/run/warnings",
-        "/roots",
-    ] {
-        assert!(
-            document.pointer(pointer).is_some_and(Value::is_array),
-            "{pointer}"
-        );
-    }
-    assert!(document["errors"]["by_kind"].is_object());
-    assert!(document["audit"].is_object());
-}
-
-#[test]
-fn the_report_for_people_names_the_tree_and_its_totals() {
-    let tmp = tempfile::tempdir().unwrap();
-    fs::write(tmp.path().join("f"), "x").unwrap();
-    let output = server().arg("--serial").arg(tmp.path()).output().unwrap();
-    let text = stdout(&output);
-    for line in ["entries", "directories", "files", "allocated"] {
-        let times = text
-            .lines()
-            .filter(|shown| shown.trim_start().starts_with(line));
-        assert_eq!(times.count(), 1, "{line} in {text}");
-    }
-    assert!(text.contains(tmp.path().to_str().unwrap()), "{text}");
-    assert_eq!(
-        stderr(&output),
-        "",
-        "no progress where there is no terminal"
-    );
-}
-
-#[test]
-fn a_closed_pipe_ends_quietly() {
-    for arguments in [&["--serial", "--json", "/usr/bin"][..], &["--help"]] {
-        let mut command = server();
-        command
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
-        assert_eq!(stderr(&output), "", "{arguments:?}");
-    }
-}
-
-#[test]
-fn an_interrupt_ended_a_serial_walk_without_its_report() {
-    let mut command = server();
-    command.args(["--serial", "--json", "/usr"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    let catches_interrupts = || {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
-    };
-    while !catches_interrupts() {
-        std::thread::yield_now();
-    }
-    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    assert_eq!(report(&output)["complete"], false);
-}
-
-#[test]
 fn dots_are_paths_without_a_slash() {
     let tmp = tempfile::tempdir().unwrap();
     fs::create_dir(tmp.path().join("below")).unwrap();
@@ -593,16 +344,4 @@ fn dots_are_paths_without_a_slash() {
             serde_json::from_slice(&ran_bare.output().unwrap().stdout).unwrap();
         assert_eq!(report["totals"]["entries"], entries);
     }
-}
-
-#[test]
-fn secrets_of_sessions_stood_in_the_most_talkative_log() {
-    let tmp = tempfile::tempdir().unwrap();
-    let ran = server()
-        .args(["-vvv", "count"])
-        .arg(tmp.path())
-        .output()
-        .unwrap();
-    assert!(stderr(&ran).contains("Welcome"), "it says little");
-    assert!(!stderr(&ran).contains("secret: ["));
 }

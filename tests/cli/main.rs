@@ -1,0 +1,265 @@
+//! The real programs: wrong usage and help, what is said when, and how they end.
+
+mod peers;
+mod tree;
+
+use serde_json::Value;
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+fn server() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hydra-server"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    server().args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn report(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", stdout(output), stderr(output)))
+}
+
+#[test]
+fn wrong_usage_is_one_sentence_and_status_2() {
+    let cases: [(&[&str], &str); 14] = [
+        (&[], "no path is given"),
+        (&["nonsense"], "audit, count, keygen"),
+        (&["--no-such", "/"], "--no-such"),
+        (&["--grace", "5", "/"], "'5' is not a duration"),
+        (&["-E", "a[", "/"], "the glob 'a['"),
+        (&["--paths-from", "/no/such/list"], "/no/such/list"),
+        (&["--serial", "--clients", "a", "/"], "cannot be used with"),
+        (&["--rows", "-", "/"], "--rows cannot be used with audit"),
+        (
+            &["count", "--rows", "x", "/"],
+            "--rows cannot be used with count",
+        ),
+        (
+            &["--serial", "--temp-dir", "/no/such", "/"],
+            "--temp-dir /no/such cannot be used",
+        ),
+        (&["--temp-dir", "/etc/passwd", "/"], "it is not a directory"),
+        (&["--clients", "host:0", "/"], "--clients: \"host:0\""),
+        (&["--listen=127.0.0.1:99999", "/"], "up to 65535"),
+        (&["--listen=127.0.0.1:-1", "/"], "up to 65535"),
+    ];
+    for (arguments, part) in cases {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        let text = stderr(&output);
+        assert!(text.contains(part), "{arguments:?}: {text}");
+        assert!(
+            !text.contains("panicked") && !text.contains("backtrace"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn names_in_messages_cannot_move_the_cursor() {
+    let output = run(&["\x1b[2Jaudit"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("\\x1b[2Jaudit"));
+    assert!(!stderr(&output).contains('\x1b'));
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for arguments in [
+        &["--help"][..],
+        &["audit", "--help"],
+        &["--version"],
+        &["keygen", "--help"],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(stdout(&output).contains("hydra-server"), "{arguments:?}");
+        assert_eq!(stderr(&output), "");
+    }
+    let client = env!("CARGO_BIN_EXE_hydra-client");
+    let output = Command::new(client).arg("--help").output().unwrap();
+    assert!(
+        stdout(&output).contains("Usage: hydra-client"),
+        "{}",
+        stdout(&output)
+    );
+    let output = Command::new(client).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_job_that_ends_before_all_workers_have_begun_says_nothing_of_it() {
+    let tmp = tempfile::tempdir().unwrap();
+    for _ in 0..10 {
+        let output = server()
+            .args(["--workers", "8"])
+            .arg(tmp.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(stderr(&output), "");
+    }
+}
+
+#[test]
+fn the_document_has_the_documented_keys_and_types() {
+    let tmp = tempfile::tempdir().unwrap();
+    let document = report(
+        &server()
+            .args(["--serial", "--json"])
+            .arg(tmp.path())
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(document["schema"], "hydra.report/1");
+    let numbers = [
+        "/totals/entries",
+        "/totals/directories",
+        "/totals/files",
+        "/totals/symlinks",
+        "/totals/other",
+        "/totals/apparent_bytes",
+        "/totals/allocated_bytes",
+        "/totals/unique_allocated_bytes",
+        "/totals/hard_linked",
+        "/errors/count",
+        "/errors/vanished",
+        "/run/seconds",
+        "/run/entries_per_second",
+        "/run/clients/0/workers",
+        "/run/clients/0/entries",
+        "/run/clients/0/commits",
+        "/run/clients/0/grants",
+        "/run/clients/0/sheds",
+        "/run/clients/0/lost_workers",
+    ];
+    for pointer in numbers {
+        assert!(
+            document.pointer(pointer).is_some_and(Value::is_number),
+            "{pointer}"
+        );
+    }
+    for pointer in [
+        "/errors/first",
+        "/errors/set_aside",
+        "/run/clients",
+        "/run/warnings",
+        "/roots",
+    ] {
+        assert!(
+            document.pointer(pointer).is_some_and(Value::is_array),
+            "{pointer}"
+        );
+    }
+    assert!(document["errors"]["by_kind"].is_object());
+    assert!(document["audit"].is_object());
+}
+
+#[test]
+fn the_report_for_people_names_the_tree_and_its_totals() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::write(tmp.path().join("f"), "x").unwrap();
+    let output = server().arg("--serial").arg(tmp.path()).output().unwrap();
+    let text = stdout(&output);
+    for line in ["entries", "directories", "files", "allocated"] {
+        let times = text
+            .lines()
+            .filter(|shown| shown.trim_start().starts_with(line));
+        assert_eq!(times.count(), 1, "{line} in {text}");
+    }
+    assert!(text.contains(tmp.path().to_str().unwrap()), "{text}");
+    assert_eq!(
+        stderr(&output),
+        "",
+        "no progress where there is no terminal"
+    );
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for arguments in [&["--serial", "--json", "/usr/bin"][..], &["--help"]] {
+        let mut command = server();
+        command
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+/// Runs a program, and interrupts it as soon as it can bear that.
+fn interrupt_at_once(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let catches_interrupts = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.unwrap().trim(), 16).unwrap() & 0b10 != 0
+    };
+    while !catches_interrupts() {
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_interrupt_ended_a_serial_walk_without_its_report() {
+    let output = interrupt_at_once(server().args(["--serial", "--json", "/usr"]));
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(report(&output)["complete"], false);
+}
+
+#[test]
+fn an_interrupt_before_anything_was_committed_did_not_say_so() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = tmp.path().join("keys");
+    // Nobody comes to walk.
+    let alone = |more: &[&str]| {
+        let mut server = server();
+        server
+            .args(["--listen=127.0.0.1:0", "--key-dir"])
+            .arg(&keys);
+        interrupt_at_once(server.args(more).arg(tmp.path()))
+    };
+    let text = alone(&[]);
+    let said = "PARTIAL: interrupted before anything was committed";
+    assert!(stdout(&text).contains(said), "{}", stdout(&text));
+    let json = alone(&["--json"]);
+    assert_eq!(report(&json)["totals"]["entries"], 0);
+    let said = "hydra-server: interrupted before anything was committed";
+    assert!(stderr(&json).contains(said), "{}", stderr(&json));
+    assert_eq!(
+        (text.status.code(), json.status.code()),
+        (Some(130), Some(130))
+    );
+}
+
+#[test]
+fn secrets_of_sessions_stood_in_the_most_talkative_log() {
+    let tmp = tempfile::tempdir().unwrap();
+    let ran = server()
+        .args(["-vvv", "count"])
+        .arg(tmp.path())
+        .output()
+        .unwrap();
+    assert!(stderr(&ran).contains("Welcome"), "it says little");
+    assert!(!stderr(&ran).contains("secret: ["));
+}
