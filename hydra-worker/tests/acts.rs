@@ -259,8 +259,10 @@ fn what_a_lost_worker_removed_was_told_nowhere() {
         waits && cluster.walk.directories == 1
     });
     cluster.kill(first, None);
-    drop(end);
     cluster.worker(Removes { left: None });
+    cluster.until(|cluster| cluster.parent.is_done());
+    // Only now: its thread might act before it hears that it is dead.
+    drop(end);
     cluster.finish();
     let rows = |kind| {
         cluster

@@ -171,8 +171,10 @@ fn a_name_that_was_never_to_be_removed_was_presumed_removed() {
     std::fs::remove_file(OsStr::from_bytes(other.unwrap())).unwrap();
     let before = names(&cluster, b'-').len();
     cluster.kill(first, None);
-    drop(end);
     cluster.worker(Removes::default());
+    cluster.until(|cluster| cluster.parent.is_done());
+    // Only now: its thread might act before it hears that it is dead.
+    drop(end);
     cluster.finish();
     let (removed, presumed) = (names(&cluster, b'-'), names(&cluster, b'?'));
     // 40 by the first worker, as far as that was not told, and one by somebody else, who may have been faster.

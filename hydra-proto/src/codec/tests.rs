@@ -101,6 +101,7 @@ fn commit() -> Box<Commit> {
         result: Some(delta()),
         load: LOAD,
         answers: Some(6),
+        begun: vec![IdRange { start: 10, end: 11 }],
     })
 }
 
@@ -179,6 +180,12 @@ fn ups() -> Vec<Up> {
         }]),
         Up::Leave("full".to_owned()),
         Up::Part(commit()),
+        Up::Walls(vec![Wall {
+            root: RootId(1),
+            path: b"a/\xff".to_vec(),
+            without: vec![ByteBuf::from(b"a/b".to_vec())],
+            reason: "dead".to_owned(),
+        }]),
     ]
 }
 
@@ -252,21 +259,22 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Changing any of these needs another [`PROTOCOL_VERSION`]: an older build would misread them.
-const GOLDEN_UPS: [&str; 8] = [
+const GOLDEN_UPS: [&str; 9] = [
     "000105302e312e300268310208",
     "010105302e312e30fbedfe0307070707070707070707070707070707010201",
     "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
     "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106",
+     050102fb2c010106010a0b",
     "04fbedfe030102050102fb2c01",
     "05010102030477616c6b041b5b306d",
     "060466756c6c",
     "07fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106",
+     050102fb2c010106010a0b",
+    "09010103612fff0103612f620464656164",
 ];
 const GOLDEN_DOWNS: [&str; 13] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\

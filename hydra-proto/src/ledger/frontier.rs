@@ -79,6 +79,8 @@ pub struct Cut {
     pub load: Load,
     /// The shed that this answers.
     pub answers: Option<u64>,
+    /// What of that which goes back a worker that was lost may have acted on.
+    pub begun: Vec<IdRange>,
 }
 
 /// The ledger of a worker.
@@ -405,6 +407,7 @@ impl<P: Place> Frontier<P> {
             result,
             load: self.load(),
             answers,
+            begun: Vec::new(),
         })
     }
 

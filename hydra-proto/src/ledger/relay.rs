@@ -17,7 +17,7 @@ use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, ItemId, join_ids};
-use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Welcome};
+use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
 use gate::Gate;
 use std::fmt;
 
@@ -83,8 +83,8 @@ enum Hunger {
 #[derive(Debug)]
 pub struct Relay {
     config: RelayConfig,
-    uplink: Uplink,
-    parent: Option<Parent>,
+    pub(super) uplink: Uplink,
+    pub(super) parent: Option<Parent>,
     /// Workers' epochs are numbered from here on in the next session.
     next_epoch: u64,
     /// Items on the server's record that are finished.
@@ -94,6 +94,8 @@ pub struct Relay {
     shed: Option<Shed>,
     /// What this host sees of the roots: said again when a link is lost, since it belongs to no sequence.
     views: Option<Vec<RootView>>,
+    /// Where the server was told to grant nothing, if it ever was told anything.
+    pub(super) walls: Option<Vec<Wall>>,
     /// Results that the shell has added up and not yet sent.
     unsent: bool,
     next_commit: Time,
@@ -126,6 +128,7 @@ impl Relay {
             fresh: Vec::new(),
             shed: None,
             views: None,
+            walls: None,
             unsent: false,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
@@ -222,6 +225,13 @@ impl Relay {
         }
     }
 
+    /// A worker comes no further for now, or does again.
+    pub fn worker_stands(&mut self, conn: ConnId, stands: bool) {
+        if let Some(parent) = &mut self.parent {
+            parent.note_standing(conn, stands);
+        }
+    }
+
     /// A worker is gone, with this item in hand.
     pub fn worker_died(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
         if let Some(parent) = &mut self.parent {
@@ -292,6 +302,7 @@ impl Relay {
                 self.told = Hunger::None;
                 self.pause(false);
                 self.say_ready();
+                self.say_walls(true);
                 return Some(RelayAction::ServerBack);
             }
             UplinkEvent::Granted(grant) => {
@@ -357,6 +368,7 @@ impl Relay {
         self.fresh.clear();
         self.shed = None;
         self.views = None;
+        self.walls = None;
         self.unsent = false;
         self.told = Hunger::None;
         self.timed = None;
@@ -415,17 +427,20 @@ impl Relay {
             return false;
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
-        let gives = self.shed.is_some() && parent.has_for_parent();
+        let gives = parent.has_held() || (self.shed.is_some() && parent.has_for_parent());
         let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
         dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
     }
 
     /// Sends a commit: everything that changed since the last one, with what was found.
     pub fn cut(&mut self, now: Time, result: Option<Delta>) {
-        let (give, answers) = self.answer();
+        self.say_walls(false);
+        let (mut give, answers) = self.answer();
         let Some(parent) = &mut self.parent else {
             return;
         };
+        give.extend(parent.pick_held(GIVE_ITEMS_MAX));
+        parent.complete(&mut give);
         let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
         let failed = aside.iter().filter_map(|id| {
             let reason = parent.aside().get(id)?.reason.clone();
@@ -433,6 +448,7 @@ impl Relay {
         });
         let failed: Vec<Failure> = failed.collect();
         let new = parent.record_fresh(&self.fresh);
+        let begun = parent.begun_of(&give);
         for &id in &give {
             parent.give_up(id);
         }
@@ -451,6 +467,7 @@ impl Relay {
             result,
             load: self.load(),
             answers,
+            begun: join_ids(begun),
         };
         self.told = self.hunger(cut.load);
         self.uplink.commit(cut);
@@ -467,14 +484,10 @@ impl Relay {
         };
         let hungry = u128::from(shed.hungry.max(1));
         let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
-        let mut give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
+        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
         if give.is_empty() && !parent.is_done() {
             return (give, None);
         }
-        let companions: Vec<ItemId> = give.iter().filter_map(|&id| parent.companion(id)).collect();
-        give.extend(companions);
-        give.sort_unstable();
-        give.dedup();
         self.set_shed(None);
         (give, Some(shed.id))
     }

@@ -348,6 +348,7 @@ impl Uplink {
             result: cut.result,
             load: cut.load,
             answers: cut.answers,
+            begun: cut.begun,
         };
         if self.config.resumable {
             session.unacked.push_back(commit.clone());

@@ -38,15 +38,24 @@ impl Parent {
     }
 
     pub(super) fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
-        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever. So does
-        // what a lost worker may have acted on: what goes up is an id, and cannot say so.
-        let begun = |id: &ItemId| self.table.get(*id).is_some_and(|entry| entry.begun);
-        let free = |id: &ItemId| !self.suspects.is_accused(*id) && !begun(id);
+        // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever.
+        let free = |id: &ItemId| !self.suspects.is_accused(*id) && !self.is_probe(*id);
         self.table.pool().filter(free).take(most as usize).collect()
     }
 
-    pub(super) fn companion(&self, id: ItemId) -> Option<ItemId> {
-        self.table.companion(id)
+    /// Adds what has to go up together with these items, and sorts them.
+    pub(super) fn complete(&self, give: &mut Vec<ItemId>) {
+        let companions = give.iter().filter_map(|&id| self.table.companion(id));
+        let companions: Vec<ItemId> = companions.collect();
+        give.extend(companions);
+        give.sort_unstable();
+        give.dedup();
+    }
+
+    /// What of these a worker that was lost may have acted on, as this parent alone knows.
+    pub(super) fn begun_of(&self, ids: &[ItemId]) -> Vec<ItemId> {
+        let begun = |id: &ItemId| self.table.get(*id).is_some_and(|entry| entry.begun);
+        ids.iter().copied().filter(begun).collect()
     }
 
     pub(super) fn give_up(&mut self, id: ItemId) {

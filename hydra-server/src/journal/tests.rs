@@ -73,6 +73,7 @@ impl Job {
                 result: None,
                 load: Load::default(),
                 answers: None,
+                begun: Vec::new(),
             },
             parent,
             next: 2,

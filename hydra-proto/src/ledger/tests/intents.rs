@@ -236,7 +236,7 @@ fn names_were_granted_to_another_worker_before_the_server_had_them() {
 fn what_a_lost_child_had_listed_is_said_to_be_begun_in_jobs_that_act_only() {
     for acts in [false, true] {
         let mut parent = Parent::new(config(false, acts));
-        let child = join(&mut parent, 1, 1);
+        join(&mut parent, 1, 1);
         let listed = [names(1, None, &["x"]), dirs(2, "", &["e"])];
         parent.add(listed.to_vec(), true);
         drain(&mut parent);
@@ -249,8 +249,54 @@ fn what_a_lost_child_had_listed_is_said_to_be_begun_in_jobs_that_act_only() {
         let mut items: Vec<_> = parent.items().map(|item| item.parcel().clone()).collect();
         items.sort_by_key(|parcel| parcel.ids().start);
         assert_eq!(items[0], begun);
-        // What goes up is an id only, so it stays.
-        assert_eq!(parent.pick_for_parent(9).len(), 2 - usize::from(acts));
-        let _ = child;
+        let ids = parent.pick_for_parent(9);
+        let begun = if acts { vec![ItemId(1)] } else { Vec::new() };
+        assert_eq!(parent.begun_of(&ids), begun);
     }
+}
+
+#[test]
+fn what_a_lost_worker_had_begun_was_fresh_at_another_client() {
+    let mut relay = client_with_names();
+    worker_commits(&mut relay, 1, 2, |commit| commit.done = vec![range(2, 3)]);
+    relay.worker_died(ms(1), ConnId(1), None, "killed");
+    poll(&mut relay);
+    let shed = Shed { id: 3, hungry: 1 };
+    relay.server_message(ms(1), SERVER, Down::Shed(shed));
+    poll(&mut relay);
+    let up = cut(&mut relay);
+    assert_eq!(up.begun, [range(WORKER_ID, WORKER_ID + 1)]);
+
+    let mut server = Parent::new(config(true, true));
+    let child = join(&mut server, 1, 1);
+    server.add(vec![names(1, None, &["x"])], true);
+    drain(&mut server);
+    let mut back = commit(child, 1);
+    back.give = vec![range(1, 2)];
+    back.begun = vec![range(1, 2)];
+    back.load = load(0, false);
+    say(&mut server, 1, back);
+    let begun =
+        |item: &crate::item::Item| matches!(item.parcel(), Parcel::Names(names) if names.begun);
+    assert!(server.items().all(begun));
+}
+
+#[test]
+fn more_begun_than_given_is_no_commit() {
+    let mut server = Parent::new(config(true, true));
+    let child = join(&mut server, 1, 1);
+    server.add(vec![names(1, None, &["x"])], true);
+    let mut back = commit(child, 1);
+    back.begun = vec![range(0, u64::MAX)];
+    let said = say(&mut server, 1, back);
+    let refused = |action: &Action| {
+        matches!(
+            action,
+            Action::Send {
+                message: Down::Refused(Refusal::Protocol(_)),
+                ..
+            }
+        )
+    };
+    assert!(said.iter().any(refused), "{said:?}");
 }

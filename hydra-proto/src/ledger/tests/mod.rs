@@ -10,6 +10,7 @@ mod relay;
 mod suspects;
 mod uplink;
 mod visits;
+mod walls;
 
 use super::*;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret};
@@ -192,6 +193,7 @@ fn commit(child: ChildId, seq: u64) -> Commit {
         result: None,
         load: load(1, false),
         answers: None,
+        begun: Vec::new(),
     }
 }
 
