@@ -1,0 +1,66 @@
+//! The targets under seeded bytes, and the seed files that both ways of fuzzing begin with.
+
+use super::super::Entry;
+use super::*;
+use std::fs;
+
+#[path = "../../../../fuzz/driver.rs"]
+mod driver;
+
+use driver::{drive, seed_dir, seeds};
+
+#[test]
+fn damage() {
+    drive("damage", super::damage);
+}
+
+#[test]
+fn entries() {
+    drive("entries", super::entries);
+}
+
+/// What the seed files hold, by target and name.
+fn fresh() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let framed = |payload: Vec<u8>| {
+        let length = u16::try_from(payload.len()).unwrap();
+        [&length.to_le_bytes()[..], &payload].concat()
+    };
+    let (mut job, _) = Job::new();
+    let log: Vec<_> = (0..3).map(|_| framed(payload(&job.step()))).collect();
+    let mut snapshot = beginning();
+    let last = snapshot.last_mut().unwrap();
+    job.parent.snapshot(&mut |record| {
+        last.extend_from_slice(&payload(&[Entry::Ledger(record)]));
+    });
+    let snapshot: Vec<_> = snapshot.into_iter().map(framed).collect();
+    vec![
+        ("damage", "cut", vec![0, 0x01, 0x05, 0]),
+        ("damage", "flip", vec![5, 0x01, 0x03, 0x40]),
+        ("damage", "zeros", vec![1, 0x40, 0x02, 100, 2, 0, 0, 200]),
+        ("entries", "log", [vec![1], log.concat()].concat()),
+        ("entries", "snapshot", [vec![0], snapshot.concat()].concat()),
+    ]
+}
+
+#[test]
+fn the_seed_files_are_those_that_this_build_would_write() {
+    for (target, name, bytes) in fresh() {
+        let found = fs::read(seed_dir(target).join(name)).unwrap_or_default();
+        // Not the bytes: the secrets of sessions are drawn anew each time.
+        assert_eq!(
+            found.len(),
+            bytes.len(),
+            "{target}/{name}: cargo test -p hydra-server --lib write_the_seed_files -- --ignored"
+        );
+    }
+    assert!(seeds("entries").iter().all(|bytes| bytes.len() < 1024));
+}
+
+#[test]
+#[ignore = "writes into fuzz/seeds, after a change of the journal"]
+fn write_the_seed_files() {
+    for (target, name, bytes) in fresh() {
+        fs::create_dir_all(seed_dir(target)).unwrap();
+        fs::write(seed_dir(target).join(name), bytes).unwrap();
+    }
+}
