@@ -8,6 +8,7 @@ mod common;
 mod hostile;
 mod hosts;
 mod huge;
+mod journal;
 mod lifecycle;
 mod mounts;
 mod namespaces;
