@@ -6,6 +6,7 @@ use super::sample::{JOB, Job, beginning, journal, payload};
 use super::{JournalError, frame};
 use hydra_proto::ledger::Record;
 use std::path::Path;
+use std::sync::LazyLock;
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ const CHANGE: usize = 4;
 ///
 /// Every four bytes are one change.
 pub fn damage(data: &[u8]) {
-    let (sound, ends) = journal(LOG);
+    static SOUND: LazyLock<(Vec<u8>, Vec<usize>)> = LazyLock::new(|| journal(LOG));
+    let (sound, ends) = &*SOUND;
     let mut bytes = sound.clone();
     for change in data.chunks_exact(CHANGE).take(8) {
         alter(&mut bytes, change);
