@@ -2,6 +2,8 @@
 
 use super::super::Entry;
 use super::*;
+use hydra_proto::ids::{ChildId, Epoch, IdRange, Secret};
+use hydra_proto::ledger::{Granted, Opened, State};
 use std::fs;
 
 #[path = "../../../../fuzz/driver.rs"]
@@ -54,6 +56,52 @@ fn the_seed_files_are_those_that_this_build_would_write() {
         );
     }
     assert!(seeds("entries").iter().all(|bytes| bytes.len() < 1024));
+}
+
+#[test]
+fn a_grant_of_endless_items_took_all_memory() {
+    let grant = Granted {
+        seq: 1,
+        items: vec![IdRange {
+            start: 0,
+            end: u64::MAX,
+        }],
+        ids: IdRange::default(),
+        careful: false,
+    };
+    let opened = Opened {
+        child: ChildId(u32::MAX),
+        epoch: Epoch {
+            job: JOB,
+            number: u64::MAX,
+        },
+        secret: Secret([0; 16]),
+        name: String::new(),
+        workers: 1,
+        nonce: 1,
+        ids: IdRange::default(),
+    };
+    let session = State::Session {
+        opened: opened.clone(),
+        leased: Vec::new(),
+        applied: 0,
+        granted: 1,
+        unseen: vec![grant.clone()],
+        careful: false,
+        fenced: false,
+    };
+    let child = opened.child;
+    for records in [
+        vec![Record::State(Box::new(session))],
+        vec![Record::Opened(opened), Record::Granted { child, grant }],
+    ] {
+        let mut bytes = frame::header(JOB, 1).to_vec();
+        frame::write(&mut bytes, 1, &beginning().concat());
+        let entries: Vec<_> = records.into_iter().map(Entry::Ledger).collect();
+        frame::write(&mut bytes, 2, &payload(&entries));
+        let error = replayed(&bytes).err().unwrap();
+        assert!(matches!(error, JournalError::Entry { .. }), "{error}");
+    }
 }
 
 #[test]
