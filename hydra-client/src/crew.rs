@@ -6,12 +6,14 @@
 //!            └────── it died, or was dismissed ◄────────────┘      dismissed ones linger until reaped
 //! ```
 //!
+//! A worker that comes no further for a moment has a stand-in, on a post of its own, so that as many work as should.
+//!
 //! A post whose workers die young waits longer each time. Several deaths in a row before their Hello, with no work
 //! done meanwhile, mean that workers cannot run here at all. Nothing here waits; which worker does what is the ledger's.
 
 use crate::config::Config;
 use crate::logs::LogDesk;
-use crate::watch::{self, Rounds, Watch};
+use crate::watch::{self, Place, Rounds, Watch};
 use crate::worker::{Worker, WorkerEvent};
 use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
@@ -32,6 +34,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_DOUBLINGS_MAX: u32 = 7;
 /// Workers that were killed and do not die, for each post, before the job is given up.
 const LINGERING_PER_POST: usize = 2;
+/// So many stand-ins there may be, even where there are fewer workers than that.
+const STAND_INS_MIN: usize = 4;
 
 pub(crate) struct Crew {
     config: Arc<Config>,
@@ -52,12 +56,27 @@ pub(crate) struct Crew {
     rounds: Option<Rounds>,
 }
 
-/// A worker that hangs.
+/// What a round has found.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Workers that hang, which are to be dismissed.
+    pub(crate) hung: Vec<Hung>,
+    /// Workers that come no further, since this round.
+    pub(crate) standing: Vec<Hung>,
+    /// Workers that come on again.
+    pub(crate) moving: Vec<ConnId>,
+    /// Idle stand-ins that are not needed any more: they are gone.
+    pub(crate) retired: Vec<ConnId>,
+}
+
+/// A worker that hangs, or begins to.
 #[derive(Debug)]
 pub(crate) struct Hung {
     pub(crate) conn: ConnId,
     pub(crate) in_hand: Option<ItemId>,
-    /// What it hangs at, in words.
+    /// What it hangs at.
+    pub(crate) place: Place,
+    /// The same in words.
     pub(crate) reason: String,
 }
 
@@ -108,12 +127,7 @@ impl Crew {
         self.rounds = Some(Rounds::new(now, stall));
         self.stopping = false;
         self.posts = (1..=self.config.workers.max(1))
-            .map(|number| Post {
-                number,
-                worker: None,
-                start_at: now,
-                young: 0,
-            })
+            .map(|number| Post::new(number, now))
             .collect();
         self.tick(now);
     }
@@ -161,7 +175,7 @@ impl Crew {
                     worker,
                     since: now,
                     born: false,
-                    watch: Watch::default(),
+                    watch: Watch::new(self.stall),
                 });
             }
             Err(error) => {
@@ -187,15 +201,53 @@ impl Crew {
         deadlines.chain(round).min()
     }
 
-    /// Looks what the workers are doing, if it is time to: those that hang, which are to be dismissed.
-    pub(crate) fn look_around(&mut self, now: Time) -> Vec<Hung> {
+    /// Looks what the workers are doing, if it is time to.
+    pub(crate) fn look_around(&mut self, now: Time) -> Round {
         let is_due = self.rounds.as_mut().is_some_and(|rounds| rounds.begin(now));
+        let mut round = Round::default();
         if self.stopping || !is_due {
-            return Vec::new();
+            return round;
         }
         let stall = self.stall;
-        let running = self.posts.iter_mut().filter_map(|p| p.worker.as_mut());
-        running.filter_map(|running| running.look(stall)).collect()
+        for running in self.posts.iter_mut().filter_map(|p| p.worker.as_mut()) {
+            let stood = running.watch.stands();
+            let hangs = running.watch.look(running.worker.doing());
+            match (stood, running.watch.stands()) {
+                (false, true) => round.standing.extend(running.hung(stall)),
+                (true, false) => round.moving.push(running.worker.conn),
+                _ => {}
+            }
+            if hangs {
+                round.hung.extend(running.hung(stall));
+            }
+        }
+        self.fit_posts(now, &mut round);
+        round
+    }
+
+    /// How many posts there have to be, so that as many work as should while some come no further.
+    fn wanted_posts(&self) -> usize {
+        let running = self.posts.iter().filter_map(|post| post.worker.as_ref());
+        let standing = running.filter(|running| running.watch.stands()).count();
+        let workers = self.config.workers.max(1) as usize;
+        workers + standing.min(workers.max(STAND_INS_MIN))
+    }
+
+    fn fit_posts(&mut self, now: Time, round: &mut Round) {
+        let wanted = self.wanted_posts();
+        while self.posts.len() < wanted {
+            let taken = |number: &u32| self.posts.iter().any(|post| post.number == *number);
+            let number = (1..).find(|number| !taken(number)).unwrap_or(u32::MAX);
+            self.posts.push(Post::new(number, now));
+        }
+        while self.posts.len() > wanted
+            && let Some(index) = self.posts.iter().rposition(Post::is_idle)
+            && let Some(Running { worker, .. }) = self.posts.remove(index).worker
+        {
+            debug!(worker = index, "not needed any more");
+            self.lingering.insert(worker.conn, worker.pid);
+            round.retired.push(worker.conn);
+        }
     }
 
     /// Sends to a worker. One that takes nothing any more is killed; it comes back as an exit.
@@ -243,6 +295,7 @@ impl Crew {
         let Some(running) = post.worker.take() else {
             return false;
         };
+        let number = post.number;
         let pid = running.worker.pid;
         self.lingering.insert(conn, pid);
         if self.stopping {
@@ -258,12 +311,17 @@ impl Crew {
             self.unborn += 1;
             self.last_words = reason.to_owned();
         }
+        // Where another stands in for it, nobody follows.
+        if self.posts.len() > self.wanted_posts() {
+            self.posts
+                .retain(|post| post.worker.is_some() || post.number != number);
+        }
         true
     }
 
-    /// Why workers cannot go on here at all.
-    pub(crate) fn verdict(&self) -> Result<(), String> {
-        let lingering = self.lingering.len();
+    /// Why workers cannot go on here at all. Those that were left behind on mounts with a breaker do not count.
+    pub(crate) fn verdict(&self, excused: usize) -> Result<(), String> {
+        let lingering = self.lingering.len().saturating_sub(excused);
         if self.unborn >= UNBORN_MAX {
             let last = &self.last_words;
             return Err(format!(
@@ -322,20 +380,33 @@ impl Crew {
 }
 
 impl Running {
-    fn look(&mut self, stall: Duration) -> Option<Hung> {
-        if !self.watch.look(self.worker.doing()) {
-            return None;
-        }
+    fn hung(&self, stall: Duration) -> Option<Hung> {
         let doing = self.watch.found()?;
+        let place = Place::of(self.worker.pid, doing);
         Some(Hung {
             conn: self.worker.conn,
             in_hand: doing.item,
-            reason: watch::describe(self.worker.pid, doing, stall),
+            reason: watch::describe(&place, doing, stall),
+            place,
         })
     }
 }
 
 impl Post {
+    fn new(number: u32, start_at: Time) -> Self {
+        Self {
+            number,
+            worker: None,
+            start_at,
+            young: 0,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let running = self.worker.as_ref();
+        running.is_some_and(|running| running.born && running.watch.is_idle())
+    }
+
     fn postpone(&mut self, now: Time) {
         let pause = PAUSE_MIN * (1 << self.young.min(PAUSE_DOUBLINGS_MAX));
         self.young += 1;

@@ -42,6 +42,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, trace, warn};
 
 mod beginning;
+mod breaking;
 mod ending;
 mod workers;
 
@@ -194,7 +195,12 @@ impl Dispatcher {
             Stage::Serving => None,
             Stage::Stopping { deadline, .. } => Some(deadline),
         };
-        let ticks = [self.relay.poll_timeout(), self.crew.poll_timeout()];
+        let now = clock::now();
+        let probe = self
+            .job
+            .as_ref()
+            .and_then(|job| job.breakers.poll_timeout(now));
+        let ticks = [self.relay.poll_timeout(), self.crew.poll_timeout(), probe];
         let ticks = ticks.into_iter().flatten().min().max(self.rest_until);
         [ticks, stopping].into_iter().flatten().min()
     }
@@ -292,8 +298,9 @@ impl Dispatcher {
         if ticks.into_iter().flatten().any(|due| due <= now) {
             self.relay.tick(now);
             self.crew.tick(now);
-            self.dismiss_hung(now);
+            self.look_around(now);
         }
+        self.look_at_mounts(now);
     }
 
     /// Does what the ledger asks for, until it asks for nothing more.
@@ -302,8 +309,8 @@ impl Dispatcher {
             while let Some(action) = self.relay.poll_action(now) {
                 self.perform(now, action);
             }
-            if self.job.is_some()
-                && let Err(reason) = self.crew.verdict()
+            if let Some(job) = &self.job
+                && let Err(reason) = self.crew.verdict(job.breakers.left_behind())
             {
                 self.give_up(now, reason);
             }

@@ -13,6 +13,7 @@
 //! decided in `hydra-proto`'s `Relay`. This crate walks nothing, knows no plugin and no command line: what it
 //! needs of those is in [`Config`].
 
+mod breaker;
 mod config;
 mod crew;
 mod dispatcher;
@@ -21,6 +22,7 @@ mod error;
 pub mod inherit;
 mod link;
 mod logs;
+mod mounts;
 mod results;
 mod roots;
 mod run;

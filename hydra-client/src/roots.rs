@@ -23,16 +23,18 @@ pub(crate) struct Looked {
     pub(crate) view: RootView,
     /// Where workers find it.
     pub(crate) local: Vec<u8>,
+    /// The same without symbolic links, as far as that could be seen.
+    pub(crate) real: Vec<u8>,
 }
 
 /// Where a path of the server is on this host. Prefixes end between components; the longest counts. A slash at the
 /// end of the path stays there.
 pub(crate) fn map_path(maps: &[PathMap], path: &[u8]) -> Vec<u8> {
-    let fits = |map: &&PathMap| rest_below(trim(&map.server), path).is_some();
+    let fits = |map: &&PathMap| rest_below(&map.server, path).is_some();
     let Some(map) = maps.iter().filter(fits).max_by_key(|map| map.server.len()) else {
         return path.to_vec();
     };
-    let rest = rest_below(trim(&map.server), path).unwrap_or_default();
+    let rest = rest_below(&map.server, path).unwrap_or_default();
     let mut local = trim(&map.local).to_vec();
     if !rest.is_empty() {
         local.push(b'/');
@@ -50,9 +52,9 @@ fn trim(path: &[u8]) -> &[u8] {
     end.map_or(&[], |last| path.get(..=last).unwrap_or_default())
 }
 
-/// What of `path` lies below `prefix`, without the slash between.
-fn rest_below<'a>(prefix: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
-    let rest = trim(path).strip_prefix(prefix)?;
+/// What of `path` lies below `top`, without the slash between; nothing if it is `top` itself.
+pub(crate) fn rest_below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let rest = trim(path).strip_prefix(trim(top))?;
     match rest {
         [] => Some(rest),
         [b'/', below @ ..] => Some(below),
@@ -116,6 +118,7 @@ fn silent(local: &[u8], limit: Duration) -> Looked {
             message: format!("the file system does not answer within {limit:?}"),
         },
         local: local.to_vec(),
+        real: local.to_vec(),
     }
 }
 
@@ -127,13 +130,14 @@ struct Looker {
 
 impl Looker {
     fn look(&self, local: &[u8]) -> Looked {
-        if self.allowed.is_empty() {
-            let view = (self.look)(local);
-            let local = local.to_vec();
-            return Looked { view, local };
-        }
         // Without a slash at its end, which says nothing of where it leads.
         let path: PathBuf = Path::new(OsStr::from_bytes(local)).components().collect();
+        if self.allowed.is_empty() {
+            let view = (self.look)(local);
+            let real = resolve(&path).unwrap_or(path).into_os_string().into_vec();
+            let local = local.to_vec();
+            return Looked { view, local, real };
+        }
         match resolve(&path) {
             Ok(resolved) if self.is_allowed(&resolved) => {
                 // Workers get the resolved path, so that what was checked is what is walked.
@@ -143,7 +147,8 @@ impl Looker {
                 }
                 let local = resolved;
                 let view = (self.look)(&local);
-                Looked { view, local }
+                let real = local.clone();
+                Looked { view, local, real }
             }
             // Nothing about paths that are not served, not even whether they exist.
             Ok(_) => self.refused(local),
@@ -168,6 +173,7 @@ impl Looker {
                 "it is not below a root that this client allows (--allow-root)".to_owned(),
             ),
             local: local.to_vec(),
+            real: local.to_vec(),
         }
     }
 }
@@ -201,6 +207,7 @@ fn missing(local: &[u8], error: &io::Error) -> Looked {
             message: errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_lowercase()),
         },
         local: local.to_vec(),
+        real: local.to_vec(),
     }
 }
 

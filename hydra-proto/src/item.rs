@@ -278,6 +278,11 @@ fn is_relative_path(path: &[u8]) -> bool {
     path.is_empty() || (path.len() <= PATH_BYTES_MAX && path.split(|&b| b == b'/').all(is_name))
 }
 
+fn is_at_or_below(path: &[u8], top: &[u8]) -> bool {
+    let rest = path.strip_prefix(top);
+    rest.is_some_and(|rest| top.is_empty() || rest.is_empty() || rest.starts_with(b"/"))
+}
+
 /// One work item as a parent keeps it. Items of one parcel share it.
 #[derive(Clone, Debug)]
 pub struct Item {
@@ -330,6 +335,24 @@ impl Item {
             path.extend_from_slice(name);
         }
         path
+    }
+
+    /// Whether [`Item::path`] is `path` or lies below it.
+    #[must_use]
+    pub fn lies_at(&self, path: &[u8]) -> bool {
+        let dir = self.parcel.dir();
+        if is_at_or_below(dir, path) {
+            return true;
+        }
+        let Parcel::Dirs(dirs) = &*self.parcel else {
+            return false;
+        };
+        let name = dirs.names.get(self.index as usize).unwrap_or_default();
+        let above = match dir {
+            [] => Some(path),
+            _ => path.strip_prefix(dir).and_then(|p| p.strip_prefix(b"/")),
+        };
+        above == Some(name)
     }
 
     /// Roughly the bytes that it takes on the wire by itself.
@@ -415,6 +438,29 @@ mod tests {
             Item::pack(items.iter().map(|(id, item)| (*id, item))),
             [parcel]
         );
+    }
+
+    #[test]
+    fn an_item_lies_at_its_path_and_at_all_above_it() {
+        let items: Vec<Item> = Item::unpack(dirs(b"a/b", &[b"x", b"yy"]))
+            .map(|i| i.1)
+            .collect();
+        for path in [&b""[..], b"a", b"a/b", b"a/b/yy"] {
+            assert!(items[1].lies_at(path), "{}", path.escape_ascii());
+        }
+        for path in [
+            &b"a/b/x"[..],
+            b"a/b/y",
+            b"a/",
+            b"a/bb",
+            b"b",
+            b"a/b/yy/z",
+            b"yy",
+        ] {
+            assert!(!items[1].lies_at(path), "{}", path.escape_ascii());
+        }
+        let root: Vec<Item> = Item::unpack(dirs(b"", &[b""])).map(|i| i.1).collect();
+        assert!(root[0].lies_at(b"") && !root[0].lies_at(b"a"));
     }
 
     #[test]

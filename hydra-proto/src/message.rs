@@ -2,11 +2,12 @@
 //!
 //! Only [`Commit`] and [`Grant`] move work. All else is advice or belongs to the session.
 
-use crate::ids::{Epoch, IdRange, ItemId, JobId, Secret};
-use crate::item::Parcel;
+use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId, Secret};
+use crate::item::{Item, Parcel};
 use crate::job::JobSpec;
 use crate::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use std::time::Duration;
 
 /// The version of the messages. Two builds that differ in it do not work together.
@@ -43,6 +44,9 @@ pub enum Up {
     Part(Box<Commit>),
     /// Instead of a Hello: the child serves another server. It closes the connection.
     Busy(Busy),
+    /// Where the child gets no answer for now: all of it, each time. Advice: what it returns from there is offered to
+    /// other children first.
+    Walls(Vec<Wall>),
 }
 
 /// What a parent says.
@@ -186,6 +190,38 @@ pub struct RootFacts {
     pub directory: bool,
     /// Whether it lies on the file system of the host's own `/`: what a missing mount looks like.
     pub on_system_disk: bool,
+}
+
+/// A part of the tree where a child gets no answer: what lies at or below `path`, but for what lies at or below one
+/// of `without`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wall {
+    /// The root that the paths are relative to.
+    pub root: RootId,
+    /// Where it begins; empty for the root itself.
+    #[serde(with = "serde_bytes")]
+    pub path: Vec<u8>,
+    /// Other file systems below it.
+    pub without: Vec<ByteBuf>,
+    /// Why there is no answer, in words.
+    pub reason: String,
+}
+
+impl Wall {
+    /// Whether this item lies behind it.
+    #[must_use]
+    pub fn holds(&self, item: &Item) -> bool {
+        item.root() == self.root
+            && item.lies_at(&self.path)
+            && !self.without.iter().any(|path| item.lies_at(path))
+    }
+
+    /// Roughly the bytes that it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let without = self.without.iter().map(|path| 32 + path.len());
+        64 + self.path.len() + self.reason.len() + without.sum::<usize>()
+    }
 }
 
 /// One atomic step of a child: `done` items are replaced by the `new` ones and by `result`, then `give`

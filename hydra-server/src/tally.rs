@@ -48,14 +48,16 @@ impl Tally {
     /// # Errors
     /// When it cannot be kept. The commit must then not be acknowledged.
     pub(crate) fn add(&mut self, child: ChildId, delta: Option<Delta>) -> Result<(), ServerError> {
-        let client = self.name(child).to_owned();
         if let (Some(rows), Some(delta)) = (&mut self.rows, &delta)
             && !delta.rows.is_empty()
         {
             rows.write_all(&delta.rows).map_err(ServerError::Rows)?;
         }
         let merged = self.merge(child, delta);
-        merged.map_err(|source| ServerError::Reduce { client, source })
+        merged.map_err(|source| ServerError::Reduce {
+            client: self.name(child).to_owned(),
+            source,
+        })
     }
 
     /// Adds the sums of a commit.

@@ -13,6 +13,9 @@
 //!                up a long chain finds the next one within a stretch
 //! ```
 //!
+//! What was granted knows no node above itself but the root. It is reached from the longest way to it that is kept
+//! for anything else, by stretches that are kept as well: what is granted together lies close together.
+//!
 //! Entries that only the cache still knows (nothing is left to do below them) are dropped first, then those used
 //! longest ago. Making room is done in bulk, so that a use costs one look-up by address.
 
@@ -103,10 +106,10 @@ impl DirCache {
                     .root_fd(node)
                     .map_err(OpenError::from)
                     .and_then(|root| opener.reopen(root, Purpose::List)),
-                Some(parent) => self
-                    .fd(parent)
+                Some(_) => self
+                    .base(node)
                     .map_err(OpenError::from)
-                    .and_then(|base| opener.open_path(base, node.name(), Purpose::List, mounts)),
+                    .and_then(|(base, name)| opener.open_path(base, name, Purpose::List, mounts)),
             };
             match opened {
                 Err(OpenError::Errno(Errno::MFILE | Errno::NFILE)) if self.give_up_half() => {}
@@ -154,7 +157,7 @@ impl DirCache {
         self.entries.len() + self.roots.iter().filter(|root| root.fd.is_some()).count()
     }
 
-    /// How many nodes lay on the ways that were opened again because a base was not kept: the cost of a miss.
+    /// How many levels lay on the ways that were opened because a base was not kept: the cost of a miss.
     pub fn levels_reopened(&self) -> u64 {
         self.levels_reopened
     }
@@ -234,6 +237,21 @@ impl DirCache {
         }
     }
 
+    /// What is open above `node`, and the name of `node` in it.
+    fn base<'n>(&mut self, node: &'n Arc<DirNode>) -> Result<(BorrowedFd<'_>, &'n [u8]), Errno> {
+        let parent = node.parent().ok_or(Errno::INVAL)?;
+        let (way, name) = split_name(node.name());
+        // Only what was granted has several components, and it lies right below the root.
+        if way.is_empty() || parent.parent().is_some() {
+            return Ok((self.fd(parent)?, node.name()));
+        }
+        let base = match self.way_to(node, way)? {
+            Some(above) => self.entries.get(&key(&above)).map(|kept| kept.fd.as_fd()),
+            None => Some(self.root_fd(node)?),
+        };
+        Ok((base.ok_or(Errno::BADF)?, name))
+    }
+
     /// Opens and keeps `node` and one node per stretch between it and the nearest one that is kept.
     fn open_down_to(&mut self, node: &Arc<DirNode>) -> Result<(), Errno> {
         let mut missing = vec![node];
@@ -248,46 +266,89 @@ impl DirCache {
             }
             missing.push(above);
         }
+        if base.is_none()
+            && let Some(granted) = missing.pop()
+        {
+            self.open_granted(granted)?;
+            base = Some(granted);
+        }
         missing.reverse();
         let mut rest = missing.as_slice();
         while !rest.is_empty() {
             let (stretch, tail) = rest.split_at(stretch_len(rest));
             let Some(end) = stretch.last() else { break };
             self.levels_reopened += stretch.len() as u64;
-            let fd = self.open_stretch(base, stretch)?;
-            self.keep(end, fd);
+            let mut path = std::mem::take(&mut self.scratch);
+            join_names(stretch, &mut path);
+            let opened = self.open_from(base, end, &path);
+            self.scratch = path;
+            self.keep(end, opened?);
             base = Some(end);
             rest = tail;
         }
         Ok(())
     }
 
-    fn open_stretch(
-        &mut self,
-        base: Option<&Arc<DirNode>>,
-        stretch: &[&Arc<DirNode>],
-    ) -> Result<OwnedFd, Errno> {
-        let mut path = std::mem::take(&mut self.scratch);
-        join_names(stretch, &mut path);
-        let outcome = self.open_from(base, stretch, &path);
-        self.scratch = path;
-        outcome
+    /// Opens and keeps a node right below the root: what was granted has its whole path for a name.
+    fn open_granted(&mut self, node: &Arc<DirNode>) -> Result<(), Errno> {
+        let (way, name) = split_name(node.name());
+        let above = self.way_to(node, way)?;
+        self.levels_reopened += 1;
+        let fd = self.open_from(above.as_ref(), node, name)?;
+        self.keep(node, fd);
+        Ok(())
     }
 
+    /// The directory at `path` below the root of `node`, from the longest way to it that is kept, in stretches
+    /// that are kept, too; none for the root itself.
+    fn way_to(&mut self, node: &Arc<DirNode>, path: &[u8]) -> Result<Option<Arc<DirNode>>, Errno> {
+        let mut above = self.nearest_kept(node, path);
+        loop {
+            let done = above.as_ref().map_or(0, |above| above.path_len());
+            let rest = path.get(done..).unwrap_or_default();
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            if rest.is_empty() {
+                return Ok(above);
+            }
+            let (stretch, levels) = path_stretch(rest);
+            let next = match above.as_ref().or(node.parent()) {
+                Some(parent) => DirNode::below(parent, stretch),
+                None => return Ok(None),
+            };
+            self.levels_reopened += levels as u64;
+            let fd = self.open_from(above.as_ref(), &next, stretch)?;
+            self.keep(&next, fd);
+            above = Some(next);
+        }
+    }
+
+    /// The lowest kept directory that `path`, below the root of `node`, leads to or through.
+    fn nearest_kept(&mut self, node: &DirNode, path: &[u8]) -> Option<Arc<DirNode>> {
+        let root = node.root_index();
+        let kept = self.entries.values_mut();
+        let leads_on = kept
+            .filter(|entry| entry.node.root_index() == root && entry.node.is_on_the_way_to(path));
+        let nearest = leads_on.max_by_key(|entry| entry.node.path_len())?;
+        self.uses += 1;
+        nearest.used = self.uses;
+        Some(Arc::clone(&nearest.node))
+    }
+
+    /// Opens `path` as a base, relative to `base`, or to the root of `node`.
     fn open_from(
         &mut self,
         base: Option<&Arc<DirNode>>,
-        stretch: &[&Arc<DirNode>],
+        node: &DirNode,
         path: &[u8],
     ) -> Result<OwnedFd, Errno> {
         let opener = self.opener;
         let ancestors = self.ancestors;
         loop {
             let kept = base.and_then(|base| self.entries.get(&key(base)));
-            let dir = match (kept, stretch.first()) {
+            let dir = match (kept, base) {
                 (Some(entry), _) => entry.fd.as_fd(),
-                (None, Some(first)) if base.is_none() => self.root_fd(first)?,
-                _ => return Err(Errno::MFILE),
+                (None, None) => self.root_fd(node)?,
+                (None, Some(_)) => return Err(Errno::MFILE),
             };
             match opener.open_path(dir, path, Purpose::Base, ancestors) {
                 Ok(fd) => return Ok(fd),
@@ -348,6 +409,26 @@ fn stretch_len(nodes: &[&Arc<DirNode>]) -> usize {
         bytes <= PATH_MAX
     });
     fitting.count().max(1)
+}
+
+/// The first part of `path` that one call opens, and of how many levels it is: half of them, as above.
+fn path_stretch(path: &[u8]) -> (&[u8], usize) {
+    let levels = 1 + path.iter().filter(|&&byte| byte == b'/').count();
+    let taken = (levels / 2).clamp(1, STRETCH);
+    let mut slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
+    let end = slashes.nth(taken - 1).map_or(path.len(), |(end, _)| end);
+    (path.get(..end).unwrap_or_default(), taken)
+}
+
+/// The path above, empty where there is none, and the last component.
+fn split_name(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (
+            path.get(..slash).unwrap_or_default(),
+            path.get(slash + 1..).unwrap_or_default(),
+        ),
+        None => (b"", path),
+    }
 }
 
 fn join_names(nodes: &[&Arc<DirNode>], path: &mut Vec<u8>) {

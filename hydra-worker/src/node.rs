@@ -115,6 +115,23 @@ impl DirNode {
         }
     }
 
+    /// Whether `path`, relative to the same root, leads to this directory or through it.
+    pub fn is_on_the_way_to(&self, path: &[u8]) -> bool {
+        let Some((mut before, after)) = path.split_at_checked(self.path_len) else {
+            return false;
+        };
+        if !after.is_empty() && !after.starts_with(b"/") {
+            return false;
+        }
+        for node in self.chain() {
+            let Some(above) = before.strip_suffix(&*node.name) else {
+                return false;
+            };
+            before = above.strip_suffix(b"/").unwrap_or(above);
+        }
+        before.is_empty()
+    }
+
     /// This directory and those above it, without the root.
     fn chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |node| node.parent.as_deref())
@@ -153,6 +170,27 @@ mod tests {
         assert_eq!(path_of(&d), b"a\n\xff/b/c/d");
         assert_eq!((d.depth(), d.root_index()), (4, 3));
         assert_eq!(d.path_len(), path_of(&d).len());
+    }
+
+    #[test]
+    fn knows_which_paths_lead_through_it() {
+        let root = DirNode::root(0);
+        let b = DirNode::below(&DirNode::below(&root, b"aa"), b"b/b");
+        for path in [&b"aa/b/b"[..], b"aa/b/b/c", b"aa/b/b/c/d"] {
+            assert!(b.is_on_the_way_to(path), "{path:?}");
+        }
+        for path in [
+            &b""[..],
+            b"aa",
+            b"aa/b",
+            b"aa/b/bb",
+            b"aa/bb/b",
+            b"a/ab/b",
+            b"xaab/b",
+        ] {
+            assert!(!b.is_on_the_way_to(path), "{path:?}");
+        }
+        assert!(root.is_on_the_way_to(b""));
     }
 
     #[test]

@@ -165,7 +165,8 @@ pub(super) struct TimeArgs {
     /// The longest time between two commits of a worker
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "200ms")]
     pub(super) commit_interval: Duration,
-    /// How long a system call of a worker may take before the worker is taken to hang, and replaced
+    /// How long a system call of a worker may take before the worker is taken to hang, and replaced; a mount on which
+    /// three in a row hang is left alone for as long, then tried again with pauses that double
     #[arg(long, value_name = "TIME", value_parser = period, default_value = "5m")]
     pub(super) stall_timeout: Duration,
 }

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod common;
+mod dead_mounts;
 mod hostile;
 mod hosts;
 mod huge;

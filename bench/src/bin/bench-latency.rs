@@ -37,6 +37,9 @@ struct Args {
     /// Timed runs of each
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Watch how long clients wait for work; their logs make the other times worthless
+    #[arg(long)]
+    idle: bool,
     /// Another walker to time: a name, and a command for the shell with {} for the tree
     #[arg(long, value_name = "NAME=COMMAND", value_parser = named)]
     beside: Vec<(String, String)>,
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<ExitCode> {
         latency: args.latency,
         ideal: args.ideal,
         runs: args.runs,
+        idle: args.idle,
         beside: args.beside,
     })?;
     let machine = Machine::here();
@@ -78,13 +82,17 @@ fn main() -> anyhow::Result<ExitCode> {
         args.clients, args.workers, args.latency, rig.call.median_microseconds
     );
     print!("{HEAD}");
-    let mut rows = Vec::new();
+    let (mut rows, mut waits) = (Vec::new(), String::new());
     for &shape in &args.shapes {
         for &work in &args.work {
             let row = rig.measure(shape, work)?;
             print!("{}", row.markdown());
+            waits += &row.waits();
             rows.push(row);
         }
+    }
+    if !waits.is_empty() {
+        print!("\n{waits}");
     }
     if let Some(out) = &args.out {
         let all = serde_json::json!({

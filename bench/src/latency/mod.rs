@@ -9,7 +9,9 @@
 //! ```
 
 pub mod ideal;
+mod idle;
 mod net;
 pub mod rig;
 
 pub use ideal::Ideal;
+pub use idle::Waits;

@@ -6,14 +6,16 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Ideal;
+use super::idle::{FILTER, Log};
 use super::net::{Net, address, run};
+use super::{Ideal, Waits};
 use crate::Work;
 use crate::fuse::{self, Answering, Kind, Mounted, Summary};
 use crate::implicit::{Counts, ImplicitTree, TreeArgs};
@@ -42,6 +44,8 @@ pub struct Settings {
     pub ideal: Duration,
     /// Timed runs of each.
     pub runs: usize,
+    /// Whether to watch how long clients wait for work; what they log for that takes time.
+    pub idle: bool,
     /// Other walkers: a name, and a command for the shell in which `{}` stands for the tree.
     pub beside: Vec<(String, String)>,
 }
@@ -72,6 +76,8 @@ pub struct Outcome {
     pub busy_processors: f64,
     /// What the file system was asked.
     pub calls: Summary,
+    /// How long clients waited for work, if that was watched.
+    pub waits: Option<Waits>,
 }
 
 /// All runs over one tree.
@@ -190,7 +196,7 @@ impl Rig {
             .output()
             .context("start the server")?;
         let time = clock.stop()?;
-        drop(clients);
+        let waits = clients.into_iter().flat_map(Client::waits).collect();
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the server failed: {said}");
         let report: Value = serde_json::from_slice(&output.stdout).context("read the report")?;
@@ -200,7 +206,9 @@ impl Rig {
             bail!("Hydra counted {entries:?} of {expected} entries: {said}");
         }
         let own = report["run"]["seconds"].as_f64();
-        Ok(outcome("hydra", row, time, own, mounted))
+        let mut outcome = outcome("hydra", row, time, own, mounted);
+        outcome.waits = self.settings.idle.then(|| Waits::new(waits));
+        Ok(outcome)
     }
 
     fn other(
@@ -228,14 +236,24 @@ impl Rig {
         command.args(["--workers", &self.settings.workers.to_string()]);
         command.args(["--name", &format!("host{host}"), "--key-dir"]);
         command.arg(keys()).stderr(Stdio::piped());
-        let mut client = Client(command.spawn().context("start a client")?);
-        let stderr = client.0.stderr.take().context("a client's messages")?;
+        if self.settings.idle {
+            command.args(["--log-level", &format!("info,{FILTER}")]);
+        }
+        let mut client = Client {
+            process: command.spawn().context("start a client")?,
+            log: None,
+        };
+        let stderr = client.process.stderr.take().context("its messages")?;
         let mut lines = BufReader::new(stderr).lines().map_while(Result::ok);
         if !lines.any(|line| line.contains("listening")) {
             bail!("the client on host {host} ended before it listened");
         }
         // What else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        client.log = Some(std::thread::spawn(move || {
+            let mut log = Log::default();
+            lines.for_each(|line| log.read(&line));
+            log
+        }));
         Ok(client)
     }
 }
@@ -255,6 +273,7 @@ fn outcome(
         to_served: seconds / row.served_seconds,
         busy_processors: busy / seconds,
         calls: mounted.calls(),
+        waits: None,
     }
 }
 
@@ -288,6 +307,20 @@ impl Row {
             )
         };
         self.outcomes.iter().map(line).collect()
+    }
+}
+
+impl Row {
+    /// A line for each run in which waits for work were watched.
+    pub fn waits(&self) -> String {
+        let line = |waits: &Waits| {
+            format!(
+                "{:?} {}: clients waited for work {} times, median {:.2} ms, nine of ten at most {:.2} ms, longest {:.2} ms\n",
+                self.shape, self.work, waits.count, waits.median, waits.ninth_tenth, waits.longest
+            )
+        };
+        let watched = self.outcomes.iter().filter_map(|run| run.waits.as_ref());
+        watched.map(line).collect()
     }
 }
 
@@ -330,13 +363,29 @@ fn busy_seconds() -> anyhow::Result<f64> {
 }
 
 /// A client that is gone when dropped.
-struct Client(Child);
+struct Client {
+    process: Child,
+    log: Option<JoinHandle<Log>>,
+}
+
+impl Client {
+    /// Ends it, and tells how long it waited for work each time, in milliseconds.
+    fn waits(mut self) -> Vec<f64> {
+        self.end();
+        let log = self.log.take().and_then(|log| log.join().ok());
+        log.map_or_else(Vec::new, Log::waits)
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 

@@ -4,6 +4,7 @@
 //! server can name it, and has no reason to call again.
 
 use super::Dispatcher;
+use crate::breaker::Breakers;
 use crate::results::Results;
 use crate::roots::{self, Looked};
 use hydra_proto::ids::Epoch;
@@ -20,6 +21,9 @@ pub(super) struct Job {
     pub(super) spec: JobSpec,
     pub(super) results: Results,
     pub(super) forward_logs: bool,
+    /// Where the roots are, without symbolic links.
+    pub(super) real_roots: Vec<Vec<u8>>,
+    pub(super) breakers: Breakers,
     epoch: Epoch,
 }
 
@@ -42,6 +46,8 @@ impl Dispatcher {
         };
         let roots = spec.roots.clone();
         self.job = Some(Job {
+            real_roots: Vec::new(),
+            breakers: Breakers::new(spec.timing.stall),
             spec,
             results: Results::new(reducer),
             forward_logs,
@@ -81,8 +87,9 @@ impl Dispatcher {
             return;
         };
         let mut views = Vec::with_capacity(looked.len());
-        for (root, Looked { view, local }) in job.spec.roots.iter_mut().zip(looked) {
+        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(looked) {
             root.local = local;
+            job.real_roots.push(real);
             views.push(view);
         }
         if views.iter().any(|view| matches!(view, RootView::Seen(_))) {

@@ -27,6 +27,10 @@ impl Dispatcher {
     }
 
     pub(super) fn worker_exited(&mut self, now: Time, exit: &Exit) {
+        if let Some(job) = &mut self.job {
+            job.breakers.reaped(exit.conn);
+            job.breakers.moves(exit.conn);
+        }
         if self.crew.exited(now, exit.conn, &exit.reason) {
             // What it committed before its end counts, as far as there is room; the rest is done again.
             while !self.is_full()
@@ -57,15 +61,15 @@ impl Dispatcher {
         self.dismiss_for(now, conn, None, "it was given up");
     }
 
-    /// Replaces the workers that hang. Nobody waits for their end.
-    pub(super) fn dismiss_hung(&mut self, now: Time) {
-        for hung in self.crew.look_around(now) {
-            self.dismiss_for(now, hung.conn, hung.in_hand, &hung.reason);
-        }
-    }
-
-    fn dismiss_for(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
+    pub(super) fn dismiss_for(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        in_hand: Option<ItemId>,
+        reason: &str,
+    ) {
         self.put_by.retain(|(from, _)| *from != conn);
+        self.moves(conn);
         if self.crew.dismiss(now, conn, reason) {
             self.relay.worker_died(now, conn, in_hand, reason);
             self.count_lost_worker();

@@ -118,6 +118,33 @@ async fn a_worker_that_hangs_in_a_system_call_and_lives_was_waited_for_for_ever(
 }
 
 #[tokio::test]
+async fn nobody_worked_in_the_place_of_one_that_came_no_further() {
+    let (config, mut lines) = config(1, "stuck");
+    let tree = Tree {
+        width: 2,
+        depth: 5,
+        pause: Duration::ZERO,
+    };
+    let (client, mut connection) = embed(config);
+    let mut spec = job(tree);
+    // It is not given up.
+    spec.timing.stall = Duration::from_secs(600);
+    spec.timing.dead_after = Duration::from_secs(600);
+    let mut server = Server::new(1, spec);
+    let two_start = async {
+        let first = lines.wait("started").await.pid;
+        (first, lines.wait("started").await.pid)
+    };
+    tokio::select! {
+        _ = server.talk(&mut connection, |_| false) => panic!("it ended"),
+        (first, second) = two_start => assert!(first != second && is_alive(first)),
+    }
+    drop(connection);
+    assert!(client.await.unwrap().is_ok());
+    assert_all_gone(lines, 2).await;
+}
+
+#[tokio::test]
 async fn workers_that_end_at_once_end_the_job_with_a_reason() {
     let (config, _lines) = config(2, "exit");
     let (client, mut connection) = embed(config);

@@ -178,6 +178,12 @@ pub(crate) fn ups() -> Vec<Up> {
         }]),
         Up::Leave("full".to_owned()),
         Up::Part(commit()),
+        Up::Walls(vec![Wall {
+            root: RootId(1),
+            path: b"a/\xff".to_vec(),
+            without: vec![ByteBuf::from(b"a/b".to_vec())],
+            reason: "dead".to_owned(),
+        }]),
     ]
 }
 
@@ -251,7 +257,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Changing any of these needs another [`PROTOCOL_VERSION`]: an older build would misread them.
-const GOLDEN_UPS: [&str; 8] = [
+const GOLDEN_UPS: [&str; 9] = [
     "000105302e312e300268310208",
     "010105302e312e30fbedfe0307070707070707070707070707070707010201",
     "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
@@ -266,6 +272,7 @@ const GOLDEN_UPS: [&str; 8] = [
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
      050102fb2c010106",
+    "09010103612fff0103612f620464656164",
 ];
 const GOLDEN_DOWNS: [&str; 13] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\

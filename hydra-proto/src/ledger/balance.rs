@@ -9,7 +9,7 @@
 
 use super::parent::{Action, Parent};
 use super::session::Session;
-use crate::ids::{ChildId, IdRange, ItemId, RootId};
+use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
 use crate::message::{Down, Shed};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
         // One that works on suspects is granted nothing else: others would give for it in vain.
         hungry: (session.hungry && !session.careful).then_some(hunger),
         rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(wealth),
-        asked: busy && session.shed.is_some() && held >= HELD_MIN,
+        asked: busy && session.shed.is_some() && held >= HELD_MIN && !session.stands,
         idle: owned == 0,
         weight: session.weight,
     }
@@ -240,12 +240,16 @@ impl Parent {
                 && !self.suspects.is_confined(*id)
                 && (own || !self.table.was_given_by(*id, child))
         };
-        self.table
-            .pool()
-            .filter(allowed)
-            .take(most)
-            .take_while(fits)
-            .collect()
+        let pool = || self.table.pool().filter(allowed);
+        let accused = |id: &ItemId| self.suspects.is_accused(*id);
+        // What somebody has died of comes last, so that the others have not to wait for it.
+        match self.suspects.is_empty() || pool().all(|id| accused(&id)) {
+            true => pool().take(most).take_while(fits).collect(),
+            false => {
+                let pool = pool().filter(|id| !accused(id));
+                pool.take(most).take_while(fits).collect()
+            }
+        }
     }
 
     /// One suspect, for a child that has nothing else to do.
@@ -261,8 +265,8 @@ impl Parent {
     }
 
     fn may_grant(&self, session: &Session, id: ItemId) -> bool {
-        let root = self.table.get(id).map(|entry| entry.item.root());
-        root.is_some_and(|root| session.serves_root(root))
+        let item = self.table.get(id).map(|entry| &entry.item);
+        item.is_some_and(|item| session.serves(item) && !self.is_tried(item))
     }
 
     fn ask(&mut self) {
@@ -332,6 +336,17 @@ impl Parent {
         if let Some((_, child)) = richest {
             self.ask_one(child, hungry);
         }
+    }
+
+    /// Says whether a child comes no further. Others do not wait for what it was asked for.
+    pub(super) fn note_standing(&mut self, conn: ConnId, stands: bool) {
+        if let Some(&child) = self.conns.get(&conn)
+            && let Some(session) = self.sessions.get_mut(&child)
+        {
+            session.stands = stands;
+            self.index(child);
+        }
+        self.rebalance();
     }
 
     /// Says whether this parent's own parent waits for work. Call [`Parent::rebalance`] when what it gets is

@@ -6,7 +6,6 @@ use super::session::Link;
 use super::suspects::Verdict;
 use super::{ProtocolError, Time};
 use crate::ids::{ChildId, ConnId, ItemId};
-use crate::item::Item;
 use crate::message::Refusal;
 
 impl Parent {
@@ -121,13 +120,13 @@ impl Parent {
 
     /// Ends all sessions and sets aside all that is left, because the job ends here. No lease is waited for:
     /// nobody is granted what is set aside.
-    pub fn abandon(&mut self, now: Time, reason: &dyn Fn(&Item) -> String) {
+    pub fn abandon(&mut self, now: Time, reason: &str) {
         let children: Vec<ChildId> = self.sessions.keys().copied().collect();
         for child in children {
             self.give_up_session(now, child, Refusal::Fenced, "the job ends");
             self.release(child);
         }
-        self.set_aside_unserved(reason);
+        self.set_aside_unserved(&|_| reason.to_owned());
     }
 
     fn give_up_session(&mut self, now: Time, child: ChildId, refusal: Refusal, reason: &str) {
@@ -163,6 +162,7 @@ impl Parent {
     }
 
     pub(super) fn reclaim(&mut self, child: ChildId) {
+        self.walled.remove(&child);
         if let Some(session) = self.sessions.remove(&child) {
             self.unindex(&session);
         }

@@ -38,17 +38,19 @@ mod table;
 mod uplink;
 mod upward;
 mod visits;
+mod walls;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
 pub use frontier::{Cut, Frontier};
-pub use parent::{Action, ChildView, Parent, ParentConfig};
+pub use parent::{Action, ChildView, NoAnswer, Parent, ParentConfig};
 pub use record::{Granted, Opened, Record, ReplayError, State};
 pub use relay::{Relay, RelayAction, RelayConfig};
 pub use table::{Aside, Counts};
 pub use uplink::{Uplink, UplinkConfig, UplinkEvent};
+pub use walls::{Mount, Pass};
 pub use work::{Key, Place, Work};
 
 use crate::ids::ItemId;

@@ -10,7 +10,7 @@ use crate::ids::{ChildId, ConnId, IdRange, ItemId, JobId};
 use crate::item::{Item, Parcel};
 use crate::job::JobSpec;
 use crate::message::{Delta, Down, Load, LogLine, RootView, Up};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 /// What a parent is made with.
@@ -111,6 +111,9 @@ pub enum Action {
     },
 }
 
+/// Which child got no answer where an item lies, if that keeps it from being granted, and what that child says.
+pub type NoAnswer<'a> = Option<(ChildId, &'a str)>;
+
 /// What can be known of a child.
 #[derive(Clone, Debug)]
 pub struct ChildView {
@@ -136,6 +139,8 @@ pub struct Parent {
     pub(super) table: Table,
     pub(super) sessions: BTreeMap<ChildId, Session>,
     pub(super) conns: BTreeMap<ConnId, ChildId>,
+    /// The children that have walls.
+    pub(super) walled: BTreeSet<ChildId>,
     pub(super) suspects: Suspects,
     pub(super) balance: Balance,
     pub(super) actions: VecDeque<Action>,
@@ -166,6 +171,7 @@ impl Parent {
             table: Table::default(),
             sessions: BTreeMap::new(),
             conns: BTreeMap::new(),
+            walled: BTreeSet::new(),
             suspects: Suspects::default(),
             balance: Balance::default(),
             actions: VecDeque::new(),
@@ -289,7 +295,7 @@ impl Parent {
     }
 
     /// Sets aside the pool items that no child may be granted.
-    pub fn set_aside_unserved(&mut self, reason: &dyn Fn(&Item) -> String) {
+    pub fn set_aside_unserved(&mut self, reason: &dyn Fn(NoAnswer<'_>) -> String) {
         let unserved: Vec<ItemId> = self
             .table
             .pool()
@@ -297,7 +303,7 @@ impl Parent {
             .collect();
         for id in unserved {
             if let Some(entry) = self.table.get(id) {
-                let reason = reason(&entry.item);
+                let reason = reason(self.walls_before(&entry.item).next());
                 self.record(|| Record::SetAside {
                     id,
                     reason: reason.clone(),
@@ -312,11 +318,10 @@ impl Parent {
         let Some(entry) = self.table.get(id) else {
             return false;
         };
-        let root = entry.item.root();
         let serves = |session: &Session| {
-            !matches!(session.link, Link::Fenced { .. }) && session.serves_root(root)
+            !matches!(session.link, Link::Fenced { .. }) && session.serves(&entry.item)
         };
-        self.sessions.values().any(serves)
+        self.sessions.values().any(serves) && !self.is_tried(&entry.item)
     }
 
     /// Whether the only open items are ones that no child may be granted.
@@ -373,7 +378,9 @@ impl Parent {
             Up::Resume(resume) => self.resume(now, conn, &resume),
             Up::Beat(beat) => self.stray(conn, beat.epoch),
             Up::Commit(commit) | Up::Part(commit) => self.stray(conn, commit.epoch),
-            Up::Ready(_) | Up::Log(_) | Up::Leave(_) | Up::Busy(_) => self.hang_up(conn),
+            Up::Ready(_) | Up::Log(_) | Up::Leave(_) | Up::Busy(_) | Up::Walls(_) => {
+                self.hang_up(conn)
+            }
         }
     }
 
@@ -390,6 +397,7 @@ impl Parent {
             Up::Beat(beat) => return self.beat(now, child, &beat),
             Up::Log(lines) => self.actions.push_back(Action::Log { child, lines }),
             Up::Leave(reason) => self.fence(now, child, &reason),
+            Up::Walls(walls) => return self.wall(child, walls),
         }
         Ok(())
     }

@@ -405,7 +405,7 @@ impl Parent {
             let is_end = matches!(entry.item.parcel(), Parcel::After(_));
             let owner = match entry.owner {
                 Owner::Child(child) => Some(child),
-                Owner::Pool | Owner::Waiting => None,
+                Owner::Pool | Owner::Waiting | Owner::Held => None,
             };
             let group = groups.entry((is_end, owner, entry.recorded));
             group.or_default().push(id);

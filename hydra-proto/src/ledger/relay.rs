@@ -16,7 +16,7 @@ use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, ItemId, join_ids};
-use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Welcome};
+use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
 use std::fmt;
 
 /// The fewest and the most ids that a session of a worker gets at a time.
@@ -81,8 +81,8 @@ enum Hunger {
 #[derive(Debug)]
 pub struct Relay {
     config: RelayConfig,
-    uplink: Uplink,
-    parent: Option<Parent>,
+    pub(super) uplink: Uplink,
+    pub(super) parent: Option<Parent>,
     /// Workers' epochs are numbered from here on in the next session.
     next_epoch: u64,
     /// Items on the server's record that are finished.
@@ -92,6 +92,8 @@ pub struct Relay {
     shed: Option<Shed>,
     /// What this host sees of the roots: said again when a link is lost, since it belongs to no sequence.
     views: Option<Vec<RootView>>,
+    /// Where the server was told to grant nothing, if it ever was told anything.
+    pub(super) walls: Option<Vec<Wall>>,
     /// Results that the shell has added up and not yet sent.
     unsent: bool,
     next_commit: Time,
@@ -123,6 +125,7 @@ impl Relay {
             fresh: Vec::new(),
             shed: None,
             views: None,
+            walls: None,
             unsent: false,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
@@ -218,6 +221,13 @@ impl Relay {
         }
     }
 
+    /// A worker comes no further for now, or does again.
+    pub fn worker_stands(&mut self, conn: ConnId, stands: bool) {
+        if let Some(parent) = &mut self.parent {
+            parent.note_standing(conn, stands);
+        }
+    }
+
     /// A worker is gone, with this item in hand.
     pub fn worker_died(&mut self, now: Time, conn: ConnId, in_hand: Option<ItemId>, reason: &str) {
         if let Some(parent) = &mut self.parent {
@@ -284,6 +294,7 @@ impl Relay {
                 self.told = Hunger::None;
                 self.pause(false);
                 self.say_ready();
+                self.say_walls(true);
                 return Some(RelayAction::ServerBack);
             }
             UplinkEvent::Granted(grant) => {
@@ -348,6 +359,7 @@ impl Relay {
         self.fresh.clear();
         self.shed = None;
         self.views = None;
+        self.walls = None;
         self.unsent = false;
         self.told = Hunger::None;
         self.timed = None;
@@ -405,16 +417,19 @@ impl Relay {
             return false;
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
-        let gives = self.shed.is_some() && parent.has_for_parent();
+        let gives = parent.has_held() || (self.shed.is_some() && parent.has_for_parent());
         dry || gives || (self.has_news() && now >= self.next_commit)
     }
 
     /// Sends a commit: everything that changed since the last one, with what was found.
     pub fn cut(&mut self, now: Time, result: Option<Delta>) {
-        let (give, answers) = self.answer();
+        self.say_walls(false);
+        let (mut give, answers) = self.answer();
         let Some(parent) = &mut self.parent else {
             return;
         };
+        give.extend(parent.pick_held(GIVE_ITEMS_MAX));
+        parent.complete(&mut give);
         let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
         let failed = aside.iter().filter_map(|id| {
             let reason = parent.aside().get(id)?.reason.clone();
@@ -456,14 +471,10 @@ impl Relay {
         };
         let hungry = u128::from(shed.hungry.max(1));
         let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
-        let mut give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
+        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
         if give.is_empty() && !parent.is_done() {
             return (give, None);
         }
-        let companions: Vec<ItemId> = give.iter().filter_map(|&id| parent.companion(id)).collect();
-        give.extend(companions);
-        give.sort_unstable();
-        give.dedup();
         self.set_shed(None);
         (give, Some(shed.id))
     }

@@ -5,7 +5,8 @@ use super::balance::Standing;
 use super::parts::Parts;
 use super::record::Opened;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId, Secret};
-use crate::message::Load;
+use crate::item::Item;
+use crate::message::{Load, Wall};
 use std::collections::VecDeque;
 
 /// Where a session's connection is.
@@ -54,7 +55,11 @@ pub(super) struct Session {
     pub(super) ready: bool,
     /// Which roots it may be granted; none before it has said what it sees.
     pub(super) serves: Option<Vec<bool>>,
+    /// Where it gets no answer for now.
+    pub(super) walls: Vec<Wall>,
     pub(super) load: Load,
+    /// It comes no further for now, and may be long in answering a shed.
+    pub(super) stands: bool,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
     /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
@@ -87,7 +92,9 @@ impl Session {
             leasing: None,
             ready: false,
             serves: None,
+            walls: Vec::new(),
             load: Load::default(),
+            stands: false,
             hungry: true,
             shed: None,
             rests_until: None,
@@ -114,6 +121,11 @@ impl Session {
     pub(super) fn serves_root(&self, root: RootId) -> bool {
         let serves = self.serves.as_ref();
         serves.is_some_and(|serves| serves.get(root.0 as usize) == Some(&true))
+    }
+
+    /// Whether it may be granted this item.
+    pub(super) fn serves(&self, item: &Item) -> bool {
+        self.serves_root(item.root()) && self.wall_before(item).is_none()
     }
 
     /// Notes that the child lives.

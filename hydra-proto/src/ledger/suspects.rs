@@ -22,6 +22,10 @@ pub(super) enum Verdict {
 }
 
 impl Suspects {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether the item may be granted only alone.
     pub(super) fn is_confined(&self, id: ItemId) -> bool {
         self.0.get(&id).is_some_and(|&tries| tries >= TRIES_MAX)

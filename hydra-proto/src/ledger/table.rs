@@ -2,6 +2,7 @@
 
 use super::ProtocolError;
 use super::visits::{Closed, Visits};
+use super::walls::Walls;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
@@ -15,6 +16,8 @@ pub(super) enum Owner {
     Child(ChildId),
     /// The end of a split directory that waits for its other parts.
     Waiting,
+    /// In the pool, and handed to nobody: behind a wall.
+    Held,
 }
 
 #[derive(Debug)]
@@ -47,7 +50,7 @@ pub struct Counts {
     pub done: u64,
     /// Items handed to this parent's own parent.
     pub given_up: u64,
-    /// Items in the pool, those that wait for their visit included.
+    /// Items in the pool, those that wait for their visit or are held back included.
     pub pool: u64,
     /// Items that children own.
     pub owned: u64,
@@ -75,14 +78,17 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 /// ```text
 ///   entries: id → item, owner          pool: the ids whose owner is the pool, nearest to the root first
 ///   aside:   id → item, reason         owned[child]: a count; the ids are found by a pass over entries
+///   held:    the ids that are held back, so that looking through the pool never meets them
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: Map<ItemId, Entry>,
-    pool: BTreeSet<(u32, ItemId)>,
+    pub(super) pool: BTreeSet<(u32, ItemId)>,
+    pub(super) held: BTreeSet<ItemId>,
     aside: BTreeMap<ItemId, Aside>,
     owned: BTreeMap<ChildId, Owned>,
     visits: Visits,
+    pub(super) walls: Walls,
     counts: Counts,
 }
 
@@ -210,7 +216,7 @@ impl Table {
 
     fn insert(&mut self, id: ItemId, item: Item, owner: Owner, recorded: bool) {
         self.visits.opened(id, item.parcel());
-        let owner = self.place(&item, owner);
+        let owner = place(&self.visits, &mut self.walls, id, &item, owner);
         self.enter(id, place_of(&item), owner);
         let entry = Entry {
             item,
@@ -221,16 +227,6 @@ impl Table {
         self.entries.insert(id, entry);
     }
 
-    /// Where an item that is meant for `owner` has to be: the end of a split directory waits for its parts.
-    fn place(&self, item: &Item, owner: Owner) -> Owner {
-        match item.parcel() {
-            Parcel::After(after) if owner == Owner::Pool && self.visits.is_open(after.visit) => {
-                Owner::Waiting
-            }
-            _ => owner,
-        }
-    }
-
     fn enter(&mut self, id: ItemId, (root, depth): (RootId, u32), owner: Owner) {
         match owner {
             Owner::Pool => {
@@ -238,6 +234,10 @@ impl Table {
                 self.counts.pool += 1;
             }
             Owner::Waiting => self.counts.pool += 1,
+            Owner::Held => {
+                self.held.insert(id);
+                self.counts.pool += 1;
+            }
             Owner::Child(child) => {
                 let owned = self.owned.entry(child).or_default();
                 owned.count += 1;
@@ -254,6 +254,10 @@ impl Table {
                 self.counts.pool -= 1;
             }
             Owner::Waiting => self.counts.pool -= 1,
+            Owner::Held => {
+                self.held.remove(&id);
+                self.counts.pool -= 1;
+            }
             Owner::Child(child) => {
                 if let Some(owned) = self.owned.get_mut(&child)
                     && let Some(count) = owned.places.get_mut(&(depth, root))
@@ -274,10 +278,10 @@ impl Table {
         let Some(entry) = self.entries.get(&id) else {
             return;
         };
-        let (place, from) = (place_of(&entry.item), entry.owner);
-        let owner = self.place(&entry.item, owner);
-        self.exit(id, place, from);
-        self.enter(id, place, owner);
+        let (at, from) = (place_of(&entry.item), entry.owner);
+        let owner = place(&self.visits, &mut self.walls, id, &entry.item, owner);
+        self.exit(id, at, from);
+        self.enter(id, at, owner);
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.owner = owner;
             entry.giver = None;
@@ -286,6 +290,7 @@ impl Table {
 
     fn leave(&mut self, id: ItemId, set_aside: bool) -> Option<(Entry, Closed)> {
         let entry = self.entries.remove(&id)?;
+        self.walls.forget(id);
         self.exit(id, place_of(&entry.item), entry.owner);
         let closed = self.visits.closed(entry.item.parcel(), set_aside);
         Some((entry, closed))
@@ -319,7 +324,7 @@ impl Table {
         let visit = self.get(id)?.item.parcel().visit()?;
         let after = self.visits.after(visit)?;
         let owner = self.get(after)?.owner;
-        matches!(owner, Owner::Waiting | Owner::Pool).then_some(after)
+        matches!(owner, Owner::Waiting | Owner::Pool | Owner::Held).then_some(after)
     }
 
     /// Moves an item to where it stays until the job ends.
@@ -447,6 +452,7 @@ impl Table {
         for id in commit.done.iter().flat_map(|range| range.iter()) {
             if let Some(entry) = self.remove(id, false) {
                 self.counts.done += 1;
+                self.walls.note_done(&entry.item);
                 applied.done.push((id, entry));
             }
         }
@@ -474,6 +480,17 @@ pub(super) struct Applied {
     pub(super) new: Vec<ItemId>,
     pub(super) given: Vec<ItemId>,
     pub(super) aside: Vec<ItemId>,
+}
+
+/// Where an item that is meant for `owner` has to be: the end of a split directory waits for its parts, and what lies
+/// behind a wall is held back.
+fn place(visits: &Visits, walls: &mut Walls, id: ItemId, item: &Item, owner: Owner) -> Owner {
+    match item.parcel() {
+        _ if owner != Owner::Pool => owner,
+        Parcel::After(after) if visits.is_open(after.visit) => Owner::Waiting,
+        _ if !walls.admit(id, item) => Owner::Held,
+        _ => owner,
+    }
 }
 
 /// The root, and how far below it.

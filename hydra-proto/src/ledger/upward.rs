@@ -39,12 +39,17 @@ impl Parent {
 
     pub(super) fn pick_for_parent(&self, most: u64) -> Vec<ItemId> {
         // What is suspected stays here: elsewhere its deaths would be counted from the beginning, for ever.
-        let free = |id: &ItemId| !self.suspects.is_accused(*id);
+        let free = |id: &ItemId| !self.suspects.is_accused(*id) && !self.is_probe(*id);
         self.table.pool().filter(free).take(most as usize).collect()
     }
 
-    pub(super) fn companion(&self, id: ItemId) -> Option<ItemId> {
-        self.table.companion(id)
+    /// Adds what has to go up together with these items, and sorts them.
+    pub(super) fn complete(&self, give: &mut Vec<ItemId>) {
+        let companions = give.iter().filter_map(|&id| self.table.companion(id));
+        let companions: Vec<ItemId> = companions.collect();
+        give.extend(companions);
+        give.sort_unstable();
+        give.dedup();
     }
 
     pub(super) fn give_up(&mut self, id: ItemId) {

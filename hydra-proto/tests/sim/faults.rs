@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     Pause(Duration),
     /// The disk of the journal takes nothing for a while.
     DiskFull(Duration),
+    /// A file system does not answer at one client for a while.
+    Wall(Duration),
 }
 
 /// Deliberate faults, put in between the real machines: the harness has to catch each.
@@ -57,7 +59,7 @@ pub(crate) enum Sabotage {
 
 /// The faults of one seed, in the order of time.
 pub(crate) fn plan(rng: &mut Rng, span: Duration) -> Vec<(Time, Fault)> {
-    let weights: Vec<u64> = (0..13)
+    let weights: Vec<u64> = (0..14)
         .map(|_| if rng.chance(45) { rng.range(1, 6) } else { 0 })
         .collect();
     let sum: u64 = weights.iter().sum();
@@ -104,6 +106,7 @@ fn draw(rng: &mut Rng, kind: usize) -> Fault {
         9 => Fault::Slow(ms(1, 180)),
         10 => Fault::Pause(ms(10, 1000)),
         11 => Fault::DiskFull(ms(10, 3000)),
+        12 => Fault::Wall(ms(5, 2000)),
         _ => Fault::Hold(ms(10, 4000)),
     }
 }

@@ -4,8 +4,10 @@ use super::faults::Fault;
 use super::net::Node;
 use super::worker::Worker;
 use super::world::{Event, World};
-use hydra_proto::ids::{ConnId, ItemId};
-use hydra_proto::message::{RootFacts, RootView};
+use hydra_proto::ids::{ConnId, ItemId, RootId};
+use hydra_proto::ledger::{Mount, Pass};
+use hydra_proto::message::{RootFacts, RootView, Wall};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl World {
@@ -269,6 +271,7 @@ impl World {
                 self.last_fault = self.last_fault.max(until);
                 self.journal.full_until = until.max(self.journal.full_until);
             }
+            Fault::Wall(span) => self.wall(client, span),
             Fault::Pause(span) => {
                 self.server.pause(true);
                 self.pump_server();
@@ -276,6 +279,68 @@ impl World {
                 self.after(span, Event::Unpause);
             }
         }
+    }
+
+    /// What a client holds, or a part of it, lies on a mount that does not answer it for a while.
+    fn wall(&mut self, at: usize, span: Duration) {
+        let client = &self.clients[at];
+        let (life, session) = (client.life, client.session);
+        let Some(parent) = client.relay.workers().filter(|_| client.alive) else {
+            return;
+        };
+        let places: BTreeSet<(u32, Vec<u8>)> = parent
+            .items()
+            .map(|item| (item.root().0, item.path()))
+            .collect();
+        let chosen = self.rng.below(places.len() as u64) as usize;
+        let Some((root, path)) = places.into_iter().nth(chosen) else {
+            return;
+        };
+        let whole = self.rng.chance(30);
+        let wall = Wall {
+            root: RootId(root),
+            path: if whole { Vec::new() } else { path },
+            without: Vec::new(),
+            reason: "a dead mount".to_owned(),
+        };
+        self.stats.hits += 1;
+        self.set_wall(at, wall.clone(), Pass::None);
+        self.last_fault = self.last_fault.max(self.now + span);
+        for (pause, pass) in [(span / 2, Pass::One), (span, Pass::All)] {
+            let change = Event::Wall {
+                client: at,
+                life,
+                session,
+                wall: Box::new(wall.clone()),
+                pass,
+            };
+            self.after(pause, change);
+        }
+    }
+
+    pub(crate) fn change_wall(
+        &mut self,
+        at: usize,
+        life: u64,
+        session: u64,
+        wall: Wall,
+        pass: Pass,
+    ) {
+        let client = &self.clients[at];
+        if client.alive && client.life == life && client.session == session {
+            self.set_wall(at, wall, pass);
+        }
+    }
+
+    fn set_wall(&mut self, at: usize, wall: Wall, pass: Pass) {
+        let (number, walls) = (1, vec![wall]);
+        let mount = Mount {
+            number,
+            walls,
+            pass,
+        };
+        self.clients[at].relay.set_mounts(vec![mount]);
+        self.pump_client(at);
     }
 
     /// Kills or stops a worker, rather one that is at work.

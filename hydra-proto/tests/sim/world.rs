@@ -10,8 +10,8 @@ use super::tree::Tree;
 use super::worker::{Habits, Step, Worker};
 use hydra_proto::ids::{ChildId, ConnId, Epoch, ItemId};
 use hydra_proto::job::JobSpec;
-use hydra_proto::ledger::{Parent, Time};
-use hydra_proto::message::{Down, Up};
+use hydra_proto::ledger::{Parent, Pass, Time};
+use hydra_proto::message::{Down, Up, Wall};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
@@ -50,6 +50,14 @@ pub(crate) enum Event {
     Strike(Fault),
     Continue(Node, u64),
     Unpause,
+    /// A mount at a client answers again, or as far as `pass` says.
+    Wall {
+        client: usize,
+        life: u64,
+        session: u64,
+        wall: Box<Wall>,
+        pass: Pass,
+    },
     KillServer,
     ReviveServer,
     /// The disk has answered to a server of this incarnation.
@@ -251,6 +259,7 @@ impl World {
             Event::Connect { client, .. }
             | Event::Spawn { client, .. }
             | Event::Ready { client, .. }
+            | Event::Wall { client, .. }
             | Event::WorkerDied { client, .. } => Some(Node::Client(*client)),
             _ => None,
         }
@@ -316,6 +325,13 @@ impl World {
             Event::KillServer => self.kill_server(),
             Event::ReviveServer => self.revive_server(),
             Event::Synced(incarnation) => self.synced(incarnation),
+            Event::Wall {
+                client,
+                life,
+                session,
+                wall,
+                pass,
+            } => self.change_wall(client, life, session, *wall, pass),
             Event::Unpause => {
                 self.server.pause(false);
                 self.pump_server();

@@ -133,8 +133,12 @@ impl Coordinator {
         match alone {
             true => self.end(now, Ending::Incomplete("no client is left".to_owned())),
             false => {
-                self.parent
-                    .set_aside_unserved(&|_| "no client serves this root".to_owned());
+                let (tally, alone) = (&self.tally, self.clients.is_empty() && !self.listens);
+                self.parent.set_aside_unserved(&|wall| match wall {
+                    Some((_, why)) if alone => why.to_owned(),
+                    Some((child, why)) => format!("client {}: {why}", tally.name(child)),
+                    None => "no client serves this root".to_owned(),
+                });
                 self.lonely = None;
                 self.watch(now);
             }
@@ -166,8 +170,7 @@ impl Coordinator {
             // Not for ever: whoever goes on with the journal finds it as it was.
             self.parent.keep_records(false);
             // Named, so that the user knows what is missing.
-            self.parent
-                .abandon(now, &|_| "no client was left to walk it".to_owned());
+            self.parent.abandon(now, "no client was left to walk it");
         }
         self.ending = Some(ending);
         self.wishes.clear();

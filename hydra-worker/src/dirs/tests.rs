@@ -35,7 +35,6 @@ fn opens_what_was_found_and_what_was_granted() {
     let open = |dirs: &mut DirCache, node| ino(dirs.open(node, Mounts::Detect).unwrap());
     assert_eq!(open(&mut dirs, &root), ino_at(tree.path()));
     assert_eq!(open(&mut dirs, &granted), ino_at(&tree.path().join("a/b")));
-    assert_eq!(dirs.levels_reopened(), 0);
     assert_eq!(open(&mut dirs, &found), ino_at(&tree.path().join("a/b/c")));
     assert!(dirs.holds(&granted) && !dirs.holds(&found));
     let missing = DirNode::below(&granted, b"gone");
@@ -43,6 +42,40 @@ fn opens_what_was_found_and_what_was_granted() {
     assert_eq!(outcome.unwrap_err(), OpenError::Errno(Errno::NOENT));
     let other_root = dirs.open(&DirNode::root(1), Mounts::Detect);
     assert_eq!(other_root.unwrap_err(), OpenError::Errno(Errno::NOENT));
+}
+
+/// Each level that is opened again costs a call to a slow file system.
+#[test]
+fn what_is_granted_is_reached_from_what_was_granted_before() {
+    const DEPTH: usize = 100;
+    let tree = TempDir::new().unwrap();
+    let mut path = String::new();
+    let mut dirs = cache(tree.path(), 64);
+    for level in 0..DEPTH {
+        path.push_str(if level == 0 { "d" } else { "/d" });
+        for leaf in ["one", "two"] {
+            fs::create_dir_all(tree.path().join(&path).join(leaf)).unwrap();
+        }
+    }
+    let root = DirNode::root(0);
+    let grants = |leaf: &str| [format!("{path}/{leaf}"), format!("{path}/{leaf}")];
+    let mut levels = Vec::new();
+    for granted in grants("one").into_iter().chain(grants("two")) {
+        let before = dirs.levels_reopened();
+        let node = DirNode::below(&root, granted.as_bytes());
+        let opened = ino(dirs.open(&node, Mounts::Detect).unwrap());
+        assert_eq!(opened, ino_at(&tree.path().join(&granted)));
+        let below = DirNode::below(&node, b"missing");
+        dirs.open(&below, Mounts::Detect).unwrap_err();
+        levels.push(dirs.levels_reopened() - before);
+    }
+    assert_eq!(levels, [DEPTH as u64 + 1, 1, 1, 1]);
+    // One that turns off half-way up is not far from what was kept.
+    let half = format!("{}/one", "d/".repeat(DEPTH / 2 - 3).trim_end_matches('/'));
+    let before = dirs.levels_reopened();
+    let node = DirNode::below(&root, half.as_bytes());
+    dirs.open(&node, Mounts::Detect).unwrap();
+    assert!(dirs.levels_reopened() - before <= 32);
 }
 
 #[test]

@@ -102,11 +102,20 @@ impl Process {
         let deadline = Instant::now() + LIMIT;
         // Who holds its standard error still, has outlived it.
         while self.next_line(deadline).is_some() {}
+        self.end()
+    }
+
+    /// Waits for its end, and not for those that it has left behind.
+    pub(crate) fn end(mut self) -> Ran {
         let process = pidfd_open(self.pid(), PidfdFlags::empty()).unwrap();
         let timeout = Timespec::try_from(LIMIT).unwrap();
         let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
         assert_eq!(ended, Ok(1), "it does not end: {}", tail(&self.said));
         let status = self.child.wait().unwrap();
+        for line in self.lines.try_iter() {
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
         let mut stdout = Vec::new();
         self.stdout.rewind().unwrap();
         self.stdout.read_to_end(&mut stdout).unwrap();

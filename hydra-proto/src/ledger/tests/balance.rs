@@ -336,3 +336,16 @@ fn who_owns_what_is_near_the_root_is_asked_before_who_holds_more() {
     join(&mut parent, 3, 1);
     assert_eq!(drain(&mut parent), [shed(1, 2, 1)]);
 }
+
+#[test]
+fn a_request_to_one_that_comes_no_further_kept_others_from_being_asked() {
+    let mut parent = server();
+    two_busy(&mut parent, [5, 3]);
+    join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(1, 1, 1)]);
+    parent.note_standing(ConnId(1), true);
+    assert_eq!(drain(&mut parent), [shed(2, 2, 1)]);
+    // It answers after all: who is hungry gets it.
+    parent.note_standing(ConnId(1), false);
+    assert_eq!(drain(&mut parent), []);
+}

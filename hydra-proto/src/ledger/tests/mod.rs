@@ -9,6 +9,7 @@ mod relay;
 mod suspects;
 mod uplink;
 mod visits;
+mod walls;
 
 use super::*;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret};

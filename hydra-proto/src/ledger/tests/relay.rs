@@ -1,9 +1,9 @@
 use super::*;
 
-const SERVER: ConnId = ConnId(500);
+pub(super) const SERVER: ConnId = ConnId(500);
 
 /// A client with a job and one worker, which has not been granted anything.
-fn client(acts: bool) -> Relay {
+pub(super) fn client(acts: bool) -> Relay {
     let (name, release) = ("c".to_owned(), "1.2.3".to_owned());
     let uplink = UplinkConfig {
         name,
@@ -33,11 +33,11 @@ fn client(acts: bool) -> Relay {
     relay
 }
 
-fn poll(relay: &mut Relay) -> Vec<RelayAction> {
+pub(super) fn poll(relay: &mut Relay) -> Vec<RelayAction> {
     std::iter::from_fn(|| relay.poll_action(ms(1))).collect()
 }
 
-fn sent(relay: &mut Relay) -> Vec<Up> {
+pub(super) fn sent(relay: &mut Relay) -> Vec<Up> {
     std::iter::from_fn(|| relay.poll_server()).collect()
 }
 
@@ -49,7 +49,7 @@ fn worker_epoch(n: u64) -> Epoch {
     }
 }
 
-fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
+pub(super) fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
     relay.worker_message(ms(0), ConnId(n), hello(n, 1));
     let view = RootView::Refused("never looked".to_owned());
     let ready = Ready {
@@ -60,7 +60,7 @@ fn worker(relay: &mut Relay, n: u64) -> Vec<RelayAction> {
     poll(relay)
 }
 
-fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAction> {
+pub(super) fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAction> {
     let (epoch, ids) = (epoch(ChildId(0)), IdRange::default());
     let grant = Grant {
         epoch,
@@ -73,7 +73,12 @@ fn server_grants(relay: &mut Relay, seq: u64, items: Vec<Parcel>) -> Vec<RelayAc
     poll(relay)
 }
 
-fn worker_commits(relay: &mut Relay, n: u64, seq: u64, change: impl FnOnce(&mut Commit)) {
+pub(super) fn worker_commits(
+    relay: &mut Relay,
+    n: u64,
+    seq: u64,
+    change: impl FnOnce(&mut Commit),
+) {
     let mut commit = Commit {
         epoch: worker_epoch(n),
         ..commit(ChildId(0), seq)
@@ -83,7 +88,7 @@ fn worker_commits(relay: &mut Relay, n: u64, seq: u64, change: impl FnOnce(&mut 
     poll(relay);
 }
 
-fn cut(relay: &mut Relay) -> Commit {
+pub(super) fn cut(relay: &mut Relay) -> Commit {
     relay.cut(ms(1), None);
     let commit = sent(relay).into_iter().find_map(|message| match message {
         Up::Commit(commit) => Some(*commit),
@@ -93,7 +98,7 @@ fn cut(relay: &mut Relay) -> Commit {
 }
 
 /// The first id that workers of this client use.
-const WORKER_ID: u64 = 1000;
+pub(super) const WORKER_ID: u64 = 1000;
 
 #[test]
 fn a_worker_serves_what_its_client_serves() {

@@ -39,15 +39,19 @@ impl Deaths {
 #[test]
 fn the_third_try_runs_alone_and_carefully() {
     let mut deaths = Deaths::new(dirs(1, "", &["a", "b"]));
-    for _ in 0..2 {
-        let (_, items, careful) = deaths.join().expect("a grant");
-        assert_eq!((items[0].ids(), careful), (range(1, 3), false));
-        deaths.die_with(2);
-    }
+    let (_, items, careful) = deaths.join().expect("a grant");
+    assert_eq!((items[0].ids(), careful), (range(1, 3), false));
+    deaths.die_with(2);
     // The other item goes first, to a worker of its own.
     assert_eq!(deaths.join().expect("a grant").1, [dirs(1, "", &["a"])]);
-    let (_, items, careful) = deaths.join().expect("a grant");
-    assert_eq!((&items[..], careful), (&[dirs(2, "", &["b"])][..], true));
+    for expected in [false, true] {
+        let (_, items, careful) = deaths.join().expect("a grant");
+        assert_eq!(items, [dirs(2, "", &["b"])]);
+        assert_eq!(careful, expected);
+        if !careful {
+            deaths.die_with(2);
+        }
+    }
     deaths.die_with(2);
     assert_eq!(
         deaths.parent.aside().keys().collect::<Vec<_>>(),
@@ -117,4 +121,13 @@ fn a_death_with_something_of_others_in_hand_accuses_nobody() {
         deaths.die_with(99);
     }
     assert!(deaths.parent.aside().is_empty());
+}
+
+#[test]
+fn what_somebody_died_of_was_tried_again_before_all_else() {
+    let mut deaths = Deaths::new(dirs(1, "", &["a", "b", "c"]));
+    deaths.join();
+    deaths.die_with(1);
+    let (_, granted, _) = deaths.join().expect("a grant");
+    assert_eq!(granted, [dirs(2, "", &["b", "c"])]);
 }
