@@ -175,19 +175,7 @@ fn greet(dials: &Key, waits: &Key, wire: &mut Wire<'_>) -> Option<(Transport, Tr
 ///
 /// The first byte says in which direction the message goes.
 pub fn messages(data: &[u8]) {
-    let [direction, bytes @ ..] = data else {
-        return;
-    };
-    let parcels = match direction & 1 {
-        0 => match survives::<Up>(bytes) {
-            Some(Up::Commit(commit) | Up::Part(commit)) => commit.new,
-            _ => return,
-        },
-        _ => match survives::<Down>(bytes) {
-            Some(Down::Grant(grant)) => grant.items,
-            _ => return,
-        },
-    };
+    let parcels = parcels_of(data).unwrap_or_default();
     for parcel in parcels {
         let (ids, dir) = (parcel.ids(), parcel.dir().to_vec());
         if parcel.check().is_err() {
@@ -205,6 +193,21 @@ pub fn messages(data: &[u8]) {
         };
         assert_eq!(paths(&items), paths(&again));
     }
+}
+
+/// The items in a message; nothing if it is none.
+fn parcels_of(data: &[u8]) -> Option<Vec<Parcel>> {
+    let (direction, bytes) = data.split_first()?;
+    Some(match direction & 1 {
+        0 => match survives::<Up>(bytes)? {
+            Up::Commit(commit) | Up::Part(commit) => commit.new,
+            _ => Vec::new(),
+        },
+        _ => match survives::<Down>(bytes)? {
+            Down::Grant(grant) => grant.items,
+            _ => Vec::new(),
+        },
+    })
 }
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> Option<T> {
