@@ -78,12 +78,12 @@ pub fn store<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecErro
 /// When no such value is there.
 pub fn load<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
     // The limit is a constant, and counts eight bytes for each number however few it takes.
-    match bytes.len() {
-        ..=0x1_0000 => load_within::<T, 0x10_0000>(bytes),
-        ..=0x10_0000 => load_within::<T, 0x100_0000>(bytes),
-        ..=0x100_0000 => load_within::<T, 0x1000_0000>(bytes),
-        ..=0x1000_0000 => load_within::<T, 0x1_0000_0000>(bytes),
-        _ => load_within::<T, 0x10_0000_0000>(bytes),
+    match usize::BITS - bytes.len().leading_zeros() {
+        ..=16 => load_within::<T, { 1 << 20 }>(bytes),
+        17..=20 => load_within::<T, { 1 << 24 }>(bytes),
+        21..=24 => load_within::<T, { 1 << 28 }>(bytes),
+        25..=28 => load_within::<T, { 1 << 32 }>(bytes),
+        _ => load_within::<T, { 1 << 36 }>(bytes),
     }
 }
 
