@@ -126,7 +126,7 @@ fn job() -> JobSpec {
 }
 
 /// Every message that goes up.
-fn ups() -> Vec<Up> {
+pub(crate) fn ups() -> Vec<Up> {
     let facts = RootFacts {
         fs_type: "ext4".to_owned(),
         fs_id: "uuid".to_owned(),
@@ -190,7 +190,7 @@ fn ups() -> Vec<Up> {
 }
 
 /// Every message that goes down.
-fn downs() -> Vec<Down> {
+pub(crate) fn downs() -> Vec<Down> {
     let (epoch, secret, ids) = (EPOCH, Secret([7; 16]), IdRange { start: 1, end: 300 });
     let refusals = [
         Refusal::Version(header()),
@@ -375,6 +375,20 @@ fn lengths_that_promise_more_than_there_is_are_errors() {
             }
         }
     }
+}
+
+#[test]
+fn a_stored_text_that_claimed_to_be_endless_ended_the_program() {
+    for length in [1 << 20, 1 << 40, u64::MAX] {
+        let bomb = with_length(&[0, b'x'], 0, length);
+        assert!(load::<String>(&bomb).is_err());
+        assert!(load::<ByteBuf>(&bomb).is_err());
+    }
+    let small = vec![1u64; 70_000];
+    let mut bytes = Vec::new();
+    store(&small, &mut bytes).expect("it is stored");
+    let (again, used) = load::<Vec<u64>>(&bytes).expect("what was stored");
+    assert_eq!((again, used), (small, bytes.len()));
 }
 
 #[test]

@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 
 /// Items in one record of a snapshot.
 const ITEMS_AT_ONCE: usize = 1024;
+/// More than any grant has: ranges that hold more were written by nobody.
+const GRANT_ITEMS: u64 = 1 << 20;
 /// Epochs of one incarnation.
 const EPOCHS: u32 = 32;
 
@@ -175,6 +177,9 @@ pub enum ReplayError {
     /// It names an item that does not exist, or that is elsewhere.
     #[error("item {} is not where it should be", .0.0)]
     Misplaced(ItemId),
+    /// It grants more items than a grant can have.
+    #[error("it grants more items than there can be")]
+    TooMany,
     /// A commit that was never applied.
     #[error(transparent)]
     Commit(#[from] ProtocolError),
@@ -234,8 +239,8 @@ impl Parent {
 
     fn replay_opened(&mut self, opened: &Opened) {
         self.use_ids(opened.ids);
-        self.next_child = self.next_child.max(opened.child.0 + 1);
-        self.next_epoch = self.next_epoch.max(opened.epoch.number + 1);
+        self.next_child = self.next_child.max(opened.child.0.saturating_add(1));
+        self.next_epoch = self.next_epoch.max(opened.epoch.number.saturating_add(1));
         let link = Link::Down { since: Time::ZERO };
         let session = Session::new(opened, link);
         self.sessions.insert(opened.child, session);
@@ -257,6 +262,7 @@ impl Parent {
         if grant.seq != session.granted + 1 {
             return Err(ReplayError::Gap);
         }
+        grant.check()?;
         let missing = |id: &ItemId| !self.table.is_in_pool(*id);
         let items: Vec<ItemId> = grant.items.iter().flat_map(|range| range.iter()).collect();
         if let Some(&id) = items.iter().find(|&id| missing(id)) {
@@ -277,7 +283,7 @@ impl Parent {
                 (self.next_child, self.next_epoch) = (next_child, next_epoch);
                 self.config.ids = ids;
             }
-            State::Session { .. } => self.replay_session(state),
+            State::Session { .. } => self.replay_session(state)?,
             State::Items {
                 owner,
                 recorded,
@@ -307,7 +313,7 @@ impl Parent {
         Ok(())
     }
 
-    fn replay_session(&mut self, state: State) {
+    fn replay_session(&mut self, state: State) -> Result<(), ReplayError> {
         let State::Session {
             opened,
             leased,
@@ -318,8 +324,9 @@ impl Parent {
             fenced,
         } = state
         else {
-            return;
+            return Ok(());
         };
+        unseen.iter().try_for_each(Granted::check)?;
         let link = match fenced {
             true => Link::Fenced { release: Time::MAX },
             false => Link::Down { since: Time::ZERO },
@@ -331,6 +338,7 @@ impl Parent {
         (session.leased, session.careful) = (leased, careful);
         (session.applied, session.granted) = (applied, granted);
         self.sessions.insert(opened.child, session);
+        Ok(())
     }
 
     /// Ends a replay: from `now` on children may come back, as if all links had been lost at this moment.
@@ -435,6 +443,17 @@ fn session_state(session: &Session) -> State {
         unseen: session.unseen.iter().map(Granted::from).collect(),
         careful: session.careful,
         fenced: matches!(session.link, Link::Fenced { .. }),
+    }
+}
+
+impl Granted {
+    /// Whether its items can be listed one by one.
+    fn check(&self) -> Result<(), ReplayError> {
+        let lengths = self.items.iter().map(IdRange::len);
+        match lengths.fold(0, u64::saturating_add) <= GRANT_ITEMS {
+            true => Ok(()),
+            false => Err(ReplayError::TooMany),
+        }
     }
 }
 
