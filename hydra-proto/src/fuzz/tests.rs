@@ -127,9 +127,11 @@ fn session() -> [Vec<u8>; 6] {
         result: None,
         load: Load::default(),
         answers: None,
+        begun: vec![IdRange { start: 3, end: 4 }],
     };
     let first = Up::Commit(Box::new(commit.clone()));
-    (commit.seq, commit.new, commit.give) = (2, Vec::new(), Vec::new());
+    (commit.seq, commit.new) = (2, Vec::new());
+    (commit.give, commit.begun) = (Vec::new(), Vec::new());
     commit.done = vec![IdRange { start: 2, end: 3 }];
     let part = Up::Part(Box::new(commit.clone()));
     commit.done = Vec::new();
