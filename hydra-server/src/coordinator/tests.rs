@@ -22,8 +22,12 @@ struct Server {
 
 impl Server {
     fn new(has_embedded: bool) -> Self {
+        Self::of(has_embedded, |_| {})
+    }
+
+    fn of(has_embedded: bool, change: impl FnOnce(&mut Config)) -> Self {
         let (intake, incoming) = Intake::new();
-        let config = Config {
+        let mut config = Config {
             job: JobSpec {
                 plugin: "test".to_owned(),
                 options: Vec::new(),
@@ -50,6 +54,7 @@ impl Server {
             logs: None,
             release: "test".to_owned(),
         };
+        change(&mut config);
         Self {
             coordinator: Coordinator::new(config, has_embedded, NOW, intake),
             _events: incoming,
@@ -335,4 +340,27 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
     let restored = replay(dir.path(), &bytes, Box::new(NoSum), false, "").unwrap();
     assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
     assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
+}
+
+#[tokio::test]
+async fn fewer_clients_than_were_to_dial_in_were_passed_over_in_silence() {
+    let mut server = Server::of(true, |config| {
+        config.clients.clear();
+        config.listen = Some(HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+        });
+        config.min_clients = 3;
+    });
+    server.join(Origin::Embedded, seen());
+    server.join(Origin::Accepted, seen());
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    let late = NOW + server.coordinator.client_timeout;
+    server.say(late, ConnId(0), Up::Log(Vec::new()));
+    server.coordinator.tick(late).unwrap();
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    assert_eq!(
+        server.coordinator.warnings,
+        ["going on with 1 of 3 clients that dial in (--min-clients)"]
+    );
 }
