@@ -314,9 +314,11 @@ impl Coordinator {
         self.gathering.left(child);
         if matches!(self.phase, Phase::Gathering | Phase::Walking) {
             let client = self.tally.name(child);
-            self.warn(format!(
-                "client {client} is given up: {reason}; its work goes to others"
-            ));
+            let work = match self.parent.children().next() {
+                Some(_) => "its work goes to others",
+                None => "no other client is left",
+            };
+            self.warn(format!("client {client} is given up: {reason}; {work}"));
         }
     }
 

@@ -364,3 +364,26 @@ async fn fewer_clients_than_were_to_dial_in_were_passed_over_in_silence() {
         ["going on with 1 of 3 clients that dial in (--min-clients)"]
     );
 }
+
+#[tokio::test]
+async fn the_work_of_the_last_client_was_said_to_go_to_others() {
+    let mut server = Server::new(true);
+    let local = server.join(Origin::Embedded, seen());
+    let last = server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    server.handle(NOW, Event::Closed(local, None));
+    let grace = server.coordinator.job.timing.grace;
+    server.handle(NOW + grace, Event::Closed(last, None));
+    server.coordinator.tick(NOW + grace).unwrap();
+    server.coordinator.tick(NOW + grace * 2).unwrap();
+    let warnings = &server.coordinator.warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("its work goes to others"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].ends_with("no other client is left"),
+        "{warnings:?}"
+    );
+}
