@@ -67,7 +67,7 @@ pub(super) fn walk(
             .job
             .roots
             .iter()
-            .map(|root| root.shown.clone())
+            .map(|root| root.path().to_vec())
             .collect(),
         roots_walked: outcome.roots_walked,
         ending: outcome.ending,

@@ -208,7 +208,7 @@ fn serial(
             .job
             .roots
             .iter()
-            .map(|root| root.shown.clone())
+            .map(|root| root.path().to_vec())
             .collect(),
         ending: match walked.interrupted {
             true => Ending::Interrupted,
