@@ -21,6 +21,7 @@ use hydra_proto::item::PATH_BYTES_MAX;
 use hydra_proto::job::{JobSpec, RootSpec};
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::{FileType, WalkError, WalkSummary};
+use hydra_proto::words::words;
 use hydra_worker::{Dir, Enter, Entry, Listing, PathOf, Sink, Stat, Summary, Target, Visit, Wants};
 use place::{Root, child_path};
 use rules::{DirRule, Rules};
@@ -68,7 +69,7 @@ pub enum SerialError {
     #[error(transparent)]
     Reduce(#[from] ReduceError),
     /// The output rows could not be written.
-    #[error("the rows cannot be written: {0}")]
+    #[error("the rows cannot be written: {}", words(.0))]
     Rows(#[source] io::Error),
     /// A glob of the job does not parse.
     #[error("the glob {0}")]
