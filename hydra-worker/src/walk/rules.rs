@@ -87,7 +87,11 @@ pub(super) fn stops_in<'a>(root: &'a RootSpec, path: &[u8]) -> Vec<&'a [u8]> {
     };
     let names = root.stops.iter().filter_map(below);
     let is_name = |name: &&[u8]| !name.strip_suffix(b"/").unwrap_or(name).contains(&b'/');
-    names.filter(is_name).collect()
+    // A stop with a slash leaves nothing of its name in itself.
+    names
+        .filter(|name| !name.is_empty())
+        .filter(is_name)
+        .collect()
 }
 
 #[cfg(test)]
