@@ -9,7 +9,8 @@
 //! There is no shell. `{}` in an argument stands for the path, which stays one word whatever is in it; where no
 //! argument has it, the path comes last. Standard input is empty. Exit status and output of a run stand together in
 //! one row; a command that fails is an error of its file. Its kind says how: `EXIT` (another status than 0),
-//! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program.
+//! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program. Then the
+//! message names the program, and the row says the same as `reason`.
 //!
 //! What the command starts, dies with the worker at the latest: they are one process group. Where a worker dies,
 //! its part is done again, so a command may run twice for a file, and must bear that. With `--intent` the files are on
@@ -21,7 +22,7 @@ use hydra::cli::values::{period, size};
 use hydra::plugins::format;
 use hydra::{
     Entry, Facts, FileType, Hydra, Plugin, PluginReport, ReduceError, ReportContext, ShownPath,
-    Sink, Summary, Visit, Wants,
+    Sink, Summary, Visit, Wants, errno,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionbio};
@@ -112,6 +113,9 @@ struct Row {
     exit_status: Option<i32>,
     /// The number of that signal.
     signal: Option<i32>,
+    /// What the operating system refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     stdout: Output,
     stderr: Output,
     /// A worker that was lost may have run it before.
@@ -164,7 +168,11 @@ impl ExecVisit {
         let mut run = Run::new(self.0.output_max);
         let mut child = match self.command(path).spawn() {
             Ok(child) => child,
-            Err(error) => return run.ended(Outcome::NotRun, Some(error)),
+            Err(error) => {
+                let program = hydra::escape(self.0.command.as_bytes());
+                let refusal = Refusal::new(&format!("cannot run {program}"), &error);
+                return run.ended(Outcome::NotRun, Some(refusal));
+            }
         };
         match run.follow(&mut child, self.0.timeout) {
             Ok(Some(status)) => {
@@ -180,7 +188,8 @@ impl ExecVisit {
             }
             Err(error) => {
                 end(&mut child);
-                run.ended(Outcome::Failed, Some(error))
+                let refusal = Refusal::new("cannot follow the run to its end", &error);
+                run.ended(Outcome::Failed, Some(refusal))
             }
         }
     }
@@ -249,18 +258,37 @@ fn write_row(entry: &Entry<'_>, run: &Run, out: &mut Sink<Runs>) {
         outcome: run.outcome,
         exit_status: run.status.and_then(|status| status.code()),
         signal: run.status.and_then(|status| status.signal()),
+        reason: run.refusal.as_ref().map(|refusal| refusal.reason.clone()),
         stdout: (&run.stdout).into(),
         stderr: (&run.stderr).into(),
         again: out.again(),
     });
 }
 
+/// What the operating system refused.
+struct Refusal {
+    /// The name of its error.
+    kind: String,
+    /// What it kept from being done, and why.
+    reason: String,
+}
+
+impl Refusal {
+    fn new(what: &str, error: &io::Error) -> Self {
+        Self {
+            kind: error
+                .raw_os_error()
+                .map_or_else(|| "OTHER".to_owned(), errno::name),
+            reason: format!("{what}: {}", errno::words(error)),
+        }
+    }
+}
+
 /// A run of the command, and what is known of it so far.
 struct Run {
     outcome: Outcome,
     status: Option<ExitStatus>,
-    /// What the operating system refused.
-    error: Option<io::Error>,
+    refusal: Option<Refusal>,
     stdout: Capture,
     stderr: Capture,
 }
@@ -275,25 +303,25 @@ impl Run {
         Self {
             outcome: Outcome::NotRun,
             status: None,
-            error: None,
+            refusal: None,
             stdout: capture(),
             stderr: capture(),
         }
     }
 
-    fn ended(self, outcome: Outcome, error: Option<io::Error>) -> Self {
+    fn ended(self, outcome: Outcome, refusal: Option<Refusal>) -> Self {
         Self {
             outcome,
-            error,
+            refusal,
             ..self
         }
     }
 
     /// Reports what went wrong, if anything did.
     fn tell(&self, entry: &Entry<'_>, out: &mut Sink<Runs>) {
-        let (kind, message) = match (self.outcome, &self.error, self.status) {
+        let (kind, message) = match (self.outcome, &self.refusal, self.status) {
             (Outcome::Succeeded, ..) => return,
-            (_, Some(error), _) => return out.fail(entry.shown(), "exec", error),
+            (_, Some(refusal), _) => (refusal.kind.as_str(), refusal.reason.clone()),
             (Outcome::TimedOut, ..) => ("TIMEOUT", "it took longer than --timeout".to_owned()),
             (_, _, Some(status)) if status.signal().is_some() => ("SIGNAL", status.to_string()),
             (_, _, status) => ("EXIT", status.unwrap_or_default().to_string()),

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hydra_proto::handshake::{ClientKey, KEY_BYTES, KeyError, ServerKey};
+use hydra_proto::words::words;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -55,8 +56,8 @@ pub enum KeyFileError {
     },
     /// No directory, and none to make it in.
     #[error(
-        "there is no directory {}, and nothing to make it in: \
-         correct --key-dir, or make the directory above it",
+        "there is no directory {}, and nothing to make it in: correct what names it (--key-dir, or else \
+         XDG_CONFIG_HOME or HOME), or make the directory above it",
         path.display()
     )]
     NoParent {
@@ -134,7 +135,7 @@ pub enum KeyFileError {
         problem: &'static str,
     },
     /// The operating system refuses.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}: {}", path.display(), words(source))]
     Io {
         /// What was tried.
         operation: &'static str,

@@ -108,6 +108,7 @@ pub use hydra_proto::ids::RootId;
 pub use hydra_proto::job::RootSpec;
 pub use hydra_proto::reduce::ReduceError;
 pub use hydra_proto::walk::WalkSummary;
+pub use hydra_worker::errno;
 pub use hydra_worker::{
     Again, Dir, Enter, Entry, Facts, FileType, Listing, PATH_START, PathOf, Sink, Stat, Summary,
     Target, Visit, Wants,

@@ -21,6 +21,7 @@ use hydra_proto::item::PATH_BYTES_MAX;
 use hydra_proto::job::{JobSpec, RootSpec};
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::{FileType, WalkError, WalkSummary};
+use hydra_proto::words::words;
 use hydra_worker::{Dir, Enter, Entry, Listing, PathOf, Sink, Stat, Summary, Target, Visit, Wants};
 use place::{Root, child_path};
 use rules::{DirRule, Rules};
@@ -68,7 +69,7 @@ pub enum SerialError {
     #[error(transparent)]
     Reduce(#[from] ReduceError),
     /// The output rows could not be written.
-    #[error("the rows cannot be written: {0}")]
+    #[error("the rows cannot be written: {}", words(.0))]
     Rows(#[source] io::Error),
     /// A glob of the job does not parse.
     #[error("the glob {0}")]
@@ -146,6 +147,18 @@ impl<V: Visit> Walker<'_, '_, V> {
         self.walked.roots_walked += 1;
         let file_type = type_of(&metadata);
         let directory = file_type == FileType::Directory;
+        if spec.should_be_directory() && !directory {
+            // Given with a slash and without: the one counts, the other is an error.
+            let code = match file_type {
+                FileType::Symlink => nix::libc::ENOENT,
+                _ => nix::libc::ENOTDIR,
+            };
+            self.error(
+                spec.shown.clone(),
+                "open",
+                &io::Error::from_raw_os_error(code),
+            );
+        }
         let target = match file_type {
             FileType::Symlink if self.wants.targets => Some(target::of_root(&spec.local)),
             _ => None,
@@ -256,14 +269,14 @@ impl<V: Visit> Walker<'_, '_, V> {
     ) -> Option<Pending> {
         let name = entry.file_name().as_bytes();
         let path = child_path(&at.path, name);
-        if root.spec.stops.iter().any(|stop| **stop == path) {
+        let listed = type_from(entry.file_type());
+        if root.spec.stops_at(&path, listed == FileType::Directory) {
             return None;
         }
         if self.rules.excludes(&path) {
             self.sink.walk.excluded += 1;
             return None;
         }
-        let listed = type_from(entry.file_type());
         let metadata = match self.metadata(entry, listed) {
             Ok(metadata) => metadata,
             Err(error) => {

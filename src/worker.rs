@@ -12,6 +12,7 @@ use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Refusal;
+use hydra_proto::words::words;
 use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,7 +40,7 @@ impl WorkerSession {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// What a worker needs was not handed down.
-    #[error("a worker cannot take over what its client handed down: {0}")]
+    #[error("a worker cannot take over what its client handed down: {}", words(.0))]
     Inherit(#[source] io::Error),
     /// The first frame is none that a worker understands.
     #[error("a worker cannot read what its client told it: {0}")]

@@ -2,6 +2,7 @@
 
 use hydra_link::{DialError, ListenError};
 use hydra_proto::message::{HelloHeader, PROTOCOL_VERSION};
+use hydra_proto::words::words;
 use std::io;
 use thiserror::Error;
 
@@ -31,7 +32,7 @@ pub enum ClientError {
     #[error("the connection to the server was lost")]
     Lost,
     /// The socket for the workers' log cannot be made.
-    #[error("cannot open the socket for the workers' log: {0}")]
+    #[error("cannot open the socket for the workers' log: {}", words(.0))]
     LogSocket(#[source] io::Error),
 }
 

@@ -16,6 +16,7 @@ use hydra_link::Connection;
 use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::{Down, Up};
+use hydra_proto::words::words;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::convert::Infallible;
@@ -184,7 +185,7 @@ impl Process {
         self.reaped = true;
         let reason = match status {
             Ok(status) => describe(status),
-            Err(error) => format!("lost: {error}"),
+            Err(error) => format!("lost: {}", words(&error)),
         };
         Exit {
             conn: self.conn,

@@ -2,6 +2,7 @@
 //!
 //! Where the stream comes from is decided by `dial` and `listen`.
 
+use hydra_proto::words::words;
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -26,7 +27,7 @@ const WRITE_BYTES: usize = 256 << 10;
 #[derive(Debug, Error)]
 pub enum LinkError {
     /// The operating system reports an error.
-    #[error("the connection broke: {0}")]
+    #[error("the connection broke: {}", words(.0))]
     Io(#[from] io::Error),
     /// The stream is malformed, or was tampered with.
     #[error("the connection carries garbage: {0}")]
@@ -52,7 +53,7 @@ pub enum EstablishError {
     #[error("the handshake was not over within {0:?}")]
     Late(Duration),
     /// The operating system reports an error.
-    #[error("the connection broke during the handshake: {0}")]
+    #[error("the connection broke during the handshake: {}", words(.0))]
     Io(io::Error),
 }
 

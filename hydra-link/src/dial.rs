@@ -3,6 +3,7 @@
 //! A port where nothing listens yet is tried again until the deadline; everything that would only
 //! fail the same way once more is final.
 
+use hydra_proto::words::words;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -53,7 +54,10 @@ pub enum DialError {
         waited: Duration,
     },
     /// The operating system cannot connect.
-    #[error("cannot connect to {address} ({source}): check the network between")]
+    #[error(
+        "cannot connect to {address} ({}): check the network between",
+        words(source)
+    )]
     Unreachable {
         /// What was dialled.
         address: HostPort,

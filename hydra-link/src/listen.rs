@@ -8,6 +8,7 @@
 //! Handshakes run beside one another, so that a silent stranger delays nobody; and the oldest gives
 //! way, because an honest dialler is done in a few round trips while a silent one only ages.
 
+use hydra_proto::words::words;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ pub enum ListenError {
         address: HostPort,
     },
     /// Another reason.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {}", words(source))]
     Bind {
         /// Where to listen.
         address: HostPort,

@@ -34,21 +34,45 @@ impl JobSpec {
 /// One of the job's trees.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootSpec {
-    /// Its path as results show it.
+    /// Its path as messages show it. With a slash at its end it was given so, and what is no directory is an error.
     #[serde(with = "serde_bytes")]
     pub shown: Vec<u8>,
-    /// Where this host finds it: the same, unless the client maps it. With a slash at its end it must be a directory.
+    /// Where this host finds it: the same, unless the client maps it. With a slash at its end it must be a directory;
+    /// it has none where the root was given without one too, and then anything counts.
     #[serde(with = "serde_bytes")]
     pub local: Vec<u8>,
-    /// Paths below it that are roots of their own: this walk stops there and does not count them.
+    /// Paths below it that are roots of their own: this walk stops there and does not count them. One with a slash at
+    /// its end is such a root only where it is a directory itself, not a link to one.
     pub stops: Vec<serde_bytes::ByteBuf>,
 }
 
 impl RootSpec {
+    /// Its path as results show it: without a slash at its end.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        match self.shown.strip_suffix(b"/") {
+            Some(path) if !path.is_empty() => path,
+            _ => &self.shown,
+        }
+    }
+
+    /// Whether it is an error that this root is no directory.
+    #[must_use]
+    pub fn should_be_directory(&self) -> bool {
+        self.shown.ends_with(b"/")
+    }
+
+    /// Whether the entry `path` below this root, which is a directory or not, is a root of its own.
+    #[must_use]
+    pub fn stops_at(&self, path: &[u8], is_directory: bool) -> bool {
+        let is_it = |stop: &serde_bytes::ByteBuf| is_stop(stop, path, is_directory);
+        self.stops.iter().any(is_it)
+    }
+
     /// The path that results show for `path` below this root.
     #[must_use]
     pub fn show(&self, path: &[u8]) -> Vec<u8> {
-        let mut shown = self.shown.clone();
+        let mut shown = self.path().to_vec();
         if !path.is_empty() {
             if !shown.ends_with(b"/") {
                 shown.push(b'/');
@@ -57,6 +81,12 @@ impl RootSpec {
         }
         shown
     }
+}
+
+/// Whether the walk stops at `path`, which is a directory or not, because of `stop`.
+#[must_use]
+pub fn is_stop(stop: &[u8], path: &[u8], is_directory: bool) -> bool {
+    stop == path || (is_directory && stop.strip_suffix(b"/") == Some(path))
 }
 
 /// How to walk: the same for every root.

@@ -16,3 +16,4 @@ pub mod logs;
 pub mod message;
 pub mod reduce;
 pub mod walk;
+pub mod words;

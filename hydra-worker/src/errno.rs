@@ -2,6 +2,7 @@
 
 use crate::sys::Errno;
 use hydra_proto::walk::WalkError;
+pub use hydra_proto::words::words;
 
 /// The kind of error that a number stands for: its name, `EACCES` for example.
 pub fn name(code: i32) -> String {

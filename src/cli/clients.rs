@@ -67,7 +67,7 @@ pub(super) fn walk(
             .job
             .roots
             .iter()
-            .map(|root| root.shown.clone())
+            .map(|root| root.path().to_vec())
             .collect(),
         roots_walked: outcome.roots_walked,
         ending: outcome.ending,
@@ -112,11 +112,9 @@ fn key(clients: &Clients) -> anyhow::Result<Arc<Key>> {
         dir.context("there is no home directory to keep keys in: say where with --key-dir")?;
     let (key, is_new) = keys::load_or_generate(dir)?;
     if is_new {
-        let dir = escape(dir.as_os_str().as_encoded_bytes());
         let client = keys::CLIENT_KEY_FILE;
-        tracing::warn!(
-            "made new keys: copy {dir}/{client} to every client's ~/.config/hydra/{client}"
-        );
+        let made = escape(dir.join(client).as_os_str().as_encoded_bytes());
+        tracing::warn!("made new keys: copy {made} to every client's ~/.config/hydra/{client}");
     }
     Ok(Arc::new(key.into()))
 }

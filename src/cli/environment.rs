@@ -45,7 +45,6 @@ impl Environment {
 
     /// The working directory.
     pub(super) fn cwd(&self) -> Result<&std::path::Path, UsageError> {
-        let gone = || UsageError::WorkingDirectory(std::io::ErrorKind::NotFound.into());
-        self.cwd.as_deref().ok_or_else(gone)
+        self.cwd.as_deref().ok_or(UsageError::WorkingDirectory)
     }
 }

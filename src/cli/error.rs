@@ -4,6 +4,7 @@ use super::values::ValueError;
 use crate::registry::{PluginError, RegistryError};
 use crate::report::escape;
 use hydra_link::address::AddressError;
+use hydra_proto::words::words;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -30,7 +31,7 @@ pub enum UsageError {
     #[error("'{0}' is not a path: it is empty or has a NUL in it")]
     BadPath(String),
     /// A file with more arguments that cannot be read.
-    #[error("{option}: cannot read {path}: {source}")]
+    #[error("{option}: cannot read {path}: {}", words(source))]
     File {
         /// The option that names it.
         option: &'static str,
@@ -71,8 +72,10 @@ pub enum UsageError {
     #[error("{0}")]
     Options(String),
     /// The working directory is gone, so relative paths mean nothing.
-    #[error("the working directory cannot be found, so relative paths mean nothing: {0}")]
-    WorkingDirectory(#[source] std::io::Error),
+    #[error(
+        "the working directory is gone or cannot be reached, so relative paths mean nothing: give absolute ones"
+    )]
+    WorkingDirectory,
     /// A host, or a list of hosts, that cannot be read.
     #[error("{option}: {source}")]
     Address {

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use hydra_client::{Allow, Config, Doing, Mode, PathMap, WorkerCommand};
 use hydra_proto::ids::ItemId;
 use hydra_proto::message::{RootFacts, RootView};
+use hydra_proto::words::words;
 use hydra_worker::errno;
 use hydra_worker::sys::mount;
 use hydra_worker::sys::open::Opener;
@@ -72,9 +73,9 @@ fn warn_of_missing(roots: &[Vec<u8>]) {
     let _ = std::thread::Builder::new().spawn(move || {
         for root in roots {
             if let Err(error) = std::fs::metadata(OsStr::from_bytes(&root)) {
-                let root = escape(&root);
+                let (root, why) = (escape(&root), words(&error));
                 tracing::warn!(
-                    "--allow-root {root} cannot be seen now, so nothing below it is served: {error}"
+                    "--allow-root {root} cannot be seen now, so nothing below it is served: {why}"
                 );
             }
         }

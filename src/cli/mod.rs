@@ -132,7 +132,7 @@ impl Hydra {
                 Exit::Usage
             }
             Err(error) => {
-                run::complain(name, &error);
+                run::complain(name, &run::told(&error));
                 Exit::Usage
             }
         }

@@ -50,24 +50,27 @@ pub(super) fn root(path: &OsStr, cwd: &Path) -> Result<Vec<u8>, UsageError> {
 
 /// The roots of a job: each path once, in the order given; a path inside another is a place where the
 /// other's walk stops. Paths with `..` are inside none, because that cannot be told from the text.
+///
+/// What a slash at the end asks for is not lost: a path that is given with one and without is walked as if without,
+/// and keeps its slash for the error that it is no directory. The walk around a root with a slash stops there only at
+/// a directory: anything else, and a link above all, is an entry of that walk.
 pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut roots: Vec<RootSpec> = Vec::new();
-    for local in paths {
-        let shown = match local.strip_suffix(b"/") {
-            Some(shown) if !shown.is_empty() => shown.to_vec(),
-            _ => local.clone(),
+    for given in paths {
+        let path = match given.strip_suffix(b"/") {
+            Some(path) if !path.is_empty() => path.to_vec(),
+            _ => given.clone(),
         };
-        let known = seen.get(&shown).and_then(|index| roots.get_mut(*index));
-        match known {
-            // Given both ways: the one that may be anything.
-            Some(known) if local == shown => known.local = local,
-            Some(_) => {}
+        match seen.get(&path).and_then(|index| roots.get_mut(*index)) {
+            // Given both ways: both fields get what one of them has.
+            Some(known) if given == path => known.local = path,
+            Some(known) => known.shown = given,
             None => {
-                seen.insert(shown.clone(), roots.len());
+                seen.insert(path, roots.len());
                 roots.push(RootSpec {
-                    shown,
-                    local,
+                    shown: given.clone(),
+                    local: given,
                     stops: Vec::new(),
                 });
             }
@@ -75,7 +78,7 @@ pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
     }
     let mut order: Vec<usize> = (0..roots.len()).collect();
     let names = |root: &RootSpec| {
-        plain_names(&root.shown)
+        plain_names(root.path())
             .map(<[u8]>::to_vec)
             .collect::<Vec<_>>()
     };
@@ -83,9 +86,10 @@ pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
     // The roots that the present one may lie in, each inside the one before.
     let mut open: Vec<(usize, Vec<u8>)> = Vec::new();
     for index in order {
-        let Some(path) = roots.get(index).map(|root| root.shown.clone()) else {
+        let Some(root) = roots.get(index) else {
             continue;
         };
+        let (path, end) = (root.path().to_vec(), root.local.ends_with(b"/"));
         if plain_names(&path).any(|name| name == b"..") {
             continue;
         }
@@ -96,9 +100,10 @@ pub(super) fn roots(paths: Vec<Vec<u8>>) -> Vec<RootSpec> {
             open.pop();
         }
         if let Some((outer, outer_path)) = open.last()
-            && let Some(stop) = below(outer_path, &path)
+            && let Some(mut stop) = below(outer_path, &path)
             && let Some(root) = roots.get_mut(*outer)
         {
+            stop.extend(end.then_some(b'/'));
             root.stops.push(ByteBuf::from(stop));
         }
         open.push((index, path));
@@ -182,7 +187,7 @@ mod tests {
         let stops = |root: &RootSpec| root.stops.iter().map(|stop| text(stop)).collect();
         roots
             .iter()
-            .map(|root| (text(&root.shown), stops(root)))
+            .map(|root| (text(root.path()), stops(root)))
             .collect()
     }
 
@@ -227,7 +232,6 @@ mod tests {
                 .iter()
                 .map(|path| root(path.as_ref(), Path::new("/w")));
             let roots = roots(typed.map(Result::unwrap).collect());
-            assert!(roots.iter().all(|root| !root.shown.ends_with(b"//")));
             let local = roots.into_iter().map(|root| root.local);
             local
                 .map(|local| String::from_utf8(local).unwrap())
@@ -241,8 +245,21 @@ mod tests {
         assert_eq!(local(&["/a/", "/a", "/a/"]), ["/a"]);
         assert_eq!(
             nested(&["/a/", "/a/b/"])[0],
-            ("/a".into(), vec!["b".into()])
+            ("/a".into(), vec!["b/".into()])
         );
+    }
+
+    #[test]
+    fn of_a_root_given_with_a_slash_and_without_the_slash_was_forgotten() {
+        for paths in [["/a", "/a/"], ["/a/", "/a"]] {
+            let roots = roots(paths.map(|path| path.as_bytes().to_vec()).to_vec());
+            assert_eq!(roots.len(), 1);
+            assert_eq!(
+                (&*roots[0].shown, &*roots[0].local),
+                (&b"/a/"[..], &b"/a"[..])
+            );
+        }
+        assert_eq!(nested(&["/a", "/a/b/", "/a/b"])[0].1, ["b"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::serial::{SerialError, Watch};
 use anyhow::Context as _;
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
+use hydra_proto::words::words;
 use hydra_server::ServerError;
 use hydra_server::journal::StateDir;
 use std::fs::File;
@@ -36,7 +37,7 @@ pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> E
     match state::create(&config) {
         Ok(state) => serve(name, registry, &config, state, &screen),
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(error.as_ref()));
             Exit::Usage
         }
     }
@@ -49,7 +50,7 @@ pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> E
     match state::open(config, registry) {
         Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
         Err(error) => {
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(error.as_ref()));
             Exit::Nothing
         }
     }
@@ -65,7 +66,7 @@ fn serve(
     let sinks = match open_sinks(config, state) {
         Ok(sinks) => sinks,
         Err(error) => {
-            complain(name, &told(&error));
+            complain(name, &told(error.as_ref()));
             return Exit::Usage;
         }
     };
@@ -81,7 +82,7 @@ fn serve(
         Ok(outcome) => deliver(name, &outcome, &config.output),
         Err(error) if is_broken_pipe(&error) => Exit::Incomplete,
         Err(error) => {
-            complain(name, &told(&error));
+            complain(name, &told(error.as_ref()));
             if let Some(state) = &config.state {
                 let dir = escape(state.dir.as_os_str().as_bytes());
                 complain(name, &format_args!("go on with: {name} resume {dir}"));
@@ -111,7 +112,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
     match host::serve(registry, config) {
         Ok(()) => Exit::Complete,
         Err(error) => {
-            complain(name, &told(&error));
+            complain(name, &told(error.as_ref()));
             Exit::Nothing
         }
     }
@@ -126,15 +127,16 @@ pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
         return Exit::Usage;
     };
     if let Err(error) = keys::generate(&dir) {
-        complain(name, &error);
+        complain(name, &told(&error));
         return Exit::Nothing;
     }
-    let shown = escape(dir.as_os_str().as_bytes());
-    let (server, client) = (keys::SERVER_KEY_FILE, keys::CLIENT_KEY_FILE);
+    let client = keys::CLIENT_KEY_FILE;
+    let [ours, theirs] =
+        [keys::SERVER_KEY_FILE, client].map(|file| escape(dir.join(file).as_os_str().as_bytes()));
     // Who closed standard output does not want to know.
     let _ = writeln!(
         io::stdout(),
-        "{shown}/{server} stays on this host.\nCopy {shown}/{client} to every client's ~/.config/hydra/{client}."
+        "{ours} stays on this host.\nCopy {theirs} to every client's ~/.config/hydra/{client}."
     );
     Exit::Complete
 }
@@ -144,7 +146,7 @@ pub(super) fn worker(registry: &Registry) -> Exit {
     match crate::worker::run_worker(registry) {
         Ok(()) => Exit::Complete,
         Err(error) => {
-            complain("hydra-worker", &error);
+            complain("hydra-worker", &told(&error));
             Exit::Nothing
         }
     }
@@ -152,19 +154,32 @@ pub(super) fn worker(registry: &Registry) -> Exit {
 
 /// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
 pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
+    let text = error.to_string();
+    let begin = format!("{name}: ");
+    // A plugin may be called as its program, and have said so.
+    let text = text.strip_prefix(&begin).unwrap_or(&text);
     // In one write: several processes may share standard error.
-    let _ = io::stderr().write_all(format!("{name}: {error}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("{begin}{text}\n").as_bytes());
 }
 
-/// An error with its causes, each told once: some tell the next one themselves.
-fn told(error: &anyhow::Error) -> String {
+/// An error with its causes, each told once: some tell the next one themselves. What the operating system says is told
+/// in words, without its number.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.ends_with(&cause) {
-            text = format!("{text}: {cause}");
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let mut said = cause.to_string();
+        if let Some(system) = cause.downcast_ref::<io::Error>() {
+            let words = words(system);
+            text = text.replace(&said, &words);
+            said = words;
         }
+        if text.is_empty() {
+            text = said;
+        } else if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
     }
     text
 }
@@ -197,7 +212,7 @@ fn serial(
     drop(progress);
     let context = report_context(config, &walked.walk);
     let client = ClientRun {
-        name: "serial".to_owned(),
+        name: report::SERIAL.to_owned(),
         workers: 1,
         entries: walked.walk.entries,
         ..ClientRun::default()
@@ -208,7 +223,7 @@ fn serial(
             .job
             .roots
             .iter()
-            .map(|root| root.shown.clone())
+            .map(|root| root.path().to_vec())
             .collect(),
         ending: match walked.interrupted {
             true => Ending::Interrupted,
@@ -320,7 +335,8 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
     });
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            complain(name, &format_args!("the report cannot be written: {error}"));
+            let why = words(&error);
+            complain(name, &format_args!("the report cannot be written: {why}"));
             Exit::Incomplete
         }
         _ => exit,
@@ -344,6 +360,16 @@ mod tests {
         #[error("cannot listen: {0}")]
         struct Listen(#[source] io::Error);
         let error = anyhow::Error::new(Listen(io::Error::other("no"))).context("the start failed");
-        assert_eq!(told(&error), "the start failed: cannot listen: no");
+        assert_eq!(told(error.as_ref()), "the start failed: cannot listen: no");
+    }
+
+    #[test]
+    fn errors_of_the_operating_system_were_told_with_their_numbers() {
+        let error = anyhow::Error::new(io::Error::from_raw_os_error(nix::libc::ENOENT));
+        let error = error.context("--rows: cannot write /x");
+        assert_eq!(
+            told(error.as_ref()),
+            "--rows: cannot write /x: no such file or directory"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use super::error::UsageError;
 use super::logging::{LogConfig, Usual};
-use super::run::complain;
+use super::run::{complain, told};
 use super::server_args::ResumeArgs;
 use super::server_config::{
     self, Clients, Mode, Output, ReportShape, RowsTo, ServerConfig, StateConfig,
@@ -160,8 +160,7 @@ pub(super) fn status(name: &str, config: &StatusConfig) -> Exit {
     let status = match journal::status(&config.dir) {
         Ok(status) => status,
         Err(error) => {
-            let error = anyhow::Error::from(error);
-            complain(name, &format_args!("{error:#}"));
+            complain(name, &told(&error));
             return Exit::Nothing;
         }
     };

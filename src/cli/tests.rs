@@ -69,7 +69,7 @@ fn host(name: &str, port: u16) -> HostPort {
 fn roots(config: &ServerConfig) -> Vec<String> {
     let roots = config.job.roots.iter();
     roots
-        .map(|root| String::from_utf8_lossy(&root.shown).into_owned())
+        .map(|root| String::from_utf8_lossy(root.path()).into_owned())
         .collect()
 }
 

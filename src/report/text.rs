@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// How many errors, and how many missing parts, are shown one by one.
 const LINES_MAX: usize = 10;
+/// The name of the one client of a walk without any: a thread of this process.
+pub const SERIAL: &str = "serial";
 /// How many roots are named in one line.
 const NAMES_MAX: usize = 5;
 /// Where a sentence goes on that needs a second line.
@@ -291,16 +293,20 @@ fn run(page: &mut Page, outcome: &Outcome) {
         lost => format!("; {} lost", counted(lost, "worker was", "workers were")),
     };
     let workers = counted(workers.sum(), "worker", "workers");
-    let hosts = match clients.as_slice() {
-        [one] if one.name == "local" => "on this host".to_owned(),
-        [one] => format!("on {}", escape(one.name.as_bytes())),
-        more => format!("of {}", counted(more.len() as u64, "client", "clients")),
+    let by = match clients.as_slice() {
+        [one] if one.name == SERIAL => "in one thread, without workers".to_owned(),
+        [one] if one.name == "local" => format!("with {workers} on this host"),
+        [one] => format!("with {workers} on {}", escape(one.name.as_bytes())),
+        more => {
+            let clients = counted(more.len() as u64, "client", "clients");
+            format!("with {workers} of {clients}")
+        }
     };
     let elapsed = outcome.run.elapsed;
     let rate = rate(outcome.walk.entries, elapsed);
     page.text.push('\n');
     page.line(&format!(
-        "Walked in {}, {} entries/s, with {workers} {hosts}{lost}",
+        "Walked in {}, {} entries/s, {by}{lost}",
         seconds(elapsed),
         format::count(rate as u64),
     ));

@@ -68,6 +68,35 @@ fn wrong_usage_is_one_sentence_and_status_2() {
 }
 
 #[test]
+fn messages_had_the_words_and_numbers_of_the_language_s_library() {
+    let tmp = tempfile::tempdir().unwrap();
+    let missing = tmp.path().join("none/x");
+    let missing = missing.to_str().unwrap();
+    let cases: [&[&str]; 3] = [
+        &["--rows", missing, "."],
+        &["--paths-from", missing],
+        &["status", missing],
+    ];
+    for arguments in cases {
+        let text = stderr(&run(arguments));
+        assert!(!text.is_empty() && !text.contains("os error"), "{text}");
+    }
+    let script = r#"mkdir gone && cd gone && rmdir ../gone && exec "$0" count ./here"#;
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script, env!("CARGO_BIN_EXE_hydra-server")]);
+    let output = shell.current_dir(tmp.path()).output().unwrap();
+    assert!(!stderr(&output).contains("entity"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_walk_in_one_thread_was_told_to_have_a_worker_on_serial() {
+    let tmp = tempfile::tempdir().unwrap();
+    let output = run(&["--serial", tmp.path().to_str().unwrap()]);
+    let text = stdout(&output);
+    assert!(text.contains("in one thread, without workers"), "{text}");
+}
+
+#[test]
 fn names_in_messages_cannot_move_the_cursor() {
     let output = run(&["\x1b[2Jaudit"]);
     assert_eq!(output.status.code(), Some(2));

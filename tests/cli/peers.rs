@@ -1,6 +1,6 @@
 //! Keys, and programs that look for one another.
 
-use super::{server, stderr, stdout};
+use super::{run, server, stderr, stdout};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -48,12 +48,56 @@ fn a_mistyped_key_directory_was_made_with_keys_in_it() {
         .arg(tmp.path())
         .output()
         .unwrap();
-    for (output, part) in [(client, "keys/client.key"), (server, "correct --key-dir")] {
+    for (output, part) in [
+        (client, "keys/client.key"),
+        (server, "correct what names it (--key-dir, "),
+    ] {
         assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
         assert!(stderr(&output).contains(part), "{}", stderr(&output));
         assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
     }
     assert_eq!(fs::read_dir(tmp.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_option_was_to_be_corrected_that_nobody_had_given() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut command = server();
+    command
+        .arg("keygen")
+        .env("XDG_CONFIG_HOME", tmp.path().join("no-such"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert!(
+        stderr(&output).contains("XDG_CONFIG_HOME"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn the_path_of_a_new_key_had_a_double_slash() {
+    let tmp = tempfile::tempdir().unwrap();
+    let keys = format!("{}/keys/", tmp.path().display());
+    let made = run(&["keygen", "--key-dir", &keys]);
+    let text = stdout(&made);
+    assert!(
+        text.contains("/keys/client.key") && !text.contains("//"),
+        "{text}"
+    );
+    fs::remove_dir_all(&keys).unwrap();
+    let serving = [
+        "--listen=127.0.0.1:0",
+        "--client-timeout",
+        "100ms",
+        "--key-dir",
+    ];
+    let served = server().args(serving).args([&keys, "."]).output().unwrap();
+    let text = stderr(&served);
+    assert!(
+        text.contains("/keys/client.key") && !text.contains("//"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -264,6 +264,75 @@ fn a_slash_at_the_end_of_a_root_meant_nothing() {
 }
 
 #[test]
+fn a_nested_root_that_could_not_be_walked_took_an_entry_away() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::create_dir_all(tmp.path().join("dir/sub")).unwrap();
+    fs::write(tmp.path().join("dir/file"), "").unwrap();
+    for (target, link) in [
+        ("dir", "to-dir"),
+        ("dir/file", "to-file"),
+        ("no", "dangling"),
+    ] {
+        symlink(target, tmp.path().join(link)).unwrap();
+    }
+    let cases: [&[&str]; 12] = [
+        &[".", "./dir/file/"],
+        &[".", "./dir/file/."],
+        &["./dir/file/", "./dir", "./"],
+        &[".", "./dangling/"],
+        &[".", "./to-file/"],
+        &[".", "./dir/"],
+        &[".", "./dir/", "./dir/sub/", "./dir/sub/none/"],
+        &[".", "./to-dir/", "./to-dir/file/"],
+        &["./dir/file/", "./dir/file"],
+        &["./dir/file", "./dir/file/", "."],
+        &["./dangling", "./dangling/"],
+        &["./to-dir", "./to-dir/"],
+    ];
+    for roots in cases {
+        let mut found = Command::new("find");
+        found.arg("-H").args(roots).args(["-printf", "%p %y\n"]);
+        let found = found.current_dir(tmp.path()).output().unwrap();
+        // As often as it is given, a path counts once; a link and the directory behind it are two.
+        let lines = stdout(&found).replace("/. ", " ").replace("/ ", " ");
+        let lines = lines.replace("./", "");
+        let entries: std::collections::HashSet<_> = lines.lines().collect();
+        for way in [&["--serial"][..], &["--workers", "1"]] {
+            let mut command = server();
+            command.args(["--json", "count"]).args(way).args(roots);
+            let document = report(&command.current_dir(tmp.path()).output().unwrap());
+            assert_eq!(
+                document["totals"]["entries"],
+                entries.len(),
+                "{roots:?} {way:?}"
+            );
+            let errors = stderr(&found).lines().count();
+            assert_eq!(document["errors"]["count"], errors, "{roots:?} {way:?}");
+        }
+    }
+}
+
+#[test]
+fn a_message_about_a_root_did_not_show_its_slash() {
+    let tmp = tempfile::tempdir().unwrap();
+    fs::write(tmp.path().join("file"), "").unwrap();
+    for way in ["--serial", "--workers=1"] {
+        let run = |roots: &[&str]| {
+            let mut command = server();
+            command.args(["-q", "count", way]).args(roots);
+            command.current_dir(tmp.path()).output().unwrap()
+        };
+        let (alone, both) = (run(&["./file/"]), run(&["./file/", "./file"]));
+        assert_eq!(alone.status.code(), Some(4));
+        let text = stderr(&alone);
+        assert!(text.contains("/file/: not a directory"), "{text}");
+        assert_eq!(both.status.code(), Some(1));
+        let text = stdout(&both);
+        assert!(text.contains("/file/: open: not a directory"), "{text}");
+    }
+}
+
+#[test]
 fn an_absolute_path_is_walked_from_a_directory_that_is_gone() {
     let tmp = tempfile::tempdir().unwrap();
     let program = env!("CARGO_BIN_EXE_hydra-server");

@@ -98,6 +98,26 @@ fn exec_cuts_long_output_and_ends_long_runs() {
 }
 
 #[test]
+fn a_missing_program_was_reported_as_if_the_file_were_missing() {
+    let tmp = tempfile::tempdir().unwrap();
+    write(tmp.path().join("f"), "", 0);
+    for way in ACTING_WAYS {
+        let said = run("exec", way, &["--command", "no-such-program"], tmp.path());
+        let reason = "cannot run no-such-program: no such file or directory";
+        assert_eq!(said.rows[0]["reason"], reason);
+        assert_eq!(said.report["errors"]["first"][0]["message"], reason);
+    }
+}
+
+#[test]
+fn exec_named_itself_twice_where_its_options_were_wrong() {
+    let tmp = tempfile::tempdir().unwrap();
+    let said = run("exec", &[], &["--command", ""], tmp.path());
+    assert_eq!(said.status, Some(2));
+    assert_eq!(said.stderr, "exec: --command is empty\n");
+}
+
+#[test]
 fn exec_reports_a_command_that_cannot_be_run() {
     let tmp = tempfile::tempdir().unwrap();
     write(tmp.path().join("f"), "", 0);

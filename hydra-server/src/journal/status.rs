@@ -60,7 +60,7 @@ pub fn status(dir: &Path) -> Result<Status, JournalError> {
             .spec
             .roots
             .iter()
-            .map(|root| root.shown.clone())
+            .map(|root| root.path().to_vec())
             .collect(),
         running: is_locked(dir),
         resumed: restored.incarnation,

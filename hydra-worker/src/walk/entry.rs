@@ -29,7 +29,9 @@ impl<V: Visit> Walker<V> {
         name: &CStr,
         listed: FileType,
     ) -> bool {
-        if (self.rules.has_excludes() || !here.stops.is_empty()) && self.is_hidden(here, name) {
+        if (self.rules.has_excludes() || !here.stops.is_empty())
+            && self.is_hidden(here, name, listed)
+        {
             return false;
         }
         let mut file_type = listed;
@@ -46,6 +48,9 @@ impl<V: Visit> Walker<V> {
                     return false;
                 }
             }
+        }
+        if file_type != listed && here.stops_at(name.to_bytes(), file_type) {
+            return false;
         }
         let target = match self.wants.targets && file_type == FileType::Symlink {
             true => match self.target(here, name) {
@@ -80,11 +85,11 @@ impl<V: Visit> Walker<V> {
         false
     }
 
-    /// Whether the entry is none of this walk's.
+    /// Whether the entry is none of this walk's, if it is what the directory calls it.
     #[cold]
-    fn is_hidden(&mut self, here: &Here<'_>, name: &CStr) -> bool {
+    fn is_hidden(&mut self, here: &Here<'_>, name: &CStr, listed: FileType) -> bool {
         let name = name.to_bytes();
-        if here.stops.contains(&name) {
+        if here.stops_at(name, listed) {
             return true;
         }
         if !self.rules.has_excludes() {

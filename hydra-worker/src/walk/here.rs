@@ -4,7 +4,8 @@ use super::rules;
 use crate::entry::Dir;
 use crate::node::DirNode;
 use hydra_proto::ids::RootId;
-use hydra_proto::job::{JobSpec, RootSpec};
+use hydra_proto::job::{JobSpec, RootSpec, is_stop};
+use hydra_proto::walk::FileType;
 use std::cell::OnceCell;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ pub(super) struct Here<'a> {
     pub(super) fd: BorrowedFd<'a>,
     /// The plugin is told which of its entries in hand are gone.
     pub(super) on_record: bool,
-    /// Names in it that are roots of their own.
+    /// Names in it that are roots of their own, as [`rules::stops_in`] gives them.
     pub(super) stops: Vec<&'a [u8]>,
     path: OnceCell<Vec<u8>>,
 }
@@ -41,6 +42,13 @@ impl<'a> Here<'a> {
             here.stops = rules::stops_in(root, here.path());
         }
         Some(here)
+    }
+
+    /// Whether the entry `name` of this type is a root of its own.
+    pub(super) fn stops_at(&self, name: &[u8], file_type: FileType) -> bool {
+        let is_directory = file_type == FileType::Directory;
+        let is_it = |stop: &&[u8]| is_stop(stop, name, is_directory);
+        self.stops.iter().any(is_it)
     }
 
     /// Its path below the root; built when it is first asked for.

@@ -36,6 +36,14 @@ impl<V: Visit> Walker<V> {
         let file_type = super::entry::type_of(found.kind());
         self.sink.walk.count(file_type);
         let is_directory = file_type == FileType::Directory;
+        if root.should_be_directory() && !is_directory {
+            // Given with a slash and without: the one counts, the other is an error.
+            let errno = match file_type {
+                FileType::Symlink => Errno::NOENT,
+                _ => Errno::NOTDIR,
+            };
+            self.fail(root.shown.clone(), "open", errno);
+        }
         let dir = Dir {
             root,
             root_id: RootId(node.root_index()),

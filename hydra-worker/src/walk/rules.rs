@@ -76,7 +76,7 @@ fn compile(patterns: &[String]) -> Result<GlobSet, WorkerError> {
     })
 }
 
-/// The names in the directory `path` that are roots of their own.
+/// The names in the directory `path` that are roots of their own, with a slash where only a directory is one.
 pub(super) fn stops_in<'a>(root: &'a RootSpec, path: &[u8]) -> Vec<&'a [u8]> {
     let below = |stop: &'a serde_bytes::ByteBuf| {
         let rest = stop.as_slice().strip_prefix(path)?;
@@ -86,7 +86,12 @@ pub(super) fn stops_in<'a>(root: &'a RootSpec, path: &[u8]) -> Vec<&'a [u8]> {
         }
     };
     let names = root.stops.iter().filter_map(below);
-    names.filter(|name| !name.contains(&b'/')).collect()
+    let is_name = |name: &&[u8]| !name.strip_suffix(b"/").unwrap_or(name).contains(&b'/');
+    // A stop with a slash leaves nothing of its name in itself.
+    names
+        .filter(|name| !name.is_empty())
+        .filter(is_name)
+        .collect()
 }
 
 #[cfg(test)]
@@ -127,12 +132,13 @@ mod tests {
     #[test]
     fn nested_roots_are_found_in_their_parents() {
         let root = RootSpec {
-            stops: [&b"a/b"[..], b"c", b"ab/x"]
+            stops: [&b"a/b"[..], b"c", b"ab/x", b"d/", b"d/e/"]
                 .map(serde_bytes::ByteBuf::from)
                 .to_vec(),
             ..RootSpec::default()
         };
-        assert_eq!(stops_in(&root, b""), [b"c"]);
+        assert_eq!(stops_in(&root, b""), [&b"c"[..], b"d/"]);
+        assert_eq!(stops_in(&root, b"d"), [b"e/"]);
         assert_eq!(stops_in(&root, b"a"), [b"b"]);
         assert!(stops_in(&root, b"a/b").is_empty());
     }

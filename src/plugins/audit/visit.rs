@@ -247,7 +247,7 @@ fn count_symlink(entry: &Entry<'_>, sum: &mut AuditSummary) {
 #[inline]
 fn file_name<'a>(entry: &Entry<'a>) -> &'a [u8] {
     if entry.is_root() {
-        let shown = &entry.dir.root.shown;
+        let shown = entry.dir.root.path();
         shown.rsplit(|&byte| byte == b'/').next().unwrap_or(shown)
     } else {
         entry.name
@@ -259,7 +259,7 @@ fn file_name<'a>(entry: &Entry<'a>) -> &'a [u8] {
 /// chain every directory ties with the one above it, and its path is as long as the chain.
 fn write_shown(dir: &Dir<'_>, name: &[u8], path: &mut Vec<u8>) {
     path.clear();
-    path.extend_from_slice(&dir.root.shown);
+    path.extend_from_slice(dir.root.path());
     let root = path.len();
     if !path.ends_with(b"/") {
         path.push(b'/');
