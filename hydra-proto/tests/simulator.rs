@@ -189,3 +189,8 @@ fn a_grant_before_it_is_durable_is_found() {
 fn a_lease_that_the_parent_does_not_know_of_is_found() {
     finds(Sabotage::LongLease);
 }
+
+#[test]
+fn a_range_that_is_too_long_is_found() {
+    finds(Sabotage::RangeTooLong);
+}

@@ -314,7 +314,7 @@ impl World {
         if !self.server.counts().balanced() {
             return Err("the counts are out of balance".to_owned());
         }
-        let paths: Vec<Vec<u8>> = self.server.items().map(Item::path).collect();
+        let paths: Vec<Vec<u8>> = self.server.items().map(|item| item.path()).collect();
         for (dir, (path, _)) in TREE.iter().enumerate() {
             let lies_under = |item: &&Vec<u8>| {
                 let below = path.as_bytes().strip_prefix(item.as_slice());

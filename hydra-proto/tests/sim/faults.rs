@@ -55,6 +55,8 @@ pub(crate) enum Sabotage {
     GrantBeforeDurable,
     /// Children believe that they may act for longer than their parent thinks.
     LongLease,
+    /// Children say that they have finished the neighbour of what they have finished, too.
+    RangeTooLong,
 }
 
 /// The faults of one seed, in the order of time.
