@@ -12,7 +12,9 @@
 //! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program.
 //!
 //! What the command starts, dies with the worker at the latest: they are one process group. Where a worker dies,
-//! its part is done again, so a command may run twice for a file, and must bear that.
+//! its part is done again, so a command may run twice for a file, and must bear that. With `--intent` the files are on
+//! the server's record before the command runs for the first of them; then the row of one for which it may have run
+//! before says `"again": true`, and one that is gone by then has a row too, `presumed run`.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use hydra::cli::values::{period, size};
@@ -38,6 +40,23 @@ use std::time::{Duration, Instant};
 fn main() -> ExitCode {
     Hydra::new().plugin::<Exec>().run()
 }
+
+/// What is promised, below the options.
+const NOTES: &str = "\
+What is promised
+  Results are exact: each file counts once, in one row. Actions are at least
+  once: where a worker dies, the command runs again for what that worker had
+  not reported, so it must bear to run twice for a file.
+
+  with --intent     The files are on the server's record before the command
+                    runs for the first of them. The row of one for which it may
+                    have run before says so (\"again\": true). One that is gone
+                    by then is in a row as 'presumed run', one that somebody
+                    else removed as 'already gone'. With --state-dir that holds
+                    when the server dies, too. Only of a root, for which
+                    --each dir runs the command as well, nothing is said.
+  without --intent  For which files it ran twice is not known, but in
+                    directories of more than 2048 entries.";
 
 /// The options.
 #[derive(Clone, clap::Args, Serialize, Deserialize)]
@@ -77,6 +96,10 @@ enum Outcome {
     TimedOut,
     #[serde(rename = "not run")]
     NotRun,
+    #[serde(rename = "presumed run")]
+    PresumedRun,
+    #[serde(rename = "already gone")]
+    AlreadyGone,
 }
 
 /// A run.
@@ -91,6 +114,9 @@ struct Row {
     signal: Option<i32>,
     stdout: Output,
     stderr: Output,
+    /// A worker that was lost may have run it before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    again: bool,
 }
 
 /// Runs by outcome.
@@ -109,6 +135,13 @@ impl Summary for Runs {
 struct ExecVisit(ExecOptions);
 
 impl ExecVisit {
+    fn is_for(&self, file_type: FileType) -> bool {
+        match self.0.each {
+            Each::File => file_type == FileType::File,
+            Each::Dir => file_type == FileType::Directory,
+        }
+    }
+
     fn command(&self, path: &[u8]) -> Command {
         let mut command = Command::new(&self.0.command);
         let mut has_path = false;
@@ -184,26 +217,42 @@ impl Visit for ExecVisit {
         }
     }
 
+    fn intends(&mut self, entry: &Entry<'_>) -> bool {
+        self.is_for(entry.file_type)
+    }
+
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Runs>) {
-        let file_type = match self.0.each {
-            Each::File => FileType::File,
-            Each::Dir => FileType::Directory,
-        };
-        if entry.file_type != file_type || !out.may_act() {
+        if !self.is_for(entry.file_type) || !out.may_act() {
             return;
         }
         let run = self.run(&entry.local());
         run.tell(entry, out);
-        *out.summary.0.entry(run.outcome).or_default() += 1;
-        out.row(&Row {
-            path: entry.shown().into(),
-            outcome: run.outcome,
-            exit_status: run.status.and_then(|status| status.code()),
-            signal: run.status.and_then(|status| status.signal()),
-            stdout: (&run.stdout).into(),
-            stderr: (&run.stderr).into(),
-        });
+        write_row(entry, &run, out);
     }
+
+    fn gone(&mut self, entry: &Entry<'_>, out: &mut Sink<Runs>) {
+        if self.is_for(entry.file_type) {
+            let outcome = match out.again() {
+                true => Outcome::PresumedRun,
+                false => Outcome::AlreadyGone,
+            };
+            write_row(entry, &Run::new(0).ended(outcome, None), out);
+        }
+    }
+}
+
+/// Writes the row of a run, and counts it.
+fn write_row(entry: &Entry<'_>, run: &Run, out: &mut Sink<Runs>) {
+    *out.summary.0.entry(run.outcome).or_default() += 1;
+    out.row(&Row {
+        path: entry.shown().into(),
+        outcome: run.outcome,
+        exit_status: run.status.and_then(|status| status.code()),
+        signal: run.status.and_then(|status| status.signal()),
+        stdout: (&run.stdout).into(),
+        stderr: (&run.stderr).into(),
+        again: out.again(),
+    });
 }
 
 /// A run of the command, and what is known of it so far.
@@ -354,6 +403,7 @@ struct Exec;
 impl Plugin for Exec {
     const NAME: &'static str = "exec";
     const ABOUT: &'static str = "Run a command for each file or directory";
+    const NOTES: &'static str = NOTES;
     const ACTS: bool = true;
     type Options = ExecOptions;
     type Visit = ExecVisit;

@@ -13,15 +13,17 @@
 //! |---|---|
 //! | `would delete` | the file is old; nothing was done |
 //! | `deleted` | this job deleted it |
-//! | `presumed deleted` | it was there, and gone when it was to be deleted: a network file system may have done it and lost the answer, or somebody else was faster. Also: its name was on record, and it was gone before anybody could look at it, see below |
+//! | `presumed deleted` | it was there, and gone when it was to be deleted: a network file system may have done it and lost the answer, or somebody else was faster. Also: a worker that was lost may have deleted it, see below |
 //! | `already gone` | somebody else deleted it after the walk had looked at it |
 //! | `changed` | it is another file, no file, or no longer old; it stays |
 //! | `failed` | it could not be deleted; also an error of the report |
 //!
 //! Where a worker dies, its part is done again: deleting is safe to repeat, and nothing counts twice. What it deleted
-//! and could not report any more is gone by then. If the directory was large, its names were on record, and such a
-//! name is `presumed deleted`, with neither size nor age; so is one that somebody else removed meanwhile, young or
-//! old. The others (all of them were in one directory of at most 2048 entries) are in no row and no count.
+//! and could not report any more is gone by then. With `--intent` the names of the files to delete were on the server's
+//! record before the first of them was deleted, so each that the lost worker may have deleted is `presumed deleted`,
+//! with neither size nor age, and every file that was to go is in exactly one row. Without it that holds only if the
+//! directory was large, and may be said of a young file that somebody else removed meanwhile; what was in a directory
+//! of at most 2048 entries is in no row and no count.
 //!
 //! Roots are never deleted, nor are directories.
 
@@ -41,6 +43,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 fn main() -> ExitCode {
     Hydra::new().plugin::<Purge>().run()
 }
+
+/// What is promised, below the options.
+const NOTES: &str = "\
+What is promised
+  Results are exact: every outcome counts once. Actions are at least once, and
+  safe to repeat: every file is looked at again right before it is deleted.
+  What a worker deleted that died before it could say so is found gone:
+
+  with --intent     The names of the files to delete are on the server's record
+                    before the first of them is deleted. Each file that was to
+                    go is in one row: one that such a worker may have deleted
+                    as 'presumed deleted', one that somebody else removed as
+                    'already gone'. With --state-dir that holds when the server
+                    dies, too.
+  without --intent  It is 'presumed deleted' if its directory had more than 2048
+                    entries (and so may be a young file that somebody else
+                    removed meanwhile), and in no row if it had fewer.";
 
 /// The options.
 #[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
@@ -141,6 +160,11 @@ impl PurgeVisit {
         Duration::from_secs(age) > self.0.older_than
     }
 
+    /// Whether this is a file that is old enough.
+    fn is_due(&self, entry: &Entry<'_>) -> bool {
+        !entry.is_root() && entry.file_type == FileType::File && self.is_old(entry.stat)
+    }
+
     /// Deletes the entry if it is still what it was.
     fn delete(&self, entry: &Entry<'_>) -> io::Result<Outcome> {
         match entry.again(self.facts())? {
@@ -167,8 +191,12 @@ impl Visit for PurgeVisit {
         }
     }
 
+    fn intends(&mut self, entry: &Entry<'_>) -> bool {
+        self.is_due(entry)
+    }
+
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Purged>) {
-        if entry.is_root() || entry.file_type != FileType::File || !self.is_old(entry.stat) {
+        if !self.is_due(entry) {
             return;
         }
         let outcome = if !self.0.delete {
@@ -196,7 +224,10 @@ impl Visit for PurgeVisit {
         if !matches!(entry.file_type, FileType::File | FileType::Unknown) {
             return;
         }
-        let outcome = Outcome::PresumedDeleted;
+        let outcome = match out.again() {
+            true => Outcome::PresumedDeleted,
+            false => Outcome::AlreadyGone,
+        };
         out.row(&Row {
             path: entry.shown().into(),
             size: None,
@@ -213,6 +244,7 @@ pub(crate) struct Purge;
 impl Plugin for Purge {
     const NAME: &'static str = "purge";
     const ABOUT: &'static str = "Delete old files";
+    const NOTES: &'static str = NOTES;
     const ACTS: bool = true;
     type Options = PurgeOptions;
     type Visit = PurgeVisit;

@@ -35,7 +35,9 @@
 //! again with [`again`](hydra_worker::Entry::again): what the walk saw may be a second old.
 //! [`unlink`](hydra_worker::Entry::unlink) and [`rmdir`](hydra_worker::Entry::rmdir) work by name in the open
 //! directory, which no symbolic link can redirect; a path, looked up again from the top, can be.
-//! `examples/purge.rs` shows all of it.
+//! With `--intent` what it [intends](hydra_worker::Visit::intends) to act on is on the server's record before, and
+//! [`Sink::again`](hydra_worker::Sink::again) says where a worker that was lost may have done it already. What it
+//! promises, it says below its `--help`: [`Plugin::NOTES`]. `examples/purge.rs` shows all of it.
 //!
 //! # A plugin and its test
 //!
@@ -136,6 +138,8 @@ pub trait Plugin: Send + Sync + 'static {
     const NAME: &'static str;
     /// One line for `--help`.
     const ABOUT: &'static str;
+    /// What else its `--help` says, below the options: one that acts says here what it promises.
+    const NOTES: &'static str = "";
     /// Whether it changes the tree or runs commands. Clients must allow such a plugin by name.
     const ACTS: bool = false;
     /// Whether it ever writes rows. `--rows` is wrong usage with a plugin that does not.

@@ -150,6 +150,8 @@ pub trait AnyPlugin: Send + Sync {
     fn name(&self) -> &'static str;
     /// [`Plugin::ABOUT`].
     fn about(&self) -> &'static str;
+    /// [`Plugin::NOTES`].
+    fn notes(&self) -> &'static str;
     /// [`Plugin::ACTS`].
     fn acts(&self) -> bool;
     /// [`Plugin::ROWS`].
@@ -318,6 +320,10 @@ impl<P: Plugin> AnyPlugin for Erased<P> {
 
     fn about(&self) -> &'static str {
         P::ABOUT
+    }
+
+    fn notes(&self) -> &'static str {
+        P::NOTES
     }
 
     fn acts(&self) -> bool {

@@ -236,6 +236,7 @@ mod make {
                 ..Load::default()
             },
             answers: None,
+            begun: Vec::new(),
         }
     }
 

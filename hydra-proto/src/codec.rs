@@ -71,14 +71,28 @@ pub fn store<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecErro
         .map_err(|error| CodecError::Encode(error.to_string()))
 }
 
-/// Decodes a value at the beginning of what [`store`] has made, and says how many bytes it took.
+/// Decodes a value at the beginning of what [`store`] has made, and says how many bytes it took. Memory is bounded
+/// by the length of `bytes`: a text that claims to be longer than all of them is not believed.
 ///
 /// # Errors
 /// When no such value is there.
 pub fn load<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
-    bincode::serde::decode_from_slice(bytes, STORED)
+    // The limit is a constant, and counts eight bytes for each number however few it takes.
+    match usize::BITS - bytes.len().leading_zeros() {
+        ..=16 => load_within::<T, { 1 << 20 }>(bytes),
+        17..=20 => load_within::<T, { 1 << 24 }>(bytes),
+        21..=24 => load_within::<T, { 1 << 28 }>(bytes),
+        25..=28 => load_within::<T, { 1 << 32 }>(bytes),
+        _ => load_within::<T, { 1 << 36 }>(bytes),
+    }
+}
+
+fn load_within<T: DeserializeOwned, const LIMIT: usize>(
+    bytes: &[u8],
+) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, STORED.with_limit::<LIMIT>())
         .map_err(|error| CodecError::Decode(error.to_string()))
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -122,6 +122,8 @@ pub struct Names {
     /// The entries' types, as the directory gave them (`d_type`), one byte a name.
     #[serde(with = "serde_bytes")]
     pub types: Vec<u8>,
+    /// Whether a worker that was lost may have acted on some of them.
+    pub begun: bool,
 }
 
 /// What listing a directory has found so far.
@@ -319,6 +321,16 @@ impl Item {
     #[must_use]
     pub fn parcel(&self) -> &Parcel {
         &self.parcel
+    }
+
+    /// Notes that its owner was lost, who may have acted on some of it, if there is anything that can be acted on:
+    /// entries that were read. Says whether there is.
+    pub fn begin(&mut self) -> bool {
+        let is_names = matches!(&*self.parcel, Parcel::Names(_));
+        if is_names && let Parcel::Names(names) = Arc::make_mut(&mut self.parcel) {
+            names.begun = true;
+        }
+        is_names
     }
 
     /// The root that it lies under.

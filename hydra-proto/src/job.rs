@@ -74,6 +74,8 @@ pub struct WalkOptions {
     pub lazy_stat: bool,
     /// Grant a root to clients that see something else there than the others do.
     pub trust_roots: bool,
+    /// Put the names that a plugin means to act on on the server's record before it acts on the first of them.
+    pub intents: bool,
 }
 
 /// Periods and limits of a session. All have the design's defaults.

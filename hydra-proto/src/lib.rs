@@ -5,6 +5,8 @@
 
 pub mod codec;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod handshake;
 pub mod ids;
 pub mod item;

@@ -246,6 +246,8 @@ pub struct Commit {
     pub load: Load,
     /// The shed that this answers.
     pub answers: Option<u64>,
+    /// What of `give` a worker that was lost may have acted on.
+    pub begun: Vec<IdRange>,
 }
 
 /// An item that cannot be finished.

@@ -194,3 +194,18 @@ fn a_lease_that_the_parent_does_not_know_of_is_found() {
 fn a_range_that_is_too_long_is_found() {
     finds(Sabotage::RangeTooLong);
 }
+
+#[test]
+fn an_action_before_it_is_on_record_is_found() {
+    finds(Sabotage::ActBeforeRecord);
+}
+
+#[test]
+fn an_acknowledgement_before_the_server_has_the_intents_is_found() {
+    finds(Sabotage::AckBeforeServer);
+}
+
+#[test]
+fn that_nobody_says_what_a_lost_worker_may_have_done_is_found() {
+    finds(Sabotage::ForgetBegun);
+}

@@ -104,10 +104,18 @@ pub trait Visit: Send + 'static {
     /// An entry of a directory, or a root. Directories are shown here too, before they are entered.
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>);
 
-    /// For plugins that act: an entry of a large directory whose name was handed on for somebody to act on, and which
-    /// is gone now. Perhaps a worker acted on it that died before it could say so, perhaps somebody else did. All that
-    /// is known is the name, and the type as the directory gave it, which may be unknown. Counted as vanished, whatever
-    /// the plugin does.
+    /// For plugins that act, where intents are put on record (`--intent`): whether the plugin is going to act on this
+    /// entry. Those of which it says so are put on the server's record, and are shown to [`Visit::entry`] only when
+    /// they are there, with their facts as they are by then; the others at once, and the plugin may not act on them.
+    /// Must depend on nothing but the entry and the options.
+    fn intends(&mut self, _entry: &Entry<'_>) -> bool {
+        true
+    }
+
+    /// For plugins that act: an entry that is on record by its name, and that is gone now. [`Sink::again`] says whether
+    /// a worker may have acted on it that was lost before it could say so; if not, then somebody else removed it, and
+    /// the plugin has said that it intends to act on it. All that is known is the name, and the type as the directory
+    /// gave it, which may be unknown. Counted as vanished, whatever the plugin does.
     fn gone(&mut self, _entry: &Entry<'_>, _out: &mut Sink<Self::Summary>) {}
 
     /// The listing of a directory has been read to its end.
@@ -130,6 +138,8 @@ pub struct Sink<S> {
     /// Rows since the last commit: lines of JSON.
     pub rows: Vec<u8>,
     lease: Option<Arc<Lease>>,
+    again: bool,
+    barred: bool,
 }
 
 impl<S> Sink<S> {
@@ -171,10 +181,27 @@ impl<S> Sink<S> {
     }
 
     /// To be called before each change to the tree. Waits while this worker's lease has run out; `false` means
-    /// that it will never act again, and must not act now.
+    /// that it must not act now: because it will never act again, or because what is shown is not on record as
+    /// something to act on (`--intent`).
     #[must_use]
     pub fn may_act(&self) -> bool {
-        self.lease.as_ref().is_none_or(|lease| lease.wait())
+        !self.barred && self.lease.as_ref().is_none_or(|lease| lease.wait())
+    }
+
+    /// Whether a worker that was lost may have acted on this entry already. Without `--intent` that is known only in
+    /// large directories, and `false` says nothing elsewhere.
+    #[must_use]
+    pub fn again(&self) -> bool {
+        self.again
+    }
+
+    pub(crate) fn set_again(&mut self, again: bool) {
+        self.again = again;
+    }
+
+    /// Says whether what is shown from now on must not be acted on; returns what was said before.
+    pub(crate) fn bar(&mut self, barred: bool) -> bool {
+        std::mem::replace(&mut self.barred, barred)
     }
 
     pub(crate) fn set_lease(&mut self, lease: Arc<Lease>) {

@@ -330,6 +330,9 @@ fn commit_timer(ledger: &Ledger) -> Option<Time> {
 
 fn start(ledger: &mut Ledger, welcome: Box<Welcome>) -> Box<Welcome> {
     ledger.frontier = Frontier::new(welcome.ids);
+    if welcome.job.walk.intents {
+        ledger.frontier.wait_for_record();
+    }
     ledger.interval = welcome.job.timing.commit_interval;
     ledger.idle = true;
     welcome

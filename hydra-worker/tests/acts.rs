@@ -3,6 +3,8 @@
 mod common;
 
 use common::*;
+use hydra_proto::item::Parcel;
+use hydra_proto::message::Commit;
 use hydra_worker::{Dir, Entry, Facts, FileType, Identity, Listing, Sink, Visit, Wants};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -257,8 +259,10 @@ fn what_a_lost_worker_removed_was_told_nowhere() {
         waits && cluster.walk.directories == 1
     });
     cluster.kill(first, None);
-    drop(end);
     cluster.worker(Removes { left: None });
+    cluster.until(|cluster| cluster.parent.is_done());
+    // Only now: its thread might act before it hears that it is dead.
+    drop(end);
     cluster.finish();
     let rows = |kind| {
         cluster
@@ -272,4 +276,33 @@ fn what_a_lost_worker_removed_was_told_nowhere() {
     assert_eq!(names.len(), COUNT);
     assert_eq!(cluster.walk.vanished, REMOVED as u64);
     assert_eq!(cluster.walk.files, (COUNT - REMOVED) as u64);
+}
+
+#[test]
+fn others_acted_while_the_names_of_a_directory_were_put_on_record_bit_by_bit() {
+    const COUNT: usize = 5000;
+    let dir = scratch();
+    flat(dir.path(), COUNT);
+    let mut spec = job(dir.path());
+    spec.acts = true;
+    let mut cluster = Cluster::new(spec);
+    cluster.keep = true;
+    let identity = Identity {
+        spool_bytes: 10_000,
+        ..Identity::default()
+    };
+    cluster.worker_as(Removes { left: None }, identity);
+    cluster.finish();
+    let names = |commit: &Commit| {
+        let names = commit.new.iter().map(|parcel| match parcel {
+            Parcel::Names(names) => names.names.len(),
+            Parcel::Rest(_) => {
+                panic!("a rest, which a worker's death would leave to somebody else")
+            }
+            _ => 0,
+        });
+        names.sum::<usize>()
+    };
+    let on_record = cluster.kept.iter().map(names).find(|&count| count > 0);
+    assert_eq!(on_record, Some(COUNT));
 }

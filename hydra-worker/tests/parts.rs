@@ -182,6 +182,7 @@ fn names_and_the_rest_make_the_directory() {
                     visit: None,
                     names,
                     types,
+                    begun: false,
                 };
                 add(&mut cluster, Parcel::Names(names));
             }

@@ -213,7 +213,10 @@ impl Program<'_> {
         Ok(command
             .about(plugin.about())
             .override_usage(format!("{name} [OPTIONS] {word} [PLUGIN OPTIONS] PATH..."))
-            .after_help(format!("All other options: {name} --help")))
+            .after_help(match plugin.notes() {
+                "" => format!("All other options: {name} --help"),
+                notes => format!("{notes}\n\nAll other options: {name} --help"),
+            }))
     }
 
     fn after_help(&self, default: &dyn AnyPlugin) -> String {
@@ -233,6 +236,9 @@ impl Program<'_> {
         }
         if self.roles == Roles::All {
             let _ = writeln!(text, "A client's options: {name} client --help");
+        }
+        if self.has_one_plugin() && !default.notes().is_empty() {
+            let _ = write!(text, "\n{}\n\n", default.notes());
         }
         let _ = write!(
             text,

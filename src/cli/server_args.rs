@@ -99,6 +99,10 @@ pub(super) struct WalkArgs {
     /// Walk a root even on hosts that see something else there than the others do
     #[arg(long)]
     pub(super) trust_roots: bool,
+    /// Put what a plugin is about to delete or run on the server's record first: after a crash nothing of that is
+    /// unknown
+    #[arg(long, conflicts_with = "serial")]
+    pub(super) intent: bool,
     /// Walk in one thread of this process, to compare with
     #[arg(long, conflicts_with_all = ["clients", "hostfile", "listen", "workers"])]
     pub(super) serial: bool,

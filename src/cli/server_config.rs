@@ -210,6 +210,12 @@ fn walk_options(args: &WalkArgs, plugin: &dyn AnyPlugin) -> Result<WalkOptions, 
             "--lazy-stat cannot be used with {name}: what changes the tree must see it as it is"
         )));
     }
+    if args.intent && !plugin.acts() {
+        let name = plugin.name();
+        return Err(UsageError::Options(format!(
+            "--intent cannot be used with {name}: it does nothing that could be put on record before"
+        )));
+    }
     let mut excludes = Vec::new();
     for glob in &args.exclude {
         excludes.push(glob_text(glob)?);
@@ -226,6 +232,7 @@ fn walk_options(args: &WalkArgs, plugin: &dyn AnyPlugin) -> Result<WalkOptions, 
         pseudo: args.enter_pseudo,
         lazy_stat: args.lazy_stat,
         trust_roots: args.trust_roots,
+        intents: args.intent,
     })
 }
 

@@ -214,6 +214,19 @@ fn a_plugin_that_acts_sees_the_tree_as_it_is() {
 }
 
 #[test]
+fn only_a_plugin_that_acts_has_intents() {
+    let text = refusal(Roles::Server, "act --intent /a");
+    assert!(text.contains("only there to be named"), "{text}");
+    let text = refusal(Roles::Server, "probe --intent /a");
+    assert!(
+        text.contains("--intent cannot be used with probe"),
+        "{text}"
+    );
+    let text = refusal(Roles::Server, "act --intent --serial /a");
+    assert!(text.contains("--intent"), "{text}");
+}
+
+#[test]
 fn wrong_usage_is_told_in_one_sentence() {
     for (line, part) in [
         ("", "no path"),

@@ -9,6 +9,7 @@ mod dead_mounts;
 mod hostile;
 mod hosts;
 mod huge;
+mod journal;
 mod lifecycle;
 mod mounts;
 mod namespaces;

@@ -1,6 +1,6 @@
 //! Exec: what is run, and what is kept of it.
 
-use super::{WAYS, run, write};
+use super::{ACTING_WAYS, run, write};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn exec_keeps_status_and_output_together() {
         "--arg",
         "sh",
     ];
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let said = run("exec", way, &arguments, tmp.path());
         assert_eq!(said.status, Some(1), "{}", said.stderr);
         let runs = json!({"succeeded": 1, "failed": 1});
@@ -59,7 +59,7 @@ fn exec_puts_the_path_where_the_braces_are() {
         "--arg",
         "end",
     ];
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let said = run("exec", way, &arguments, &tmp.path().join(name));
         assert_eq!(said.rows.len(), 1, "{}", said.stderr);
         let row = &said.rows[0];
@@ -101,7 +101,7 @@ fn exec_cuts_long_output_and_ends_long_runs() {
 fn exec_reports_a_command_that_cannot_be_run() {
     let tmp = tempfile::tempdir().unwrap();
     write(tmp.path().join("f"), "", 0);
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let said = run("exec", way, &["--command", "/no/such"], tmp.path());
         assert_eq!(said.status, Some(1));
         assert_eq!(said.kinds(), json!({"ENOENT": 1}));

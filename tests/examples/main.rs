@@ -19,6 +19,8 @@ use std::time::{Duration, SystemTime};
 
 /// Who walks: this process alone, or workers.
 const WAYS: [&[&str]; 2] = [&["--serial"], &["--workers", "3"]];
+/// The same for what acts, and workers that put on record what they are about to do.
+const ACTING_WAYS: [&[&str]; 3] = [WAYS[0], WAYS[1], &["--workers", "3", "--intent"]];
 /// In seconds.
 const DAY: u64 = 86_400;
 

@@ -4,7 +4,7 @@
 #[allow(dead_code)]
 mod example;
 
-use super::{DAY, WAYS, age, command, finish, names, program, run, set_mode, write};
+use super::{ACTING_WAYS, DAY, age, command, finish, names, program, run, set_mode, write};
 use example::{By, Outcome, PurgeOptions, PurgeVisit};
 use hydra::{Dir, Entry, FileType, RootId, RootSpec, Sink, Stat, Visit};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(crate) const STAYS: [&str; 5] = ["d", "e", "link", "new", "old-dir"];
 
 #[test]
 fn purge_deletes_what_is_old_when_it_is_told_and_nothing_else() {
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let tmp = purgeable();
         let before = names(tmp.path());
         let dry = run("purge", way, &["--older-than", "90d"], tmp.path());
@@ -65,7 +65,7 @@ fn purge_deletes_what_is_old_when_it_is_told_and_nothing_else() {
 
 #[test]
 fn purge_empties_a_large_directory() {
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let tmp = tempfile::tempdir().unwrap();
         for number in 0..3000 {
             write(tmp.path().join(format!("d/{number}")), "", 100);
@@ -105,7 +105,7 @@ fn purge_goes_by_the_time_that_is_asked_for() {
 fn purge_never_deletes_a_root() {
     let tmp = purgeable();
     let old = tmp.path().join("d/old");
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let said = run("purge", way, &["--older-than", "90d", "--delete"], &old);
         assert_eq!((said.status, said.rows.len()), (Some(0), 0));
         assert!(old.exists());
@@ -114,7 +114,7 @@ fn purge_never_deletes_a_root() {
 
 #[test]
 fn purge_reports_what_it_may_not_delete() {
-    for way in WAYS {
+    for way in ACTING_WAYS {
         let tmp = purgeable();
         set_mode(tmp.path(), 0o755);
         set_mode(&tmp.path().join("d"), 0o555);
@@ -205,7 +205,7 @@ fn purged_after(dir: &Path, name: &str, meanwhile: impl FnOnce()) -> Option<Outc
 }
 
 #[test]
-fn purge_says_of_a_name_on_record_that_is_gone_what_it_may_presume() {
+fn purge_presumed_of_a_name_that_is_gone_what_nobody_can_have_done() {
     let root = RootSpec::default();
     let dir = Dir {
         root: &root,
@@ -227,9 +227,10 @@ fn purge_says_of_a_name_on_record_that_is_gone_what_it_may_presume() {
         };
         purger().gone(&entry, &mut out);
     }
-    let presumed = |name: &str| (format!("/{name}"), "presumed deleted".to_owned());
-    assert_eq!(outcomes(&out), [presumed("f"), presumed("u")]);
-    assert_eq!(out.summary.0[&Outcome::PresumedDeleted], (2, 0));
+    // No worker was lost.
+    let gone = |name: &str| (format!("/{name}"), "already gone".to_owned());
+    assert_eq!(outcomes(&out), [gone("f"), gone("u")]);
+    assert_eq!(out.summary.0[&Outcome::AlreadyGone], (2, 0));
     assert_eq!(out.summary.0.len(), 1);
 }
 

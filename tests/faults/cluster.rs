@@ -52,54 +52,60 @@ pub(crate) struct Lab {
     dir: TempDir,
     exe: PathBuf,
     reference: Value,
-    directories: usize,
+    tree: PathBuf,
 }
 
 impl Lab {
+    /// With a tree of its own.
     pub(crate) fn new(directories: usize) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
-        tree::build(&dir.path().join("tree"), directories)?;
+        let tree = dir.path().join("tree");
+        tree::build(&tree, directories)?;
+        let lab = Self::with(dir, tree)?;
+        match lab.directories() == directories as u64 + 2 {
+            true => Ok(lab),
+            false => Err(io::Error::other("the undisturbed run counts wrongly")),
+        }
+    }
+
+    /// With a tree that is there already, and stays as it is.
+    pub(crate) fn on(tree: &Path) -> io::Result<Self> {
+        Self::with(tempfile::tempdir()?, tree.to_owned())
+    }
+
+    fn with(dir: TempDir, tree: PathBuf) -> io::Result<Self> {
         let mut lab = Self {
             dir,
             exe: std::env::current_exe()?,
             reference: Value::Null,
-            directories,
+            tree,
         };
-        let keys = lab
-            .command()
-            .arg("keygen")
-            .arg("--key-dir")
-            .arg(lab.path("keys"))
-            .output()?;
+        let mut keygen = lab.command();
+        let keys = keygen.arg("keygen").arg("--key-dir").arg(lab.path("keys"));
+        let keys = keys.output()?;
+        let said = |stderr: &[u8]| String::from_utf8_lossy(stderr).into_owned();
         if !keys.status.success() {
-            return Err(io::Error::other(
-                String::from_utf8_lossy(&keys.stderr).into_owned(),
-            ));
+            return Err(io::Error::other(said(&keys.stderr)));
         }
-        let plain = lab
-            .server()
-            .arg("tick-audit")
-            .arg(lab.path("tree"))
-            .output()?;
-        let report = serde_json::from_slice(&plain.stdout).map_err(|error| {
-            io::Error::other(format!(
-                "{error}: {}",
-                String::from_utf8_lossy(&plain.stderr)
-            ))
-        })?;
+        let plain = lab.server().arg("tick-audit").arg(&lab.tree).output()?;
+        let report = serde_json::from_slice(&plain.stdout)
+            .map_err(|error| io::Error::other(format!("{error}: {}", said(&plain.stderr))))?;
         lab.reference = without_run(report);
-        let counted = lab.reference["totals"]["directories"].as_u64();
-        match counted == Some(directories as u64 + 2) {
-            true => Ok(lab),
-            false => Err(io::Error::other(format!(
-                "the undisturbed run counts {counted:?} directories"
-            ))),
-        }
+        Ok(lab)
+    }
+
+    fn directories(&self) -> u64 {
+        let counted = &self.reference["totals"]["directories"];
+        counted.as_u64().unwrap_or_default()
+    }
+
+    pub(crate) fn tree(&self) -> &Path {
+        &self.tree
     }
 
     /// Ticks of an undisturbed run.
     pub(crate) fn ticks(&self) -> u64 {
-        self.directories as u64 / STRIDE
+        self.directories() / STRIDE
     }
 
     pub(crate) fn reference(&self) -> &Value {
@@ -125,28 +131,20 @@ impl Lab {
         )
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.exe);
         command.stdin(Stdio::null()).current_dir(self.dir.path());
         command
     }
 
+    /// A server that takes a silent client for dead soon.
     fn server(&self) -> Command {
-        let mut command = self.command();
-        command
-            .args([
-                "--json",
-                "--workers",
-                "2",
-                "--reference-time",
-                "2000000000",
-                "--key-dir",
-            ])
-            .arg(self.path("keys"));
+        let mut command = self.patient_server();
+        command.args(["--workers", "2"]);
         for (option, value) in [
             ("--beat", "100ms"),
             ("--dead-after", "600ms"),
@@ -157,6 +155,20 @@ impl Lab {
             command.args([option, value]);
         }
         command
+    }
+
+    /// A server with the usual patience.
+    pub(crate) fn patient_server(&self) -> Command {
+        let mut command = self.command();
+        command.args(["--json", "--reference-time", "2000000000"]);
+        command.arg("--key-dir").arg(self.path("keys"));
+        command
+    }
+
+    /// A client, and the port at which it will listen.
+    pub(crate) fn client_at_free_port(&self) -> io::Result<(u16, Command)> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        Ok((port, self.client(port)))
     }
 
     fn client(&self, port: u16) -> Command {
@@ -209,9 +221,8 @@ impl<'a> Cluster<'a> {
         let log_file = File::create(&log)?;
         let mut running = Vec::new();
         for _ in 0..clients {
-            let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let child = lab
-                .client(port)
+            let (port, mut client) = lab.client_at_free_port()?;
+            let child = client
                 .stdout(Stdio::null())
                 .stderr(log_file.try_clone()?)
                 .spawn()?;
@@ -229,7 +240,7 @@ impl<'a> Cluster<'a> {
             .arg("tick-audit")
             .arg("--ticks")
             .arg(&socket)
-            .arg(lab.path("tree"));
+            .arg(&lab.tree);
         let server = server
             .stdout(File::create(&out)?)
             .stderr(log_file)

@@ -1,8 +1,9 @@
-//! The audit, with a tick: a datagram with the worker's process id every few directories.
+//! The audit, with ticks: a datagram with the worker's process id every few directories. On request also with a
+//! tally, the number of entries that were seen since the last one, and with a row for each directory.
 
 use hydra::plugins::audit::{Audit, AuditOptions, AuditVisit};
-use hydra::{Plugin, PluginReport, ReduceError, ReportContext, SummaryOf};
-use hydra_worker::{Dir, Enter, Entry, Listing, Sink, Visit, Wants};
+use hydra::{Plugin, PluginReport, ReduceError, ReportContext, ShownPath, SummaryOf};
+use hydra_worker::{Dir, Enter, Entry, FileType, Listing, Sink, Visit, Wants};
 use serde::{Deserialize, Serialize};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -18,6 +19,9 @@ pub(crate) struct TickOptions {
     /// Where the harness listens for ticks
     #[arg(long)]
     ticks: Option<PathBuf>,
+    /// Where the harness adds up the entries that were seen
+    #[arg(long)]
+    tally: Option<PathBuf>,
 }
 
 pub(crate) struct TickAudit;
@@ -26,6 +30,29 @@ pub(crate) struct TickVisit {
     audit: AuditVisit,
     ticks: Option<UnixDatagram>,
     entered: u64,
+    tally: Option<UnixDatagram>,
+    seen: u64,
+}
+
+impl TickVisit {
+    /// Tells how many entries were seen. Waits for the harness to listen: none may be missing.
+    fn tell(&mut self) {
+        if let Some(tally) = self.tally.as_ref().filter(|_| self.seen > 0) {
+            // Fails where the harness is gone.
+            let _ = tally.send(&self.seen.to_le_bytes());
+            self.seen = 0;
+        }
+    }
+}
+
+fn connected(path: Option<&PathBuf>) -> Result<Option<UnixDatagram>, String> {
+    let connect = |path| {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        Ok(socket)
+    };
+    let socket = path.map(connect).transpose();
+    socket.map_err(|error: std::io::Error| error.to_string())
 }
 
 impl Plugin for TickAudit {
@@ -40,15 +67,12 @@ impl Plugin for TickAudit {
     }
 
     fn visit(options: &TickOptions) -> Result<TickVisit, String> {
-        let ticks = options.ticks.as_ref().map(|path| {
-            let socket = UnixDatagram::unbound()?;
-            socket.connect(path)?;
-            Ok::<_, std::io::Error>(socket)
-        });
         Ok(TickVisit {
             audit: Audit::visit(&options.audit)?,
-            ticks: ticks.transpose().map_err(|error| error.to_string())?,
+            ticks: connected(options.ticks.as_ref())?,
             entered: 0,
+            tally: connected(options.tally.as_ref())?,
+            seen: 0,
         })
     }
 
@@ -80,10 +104,15 @@ impl Visit for TickVisit {
             // The harness may have heard enough.
             let _ = ticks.send(&std::process::id().to_le_bytes());
         }
+        self.tell();
         self.audit.enter(dir, out)
     }
 
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>) {
+        self.seen += 1;
+        if self.tally.is_some() && entry.file_type == FileType::Directory {
+            out.row(&ShownPath::from(entry.shown()));
+        }
         self.audit.entry(entry, out);
     }
 
@@ -96,6 +125,7 @@ impl Visit for TickVisit {
     }
 
     fn flush(&mut self, out: &mut Sink<Self::Summary>) {
+        self.tell();
         self.audit.flush(out);
     }
 }

@@ -23,6 +23,9 @@ struct Args {
     /// The program `hydra-server`; without it only the others run
     #[arg(long)]
     hydra: Option<PathBuf>,
+    /// Run Hydra with a journal too, to see what that costs
+    #[arg(long, requires = "hydra")]
+    journal: bool,
     /// A program that runs the Python Hydra: called with `list` or `stat`, the tree and the number of
     /// workers, it prints JSON with `entries` and its own `seconds`
     #[arg(long)]
@@ -102,6 +105,11 @@ fn take_part(args: &Args) -> anyhow::Result<(Vec<Installed>, Vec<String>)> {
         Some(floor) => floor.clone(),
         None => std::env::current_exe()?.with_file_name("bench-floor"),
     };
+    if let Some(program) = args.hydra.as_ref().filter(|_| args.journal) {
+        let tool = &tools::HYDRA_JOURNAL;
+        let program = std::path::absolute(program)?;
+        tools.push(Installed { tool, program });
+    }
     for (tool, program) in [
         (&tools::FLOOR, Some(floor)),
         (&tools::HYDRA, args.hydra.clone()),

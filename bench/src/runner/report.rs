@@ -9,7 +9,7 @@ use super::machine::Machine;
 use super::measure::Sample;
 use super::memory::Memory;
 use super::reading::Check;
-use super::tools::{FLOOR, HYDRA};
+use super::tools::{FLOOR, HYDRA, HYDRA_JOURNAL};
 use crate::Work;
 use crate::totals::Totals;
 
@@ -109,7 +109,8 @@ impl Row {
     }
 
     fn is_peer(&self) -> bool {
-        self.tool != FLOOR.name && self.tool != HYDRA.name
+        let ours = [FLOOR.name, HYDRA.name, HYDRA_JOURNAL.name];
+        !ours.contains(&self.tool.as_str())
     }
 
     /// Whether all its counts are right; none if it has none.

@@ -98,20 +98,39 @@ pub const HYDRA: Tool = Tool {
     through: &[],
     version: &["--version"],
     jobs: &[
-        Job::new(Work::List, &["count", "--json", "{dir}"])
-            .reads(&[reading(What::Entries, Find::Json("/totals/entries"))]),
-        // Status 1: complete, but something could not be read; the counts will show it.
-        Job::new(Work::Stat, &["--json", "{dir}"])
-            .reads(&[
-                reading(What::Entries, Find::Json("/totals/entries")),
-                reading(
-                    What::UniqueAllocatedBytes,
-                    Find::Json("/totals/unique_allocated_bytes"),
-                ),
-            ])
-            .also_ok(&[1]),
+        count(&["count", "--json", "{dir}"]),
+        audit(&["--json", "{dir}"]),
     ],
 };
+
+/// The same with a journal, each run a new one in the place of the last.
+pub const HYDRA_JOURNAL: Tool = Tool {
+    name: "hydra-journal",
+    programs: &[],
+    through: &[],
+    version: &["--version"],
+    jobs: &[
+        count(&["count", "--json", "--state-dir", "{state}", "{dir}"]),
+        audit(&["--json", "--state-dir", "{state}", "{dir}"]),
+    ],
+};
+
+const fn count(args: &'static [&'static str]) -> Job {
+    const READINGS: &[Reading] = &[reading(What::Entries, Find::Json("/totals/entries"))];
+    Job::new(Work::List, args).reads(READINGS)
+}
+
+const fn audit(args: &'static [&'static str]) -> Job {
+    const READINGS: &[Reading] = &[
+        reading(What::Entries, Find::Json("/totals/entries")),
+        reading(
+            What::UniqueAllocatedBytes,
+            Find::Json("/totals/unique_allocated_bytes"),
+        ),
+    ];
+    // Status 1: complete, but something could not be read; the counts will show it.
+    Job::new(Work::Stat, args).reads(READINGS).also_ok(&[1])
+}
 
 /// The Python Hydra, by a script of the user's that starts server and workers and prints JSON.
 pub const PYTHON_HYDRA: Tool = Tool {
@@ -324,7 +343,7 @@ impl Installed {
     }
 }
 
-/// What stands for `{dir}`, `{procs}` and `{plan}`.
+/// What stands for `{dir}`, `{procs}`, `{plan}` and, beside that, `{state}`.
 pub struct Places {
     /// The tree.
     pub dir: PathBuf,
@@ -339,6 +358,7 @@ impl Places {
         match arg {
             "{dir}" => self.dir.clone().into(),
             "{plan}" => self.plan.clone().into(),
+            "{state}" => self.plan.with_extension("state").into(),
             _ => arg.replace("{procs}", &self.procs.to_string()).into(),
         }
     }

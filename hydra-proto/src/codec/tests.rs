@@ -51,6 +51,7 @@ fn parcels() -> Vec<Parcel> {
             visit: Some(visit),
             names,
             types,
+            begun: false,
         }),
         Parcel::Rest(Rest {
             id: ItemId(13),
@@ -100,6 +101,7 @@ fn commit() -> Box<Commit> {
         result: Some(delta()),
         load: LOAD,
         answers: Some(6),
+        begun: vec![IdRange { start: 10, end: 11 }],
     })
 }
 
@@ -124,7 +126,7 @@ fn job() -> JobSpec {
 }
 
 /// Every message that goes up.
-fn ups() -> Vec<Up> {
+pub(crate) fn ups() -> Vec<Up> {
     let facts = RootFacts {
         fs_type: "ext4".to_owned(),
         fs_id: "uuid".to_owned(),
@@ -188,7 +190,7 @@ fn ups() -> Vec<Up> {
 }
 
 /// Every message that goes down.
-fn downs() -> Vec<Down> {
+pub(crate) fn downs() -> Vec<Down> {
     let (epoch, secret, ids) = (EPOCH, Secret([7; 16]), IdRange { start: 1, end: 300 });
     let refusals = [
         Refusal::Version(header()),
@@ -261,24 +263,24 @@ const GOLDEN_UPS: [&str; 9] = [
     "000105302e312e300268310208",
     "010105302e312e30fbedfe0307070707070707070707070707070707010201",
     "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
-    "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a02010202080002\
+    "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106",
+     050102fb2c010106010a0b",
     "04fbedfe030102050102fb2c01",
     "05010102030477616c6b041b5b306d",
     "060466756c6c",
-    "07fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a02010202080002\
+    "07fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106",
+     050102fb2c010106010a0b",
     "09010103612fff0103612f620464656164",
 ];
 const GOLDEN_DOWNS: [&str; 13] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\
-     2f6d6e740101610001032a2e6f00000000010005000f00080000fc00c2eb0b10fb2c01000101",
+     2f6d6e740101610001032a2e6f0000000000010005000f00080000fc00c2eb0b10fb2c01000101",
     "0104",
-    "03fbedfe030204000a0103612fff02780a020102010c0103612fff010902780a020102020800020d0103\
+    "03fbedfe030204000a0103612fff02780a020102010c0103612fff010902780a02010202080000020d0103\
      612fff000702fdffffffffffffffff030e0103612fff0901fb2c0101",
     "04fbfb00",
     "050102",
@@ -373,6 +375,20 @@ fn lengths_that_promise_more_than_there_is_are_errors() {
             }
         }
     }
+}
+
+#[test]
+fn a_stored_text_that_claimed_to_be_endless_ended_the_program() {
+    for length in [1 << 20, 1 << 40, u64::MAX] {
+        let bomb = with_length(&[0, b'x'], 0, length);
+        assert!(load::<String>(&bomb).is_err());
+        assert!(load::<ByteBuf>(&bomb).is_err());
+    }
+    let small = vec![1u64; 70_000];
+    let mut bytes = Vec::new();
+    store(&small, &mut bytes).expect("it is stored");
+    let (again, used) = load::<Vec<u64>>(&bytes).expect("what was stored");
+    assert_eq!((again, used), (small, bytes.len()));
 }
 
 #[test]

@@ -66,7 +66,11 @@ impl Table {
             }
             gone.add(range).map_err(ProtocolError::NotOwned)?;
         }
-        Ok(())
+        let (begun, given) = (count(&commit.begun), count(&commit.give));
+        match commit.begun.first() {
+            Some(range) if begun > given => Err(ProtocolError::NotOwned(ItemId(range.start))),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a child owns all of `range`, or is about to as it is `new`.
@@ -101,4 +105,9 @@ impl Table {
         }
         Ok(seen)
     }
+}
+
+fn count(ranges: &[IdRange]) -> u64 {
+    let lengths = ranges.iter().map(IdRange::len);
+    lengths.fold(0, u64::saturating_add)
 }

@@ -166,7 +166,7 @@ impl Parent {
         if let Some(session) = self.sessions.remove(&child) {
             self.unindex(&session);
         }
-        self.table.reclaim(child);
+        self.table.reclaim(child, self.config.spec.acts);
     }
 
     /// Ends a session whose child broke the protocol.

@@ -19,6 +19,9 @@ use crate::item::{NameList, PARCEL_NAMES_MAX, Parcel};
 use crate::message::{Delta, Failure, Grant, Load, Shed};
 use std::collections::VecDeque;
 
+/// No commit has this number.
+const UNCUT: u64 = u64::MAX;
+
 /// Items with one parent directory.
 #[derive(Debug)]
 struct Batch<P> {
@@ -26,6 +29,9 @@ struct Batch<P> {
     first: Option<ItemId>,
     origin: ItemId,
     careful: bool,
+    /// The commit that must be safe with the parent before anything of this is acted on, if it has to wait for any;
+    /// [`UNCUT`] as long as that is not cut.
+    waits_for: Option<u64>,
     work: Pending<P>,
 }
 
@@ -39,6 +45,20 @@ impl<P> Batch<P> {
 
     fn is_rest(&self) -> bool {
         matches!(self.work, Pending::One(Work::Rest { .. }))
+    }
+
+    /// How much of it a plugin may act on; none of what has to be listed first.
+    fn actions(&self) -> u64 {
+        match &self.work {
+            Pending::One(Work::Names { names, .. }) => names.len() as u64,
+            Pending::One(Work::After { .. }) => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether it may be acted on when the commits up to `safe` are with the parent.
+    fn is_ready(&self, safe: u64) -> bool {
+        self.waits_for.is_none_or(|commit| commit <= safe)
     }
 }
 
@@ -59,6 +79,8 @@ pub struct Cut {
     pub load: Load,
     /// The shed that this answers.
     pub answers: Option<u64>,
+    /// What of that which goes back a worker that was lost may have acted on.
+    pub begun: Vec<IdRange>,
 }
 
 /// The ledger of a worker.
@@ -77,6 +99,14 @@ pub struct Frontier<P> {
     yields_rest: bool,
     /// The part in hand can be split further, though the deque holds nothing of it yet.
     splittable: bool,
+    /// What may be acted on has to be on the parent's record first.
+    intents: bool,
+    /// What is in hand is on record, and so is every part of it.
+    hand_ready: bool,
+    /// How much in the deque may be acted on, now or when it is on record.
+    actions: u64,
+    /// Commits that were cut.
+    cuts: u64,
 }
 
 impl<P: Place> Frontier<P> {
@@ -94,7 +124,17 @@ impl<P: Place> Frontier<P> {
             shed: None,
             yields_rest: false,
             splittable: false,
+            intents: false,
+            hand_ready: false,
+            actions: 0,
+            cuts: 0,
         }
+    }
+
+    /// Entries that are found, and the ends of split directories, must be with the parent before anybody acts on them:
+    /// take work with [`Frontier::pop_ready`], and send every [`Cut`] in its turn as the only commits.
+    pub fn wait_for_record(&mut self) {
+        self.intents = true;
     }
 
     /// Takes what the parent grants.
@@ -107,9 +147,11 @@ impl<P: Place> Frontier<P> {
                 first: Some(ItemId(parcel.ids().start)),
                 origin: ItemId(parcel.ids().start),
                 careful: grant.careful,
+                waits_for: None,
                 work: unpack(parcel),
             };
             self.held += batch.len() as u64;
+            self.actions += batch.actions();
             self.batches.push_front(batch);
             self.recorded += 1;
         }
@@ -117,8 +159,53 @@ impl<P: Place> Frontier<P> {
 
     /// Takes the next piece of work in hand. What was in hand must be finished.
     pub fn pop(&mut self) -> Option<(Key, Work<P>)> {
+        self.pop_at(self.batches.len().checked_sub(1)?)
+    }
+
+    /// As [`Frontier::pop`], but nothing that may be acted on and is not on record: only the commits up to `safe` are
+    /// with the parent. So that there is always something that is, other directories are listed meanwhile, as long as
+    /// there is less than `ahead` to act on.
+    pub fn pop_ready(&mut self, safe: u64, ahead: u64) -> Option<(Key, Work<P>)> {
+        // The rest of a listing comes before what was read of it: to act there would change it.
+        if self.batches.back().is_some_and(Batch::is_rest) {
+            return self.pop();
+        }
+        let to_list = |batch: &Batch<P>| batch.actions() == 0;
+        let found = match self.actions < ahead {
+            true => self.batches.iter().rposition(to_list),
+            false => None,
+        };
+        let found = found.or_else(|| self.find_ready(safe));
+        // The end of a directory may wait for the rest of its listing, and for nothing else.
+        let rest = || self.batches.iter().rposition(Batch::is_rest);
+        self.pop_at(found.or_else(rest)?)
+    }
+
+    /// The last that may be acted on now. The end of a directory is behind all of its parts.
+    fn find_ready(&self, safe: u64) -> Option<usize> {
+        let mut waiting = Vec::new();
+        let ready = |batch: &Batch<P>| {
+            let Pending::One(work) = &batch.work else {
+                return false;
+            };
+            let (part_of, ready) = match work {
+                Work::Names { visit, .. } => (*visit, batch.is_ready(safe)),
+                Work::Rest { visit, .. } => (*visit, false),
+                Work::After { visit, .. } => {
+                    return batch.is_ready(safe) && !waiting.contains(visit);
+                }
+                Work::Dir { .. } => return false,
+            };
+            waiting.extend(part_of.filter(|_| !ready));
+            ready
+        };
+        self.batches.iter().rposition(ready)
+    }
+
+    fn pop_at(&mut self, at: usize) -> Option<(Key, Work<P>)> {
         debug_assert!(self.hand.is_none());
-        let batch = self.batches.back_mut()?;
+        let batch = self.batches.get_mut(at)?;
+        let actions = batch.actions();
         let index = batch.len() as u64 - 1;
         let (id, work) = match &mut batch.work {
             Pending::Dirs {
@@ -142,10 +229,12 @@ impl<P: Place> Frontier<P> {
             careful: batch.careful,
         };
         if index == 0 {
-            self.batches.pop_back();
-            self.recorded = self.recorded.min(self.batches.len());
+            self.batches.remove(at);
+            self.recorded -= usize::from(at < self.recorded);
         }
         self.held -= 1;
+        self.actions -= actions;
+        self.hand_ready = actions > 0;
         self.hand = Some(key);
         Some((key, work))
     }
@@ -204,13 +293,18 @@ impl<P: Place> Frontier<P> {
             .map_or((ItemId(0), false), |key| (key.origin, key.careful));
         // Pieces of a suspect are suspects; directories found in it are not.
         let careful = suspected && matches!(work, Pending::One(_));
-        let batch = Batch {
+        let mut batch = Batch {
             first: None,
             origin,
             careful,
+            waits_for: None,
             work,
         };
+        // Parts of what is on record are on record with it.
+        let waits = self.intents && batch.actions() > 0 && !self.hand_ready;
+        batch.waits_for = waits.then_some(UNCUT);
         self.held += batch.len() as u64;
+        self.actions += batch.actions();
         self.batches.push_back(batch);
     }
 
@@ -298,6 +392,7 @@ impl<P: Place> Frontier<P> {
         if !self.can_cut() {
             return None;
         }
+        self.cuts += 1;
         let new = self.record();
         let give = self.answer();
         let answers = match give.is_empty() && self.held > 0 {
@@ -312,6 +407,7 @@ impl<P: Place> Frontier<P> {
             result,
             load: self.load(),
             answers,
+            begun: Vec::new(),
         })
     }
 
@@ -326,6 +422,7 @@ impl<P: Place> Frontier<P> {
         if give.is_empty() {
             return None;
         }
+        self.cuts += 1;
         Some(Cut {
             give,
             load: self.load(),
@@ -347,6 +444,7 @@ impl<P: Place> Frontier<P> {
             };
             if let Some(batch) = self.batches.get_mut(index) {
                 batch.first = Some(ItemId(range.start));
+                batch.waits_for = batch.waits_for.map(|commit| commit.min(self.cuts));
                 new.push(pack(&batch.work, ItemId(range.start)));
             }
             self.recorded = index + 1;
@@ -391,6 +489,7 @@ impl<P: Place> Frontier<P> {
             });
             left -= count;
             self.held -= count;
+            self.actions -= batch.actions();
             if whole {
                 self.batches.pop_front();
                 self.recorded -= 1;

@@ -42,12 +42,17 @@ pub(super) fn split(commit: Commit, most: usize) -> Vec<Up> {
         make_room(&mut part, RANGE_BYTES);
         part.give.push(range);
     }
+    for range in commit.begun {
+        make_room(&mut part, RANGE_BYTES);
+        part.begun.push(range);
+    }
     for failure in commit.failed {
         make_room(&mut part, RANGE_BYTES + failure.reason.len());
         part.failed.push(failure);
     }
     (last.done, last.new) = (part.done, part.new);
     (last.give, last.failed) = (part.give, part.failed);
+    last.begun = part.begun;
     messages.push(Up::Commit(Box::new(last)));
     messages
 }
@@ -63,6 +68,7 @@ fn empty_part(commit: &Commit) -> Commit {
         result: None,
         load: Load::default(),
         answers: None,
+        begun: Vec::new(),
     }
 }
 
@@ -78,7 +84,7 @@ impl Parts {
     pub(super) fn add(&mut self, part: Commit) -> Result<(), ProtocolError> {
         let parcels: usize = part.new.iter().map(Parcel::size).sum();
         let failures: usize = part.failed.iter().map(|failure| failure.reason.len()).sum();
-        let lists = part.done.len() + part.give.len() + part.failed.len();
+        let lists = part.done.len() + part.give.len() + part.begun.len() + part.failed.len();
         self.bytes = self
             .bytes
             .saturating_add(parcels + failures + lists * RANGE_BYTES);
@@ -114,4 +120,5 @@ fn append(to: &mut Commit, from: Commit) {
     to.new.extend(from.new);
     to.give.extend(from.give);
     to.failed.extend(from.failed);
+    to.begun.extend(from.begun);
 }

@@ -22,6 +22,8 @@ use std::collections::BTreeMap;
 
 /// Items in one record of a snapshot.
 const ITEMS_AT_ONCE: usize = 1024;
+/// More than any grant has: ranges that hold more were written by nobody.
+const GRANT_ITEMS: u64 = 1 << 20;
 /// Epochs of one incarnation.
 const EPOCHS: u32 = 32;
 
@@ -176,6 +178,9 @@ pub enum ReplayError {
     /// It names an item that does not exist, or that is elsewhere.
     #[error("item {} is not where it should be", .0.0)]
     Misplaced(ItemId),
+    /// It grants more items than a grant can have.
+    #[error("it grants more items than there can be")]
+    TooMany,
     /// A commit that was never applied.
     #[error(transparent)]
     Commit(#[from] ProtocolError),
@@ -235,8 +240,8 @@ impl Parent {
 
     fn replay_opened(&mut self, opened: &Opened) {
         self.use_ids(opened.ids);
-        self.next_child = self.next_child.max(opened.child.0 + 1);
-        self.next_epoch = self.next_epoch.max(opened.epoch.number + 1);
+        self.next_child = self.next_child.max(opened.child.0.saturating_add(1));
+        self.next_epoch = self.next_epoch.max(opened.epoch.number.saturating_add(1));
         let link = Link::Down { since: Time::ZERO };
         let session = Session::new(opened, link);
         self.sessions.insert(opened.child, session);
@@ -258,6 +263,7 @@ impl Parent {
         if grant.seq != session.granted + 1 {
             return Err(ReplayError::Gap);
         }
+        grant.check()?;
         let missing = |id: &ItemId| !self.table.is_in_pool(*id);
         let items: Vec<ItemId> = grant.items.iter().flat_map(|range| range.iter()).collect();
         if let Some(&id) = items.iter().find(|&id| missing(id)) {
@@ -278,7 +284,7 @@ impl Parent {
                 (self.next_child, self.next_epoch) = (next_child, next_epoch);
                 self.config.ids = ids;
             }
-            State::Session { .. } => self.replay_session(state),
+            State::Session { .. } => self.replay_session(state)?,
             State::Items {
                 owner,
                 recorded,
@@ -308,7 +314,7 @@ impl Parent {
         Ok(())
     }
 
-    fn replay_session(&mut self, state: State) {
+    fn replay_session(&mut self, state: State) -> Result<(), ReplayError> {
         let State::Session {
             opened,
             leased,
@@ -319,8 +325,9 @@ impl Parent {
             fenced,
         } = state
         else {
-            return;
+            return Ok(());
         };
+        unseen.iter().try_for_each(Granted::check)?;
         let link = match fenced {
             true => Link::Fenced { release: Time::MAX },
             false => Link::Down { since: Time::ZERO },
@@ -332,6 +339,7 @@ impl Parent {
         (session.leased, session.careful) = (leased, careful);
         (session.applied, session.granted) = (applied, granted);
         self.sessions.insert(opened.child, session);
+        Ok(())
     }
 
     /// Ends a replay: from `now` on children may come back, as if all links had been lost at this moment.
@@ -393,8 +401,8 @@ impl Parent {
 
     /// Ends of split directories come last: whether they wait is seen from the parts that are there.
     fn snapshot_items(&self, tell: &mut dyn FnMut(State)) {
-        let mut groups: BTreeMap<(bool, Option<ChildId>, bool), Vec<(ItemId, &Run)>> =
-            BTreeMap::new();
+        type Group<'a> = Vec<(ItemId, &'a Run)>;
+        let mut groups: BTreeMap<(bool, Option<ChildId>, bool), Group<'_>> = BTreeMap::new();
         for (first, run) in self.table.runs.iter() {
             let is_end = matches!(run.item.parcel(), Parcel::After(_));
             let owner = match run.owner {
@@ -438,6 +446,17 @@ fn session_state(session: &Session) -> State {
         unseen: session.unseen.iter().map(Granted::from).collect(),
         careful: session.careful,
         fenced: matches!(session.link, Link::Fenced { .. }),
+    }
+}
+
+impl Granted {
+    /// Whether its items can be listed one by one.
+    fn check(&self) -> Result<(), ReplayError> {
+        let lengths = self.items.iter().map(IdRange::len);
+        match lengths.fold(0, u64::saturating_add) <= GRANT_ITEMS {
+            true => Ok(()),
+            false => Err(ReplayError::TooMany),
+        }
     }
 }
 

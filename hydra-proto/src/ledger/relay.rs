@@ -9,6 +9,7 @@
 //!   set aside here                 → failed
 //! ```
 
+mod gate;
 mod hunger;
 
 use super::Time;
@@ -17,6 +18,7 @@ use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, IdRange, ItemId, join_ids, join_ranges};
 use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
+use gate::Gate;
 use std::fmt;
 
 /// The fewest and the most ids that a session of a worker gets at a time.
@@ -109,6 +111,7 @@ pub struct Relay {
     /// It has enough, and has not said so yet.
     owes_plenty: bool,
     paused: bool,
+    gate: Gate,
 }
 
 impl Relay {
@@ -135,6 +138,7 @@ impl Relay {
             may_tell: Time::ZERO,
             owes_plenty: false,
             paused: false,
+            gate: Gate::default(),
         }
     }
 
@@ -273,17 +277,21 @@ impl Relay {
                 return Some(action);
             }
         }
-        let parent = self.parent.as_mut()?;
-        while let Some(action) = parent.poll_action() {
+        let mut next = self.gate.pass(self.uplink.safe());
+        while next.is_none() {
+            let parent = self.parent.as_mut()?;
+            let action = parent.poll_action()?;
             // What its client serves, a worker serves.
             if let Action::Sees { child, roots } = action {
                 parent.serve(child, vec![true; roots.len()]);
                 continue;
             }
             self.note(&action);
-            return Some(RelayAction::Worker(action));
+            let (sent, safe) = self.uplink.commits();
+            let commit = sent + u64::from(self.has_news());
+            next = self.gate.keep(action, commit, safe);
         }
-        None
+        next.map(RelayAction::Worker)
     }
 
     fn uplink_event(&mut self, now: Time, event: UplinkEvent) -> Option<RelayAction> {
@@ -323,6 +331,7 @@ impl Relay {
     fn begin(&mut self, now: Time, welcome: Box<Welcome>) -> RelayAction {
         self.forget();
         let timing = welcome.job.timing;
+        self.gate = Gate::new(welcome.job.walk.intents);
         let mut parent = Parent::new(ParentConfig {
             job: welcome.epoch.job,
             spec: welcome.job.clone(),
@@ -365,6 +374,7 @@ impl Relay {
         self.timed = None;
         self.ack_takes = Time::ZERO;
         self.paused = false;
+        self.gate = Gate::default();
     }
 
     fn pause(&mut self, pause: bool) {
@@ -419,7 +429,8 @@ impl Relay {
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
         let gives = parent.has_held() || (self.shed.is_some() && parent.has_for_parent());
-        dry || gives || (self.has_news() && now >= self.next_commit)
+        let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
+        dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
     }
 
     /// Sends a commit: everything that changed since the last one, with what was found.
@@ -438,6 +449,7 @@ impl Relay {
         });
         let failed: Vec<Failure> = failed.collect();
         let new = parent.record_fresh(&self.fresh);
+        let begun = parent.begun_of(&give);
         let give = join_ids(give);
         for &ids in &give {
             parent.give_up(ids);
@@ -457,6 +469,7 @@ impl Relay {
             result,
             load: self.load(),
             answers,
+            begun: join_ids(begun),
         };
         self.told = self.hunger(cut.load);
         self.uplink.commit(cut);

@@ -24,6 +24,8 @@ pub(super) struct Run {
     pub(super) giver: Option<ChildId>,
     /// Whether this parent's own parent knows them.
     pub(super) recorded: bool,
+    /// A child that was lost may have acted on them, which this parent alone knows.
+    pub(super) begun: bool,
 }
 
 impl Run {
@@ -138,6 +140,16 @@ impl Runs {
         if !range.is_empty() {
             let runs = self.0.range_mut(ItemId(range.start)..ItemId(range.end));
             runs.for_each(|(_, run)| run.recorded = true);
+        }
+    }
+
+    /// Notes of such runs in `range` that a child which was lost may have acted on them.
+    pub(super) fn begin(&mut self, range: IdRange, which: impl Fn(&Run) -> bool) {
+        if !range.is_empty() {
+            let runs = self.0.range_mut(ItemId(range.start)..ItemId(range.end));
+            for (_, run) in runs.filter(|(_, run)| which(run)) {
+                run.begun |= run.item.begin();
+            }
         }
     }
 

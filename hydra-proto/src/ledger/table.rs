@@ -227,6 +227,7 @@ impl Table {
             owner,
             giver: None,
             recorded,
+            begun: false,
         };
         let mut rest = ids;
         while !rest.is_empty() {
@@ -440,13 +441,16 @@ impl Table {
         items
     }
 
-    /// Returns everything that a child owns to the pool.
-    pub(super) fn reclaim(&mut self, child: ChildId) {
+    /// Returns everything that a child owns to the pool. `acts` says that it may have acted on that.
+    pub(super) fn reclaim(&mut self, child: ChildId, acts: bool) {
         let runs = self.runs.iter();
         let own = runs.filter(|(_, run)| run.owner == Owner::Child(child));
         let own: Vec<IdRange> = own.map(|(first, run)| run.ids(first)).collect();
         for ids in own {
             self.transfer(ids, Owner::Pool);
+            if acts {
+                self.runs.begin(ids, |_| true);
+            }
         }
         self.owned.remove(&child);
     }
@@ -471,6 +475,9 @@ impl Table {
         }
         for range in commit.give {
             self.hand(range, Owner::Pool, Some(child));
+        }
+        for range in commit.begun {
+            self.runs.begin(range, |run| run.giver == Some(child));
         }
         for Failure { id, reason } in commit.failed {
             if self.set_aside(id, reason) {

@@ -157,6 +157,12 @@ impl Uplink {
         session.map_or((0, 0), |session| (session.sent, session.acked))
     }
 
+    /// The last commit that the parent has acknowledged; 0 before the first.
+    #[must_use]
+    pub fn safe(&self) -> u64 {
+        self.commits().1
+    }
+
     /// Whether every commit was acknowledged.
     #[must_use]
     pub fn is_settled(&self) -> bool {
@@ -342,6 +348,7 @@ impl Uplink {
             result: cut.result,
             load: cut.load,
             answers: cut.answers,
+            begun: cut.begun,
         };
         if self.config.resumable {
             session.unacked.push_back(commit.clone());

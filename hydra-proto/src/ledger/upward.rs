@@ -61,6 +61,15 @@ impl Parent {
         give.dedup();
     }
 
+    /// What of these a worker that was lost may have acted on, as this parent alone knows.
+    pub(super) fn begun_of(&self, ids: &[ItemId]) -> Vec<ItemId> {
+        let begun = |id: &ItemId| {
+            let found = self.table.runs.find(*id);
+            found.is_some_and(|(_, _, run)| run.begun)
+        };
+        ids.iter().copied().filter(begun).collect()
+    }
+
     pub(super) fn give_up(&mut self, ids: IdRange) {
         self.table.give_up(ids);
         if !self.suspects.is_empty() {

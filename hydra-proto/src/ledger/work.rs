@@ -44,6 +44,8 @@ pub enum Work<P> {
         names: NameList,
         /// Their types, one byte a name.
         types: Vec<u8>,
+        /// A worker that was lost may have acted on some of them.
+        begun: bool,
     },
     /// Read on in `dir`.
     Rest {
@@ -87,6 +89,7 @@ pub(super) fn unpack<P: Place>(parcel: Parcel) -> Pending<P> {
             visit: names.visit,
             names: names.names,
             types: names.types,
+            begun: names.begun,
         }),
         Parcel::Rest(rest) => Pending::One(Work::Rest {
             dir: place,
@@ -132,6 +135,7 @@ pub(super) fn pack<P: Place>(work: &Pending<P>, first: ItemId) -> Parcel {
             visit,
             names,
             types,
+            begun,
         }) => Parcel::Names(Names {
             id: first,
             root: dir.root(),
@@ -139,6 +143,7 @@ pub(super) fn pack<P: Place>(work: &Pending<P>, first: ItemId) -> Parcel {
             visit: *visit,
             names: names.clone(),
             types: types.clone(),
+            begun: *begun,
         }),
         Pending::One(Work::Rest { dir, visit, read }) => Parcel::Rest(Rest {
             id: first,

@@ -3,7 +3,7 @@
 mod talk;
 
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId, RootId};
-use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use hydra_proto::ledger::{
     Action, Frontier, Parent, ParentConfig, Place, Relay, RelayAction, RelayConfig, Time, Uplink,

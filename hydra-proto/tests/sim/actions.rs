@@ -29,6 +29,11 @@ impl World {
             Node::Client(client) if self.clients[client].alive => {
                 let now = self.now;
                 self.say(|| format!("  {conn:?} ► {}", brief_up(&message)));
+                if let (Up::Commit(commit), Some(Sabotage::AckBeforeServer)) =
+                    (&message, self.sabotage)
+                {
+                    self.send_down(conn, Down::Ack { seq: commit.seq });
+                }
                 self.clients[client]
                     .relay
                     .worker_message(now, conn, message);
@@ -197,6 +202,7 @@ impl World {
         match (&mut message, self.sabotage) {
             (Down::Grant(grant), Some(Sabotage::ForgetWork)) => self.forget(grant),
             (Down::Beat(beat), Some(Sabotage::LongLease)) => beat.lease *= 10,
+            (Down::Grant(grant), Some(Sabotage::ForgetBegun)) => forget_begun(grant),
             _ => {}
         }
         if matches!(message, Down::Shed(_)) {
@@ -349,6 +355,11 @@ impl World {
                 {
                     beat.lease *= 10;
                 }
+                if let (Down::Grant(grant), Some(Sabotage::ForgetBegun)) =
+                    (&mut message, self.sabotage)
+                {
+                    forget_begun(grant);
+                }
                 self.send_down(conn, message);
             }
             RelayAction::Worker(Action::Close { conn }) => {
@@ -382,6 +393,14 @@ impl World {
         match self.workers[at].alive {
             true => self.schedule(Node::Worker(at)),
             false => self.worker_exits(at),
+        }
+    }
+}
+
+fn forget_begun(grant: &mut Grant) {
+    for parcel in &mut grant.items {
+        if let Parcel::Names(names) = parcel {
+            names.begun = false;
         }
     }
 }

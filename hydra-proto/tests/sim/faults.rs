@@ -57,6 +57,22 @@ pub(crate) enum Sabotage {
     LongLease,
     /// Children say that they have finished the neighbour of what they have finished, too.
     RangeTooLong,
+    /// Workers act on what they have found before it is on record.
+    ActBeforeRecord,
+    /// Clients acknowledge what workers intend before it is on the server's record.
+    AckBeforeServer,
+    /// That a lost worker may have acted on something is not said.
+    ForgetBegun,
+}
+
+impl Sabotage {
+    /// Whether it is about what is on record before it is acted on.
+    pub(crate) fn is_about_intents(self) -> bool {
+        matches!(
+            self,
+            Self::ActBeforeRecord | Self::AckBeforeServer | Self::ForgetBegun
+        )
+    }
 }
 
 /// The faults of one seed, in the order of time.

@@ -12,7 +12,7 @@ const WINDOW: usize = 16;
 
 /// A directory, as the model's frontier holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct At(pub(crate) RootId, Rc<[u8]>);
+pub(crate) struct At(pub(crate) RootId, pub(crate) Rc<[u8]>);
 
 impl At {
     fn join(&self, name: &[u8]) -> Self {
@@ -56,6 +56,8 @@ pub(crate) struct Hand {
     pub(crate) end: bool,
     /// A root, which nobody else counts.
     pub(crate) root: bool,
+    /// A worker that was lost may have acted on it.
+    pub(crate) begun: bool,
     pub(crate) found: NameList,
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn open(key: Key, work: Work<At>, tree: &Tree) -> Hand {
         whole: false,
         end: false,
         root: false,
+        begun: false,
         found: NameList::default(),
     };
     hand.place = match &work {
@@ -105,9 +108,11 @@ pub(crate) fn open(key: Key, work: Work<At>, tree: &Tree) -> Hand {
             visit,
             names,
             types,
+            begun,
             ..
         } => {
             hand.visit = visit;
+            hand.begun = begun;
             for (name, file_type) in names.iter().zip(types) {
                 let (index, entry) = dir.entry(name).expect("a name that exists");
                 assert_eq!(entry.file_type.to_raw(), file_type);
@@ -132,7 +137,7 @@ pub(crate) fn names_of(
     tree: &Tree,
     dir: usize,
     place: &At,
-    visit: Option<ItemId>,
+    (visit, begun): (Option<ItemId>, bool),
     part: &VecDeque<usize>,
 ) -> Work<At> {
     let entries = || part.iter().map(|&index| &tree.dirs[dir].entries[index]);
@@ -141,5 +146,6 @@ pub(crate) fn names_of(
         visit,
         names: entries().map(|entry| entry.name.as_slice()).collect(),
         types: entries().map(|entry| entry.file_type.to_raw()).collect(),
+        begun,
     }
 }

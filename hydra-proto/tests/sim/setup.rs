@@ -49,6 +49,8 @@ impl Setup {
                 sabotage,
                 Some(Sabotage::LongLease | Sabotage::GrantBeforeDurable)
             );
+        let about_intents = sabotage.is_some_and(Sabotage::is_about_intents);
+        let acts = acts || about_intents;
         let shape = Shape {
             seed: rng.next(),
             roots: rng.range(1, 5) as u32 / 4 + 1,
@@ -58,6 +60,7 @@ impl Setup {
             poison_one_in: rng.often(20, 20, 400),
             afters,
         };
+        let intents = about_intents || (acts && shape.seed.is_multiple_of(2));
         let timing = timing(rng.range(1, 60), rng.range(1, 8) as u32);
         let split_percent = rng.often(30, 1, 8);
         let part_bytes = match rng.often(30, 1, 1000) {
@@ -85,6 +88,8 @@ impl Setup {
             timing,
             habits: Habits {
                 acts,
+                intents,
+                hasty: sabotage == Some(Sabotage::ActBeforeRecord),
                 afters,
                 commit_interval: timing.commit_interval,
                 split_percent,
@@ -126,6 +131,8 @@ impl Setup {
             timing,
             habits: Habits {
                 acts: false,
+                intents: false,
+                hasty: false,
                 afters,
                 commit_interval: timing.commit_interval,
                 split_percent: 0,
@@ -190,7 +197,8 @@ impl World {
 
     fn new(mut rng: Rng, setup: Setup, sabotage: Option<Sabotage>, trace: bool) -> Self {
         let tree = Rc::new(Tree::new(setup.shape));
-        let spec = spec(&tree, setup.habits.acts, setup.timing);
+        let mut spec = spec(&tree, setup.habits.acts, setup.timing);
+        spec.walk.intents = setup.habits.intents;
         let mut server = server(&spec, setup.lease_ids);
         server.keep_records(true);
         let mut world = Self {

@@ -30,6 +30,10 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Habits {
     pub acts: bool,
+    /// It puts on record what it acts on, and waits for that.
+    pub intents: bool,
+    /// It does not wait.
+    pub hasty: bool,
     pub afters: bool,
     pub commit_interval: Time,
     /// How often, of a hundred, it splits a directory although nobody asked.
@@ -37,6 +41,20 @@ pub(crate) struct Habits {
     /// Commits that are larger go in parts.
     pub part_bytes: usize,
 }
+
+/// What a worker acted on.
+#[derive(Debug)]
+pub(crate) struct Acted {
+    pub id: u32,
+    /// Where that is.
+    pub place: At,
+    pub name: Vec<u8>,
+    /// It was told that a worker that was lost may have acted on it.
+    pub begun: bool,
+}
+
+/// How much a worker with intents looks for before it acts.
+const AHEAD: u64 = 24;
 
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -57,8 +75,8 @@ pub(crate) struct Worker {
     /// A careful step waits to be committed: nothing else may begin before.
     must_cut: bool,
     told_hungry: bool,
-    /// Numbers on which it acted in the last step.
-    pub acted: Option<u32>,
+    /// What it acted on in the last step.
+    pub acted: Option<Acted>,
     rng: Rng,
 }
 
@@ -134,7 +152,11 @@ impl Worker {
         while let Some(event) = self.uplink.poll_event() {
             match event {
                 UplinkEvent::Started(welcome) => {
-                    self.frontier = Some(Frontier::new(welcome.ids));
+                    let mut frontier = Frontier::new(welcome.ids);
+                    if welcome.job.walk.intents {
+                        frontier.wait_for_record();
+                    }
+                    self.frontier = Some(frontier);
                     let view = RootView::Seen(facts());
                     let roots = welcome.job.roots.iter().map(|_| view.clone()).collect();
                     let epoch = self.uplink.epoch();
@@ -231,6 +253,13 @@ impl Worker {
             }
             self.cut_if_due(now);
             let step = self.take(tree);
+            if step == Step::Idle && self.habits.intents {
+                // What waits for its acknowledgement must be on its way.
+                let has_news = |frontier: &Frontier<At>| frontier.has_news();
+                if self.frontier.as_ref().is_some_and(has_news) {
+                    self.cut(now);
+                }
+            }
             self.tell_hunger(now);
             return step;
         }
@@ -247,7 +276,11 @@ impl Worker {
         let Some(frontier) = self.frontier.as_mut().filter(|_| !self.paused) else {
             return Step::Idle;
         };
-        let Some((key, work)) = frontier.pop() else {
+        let work = match self.habits.intents && !self.habits.hasty {
+            true => frontier.pop_ready(self.uplink.safe(), AHEAD),
+            false => frontier.pop(),
+        };
+        let Some((key, work)) = work else {
             return Step::Idle;
         };
         let hand = open(key, work, tree);
@@ -269,6 +302,9 @@ impl Worker {
             return Step::Idle;
         };
         let dir = &tree.dirs[hand.dir];
+        if self.habits.intents && (hand.whole || hand.next.is_some()) {
+            return self.intend(now, tree);
+        }
         if hand.read.is_empty() {
             hand.read_on(dir.entries.len());
         }
@@ -284,6 +320,26 @@ impl Worker {
         match hand.read.front().copied() {
             Some(index) => self.handle(now, tree, index),
             None => self.finish(now, tree),
+        }
+    }
+
+    /// Puts what a listing holds on record: most often all of it at once.
+    fn intend(&mut self, now: Time, tree: &Tree) -> Step {
+        let Some(hand) = &mut self.hand else {
+            return Step::Idle;
+        };
+        let entries = tree.dirs[hand.dir].entries.len();
+        hand.read_on(entries);
+        while hand.next.is_some() && !self.rng.chance(5) {
+            hand.read_on(entries);
+        }
+        if hand.read.is_empty() && !self.habits.afters {
+            return self.finish(now, tree);
+        }
+        match self.split(tree) {
+            true => Step::Went,
+            // Until there are ids.
+            false => Step::Barred,
         }
     }
 
@@ -309,7 +365,12 @@ impl Worker {
             if self.uplink.acts_until().is_none_or(|until| until <= now) {
                 return Step::Barred;
             }
-            self.acted = Some(entry.id);
+            self.acted = Some(Acted {
+                id: entry.id,
+                place: hand.place.clone(),
+                name: entry.name.clone(),
+                begun: hand.begun,
+            });
         }
         hand.read.pop_front();
         self.total.add(entry.id);
@@ -364,7 +425,13 @@ impl Worker {
         let half = hand.read.split_off(hand.read.len() / 2);
         for part in [half, hand.read] {
             if !part.is_empty() {
-                frontier.push(names_of(tree, hand.dir, &dir, hand.visit, &part));
+                frontier.push(names_of(
+                    tree,
+                    hand.dir,
+                    &dir,
+                    (hand.visit, hand.begun),
+                    &part,
+                ));
             }
         }
         frontier.push_dirs(&dir, hand.found);

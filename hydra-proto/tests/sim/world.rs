@@ -7,8 +7,9 @@ use super::net::{Link, Node};
 use super::oracle::Oracle;
 use super::rng::Rng;
 use super::tree::Tree;
-use super::worker::{Habits, Step, Worker};
+use super::worker::{Acted, Habits, Step, Worker};
 use hydra_proto::ids::{ChildId, ConnId, Epoch, ItemId};
+use hydra_proto::item::Parcel;
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Parent, Pass, Time};
 use hydra_proto::message::{Down, Up, Wall};
@@ -438,8 +439,8 @@ impl World {
             return;
         }
         let step = worker.step(now, &tree);
-        if let Some(id) = worker.acted.take() {
-            self.acted(at, id);
+        if let Some(acted) = worker.acted.take() {
+            self.acted(at, &acted);
         }
         let cost = self.step_cost + self.step_cost * (self.rng.below(100) as u32) / 100;
         match step {
@@ -466,12 +467,37 @@ impl World {
         }
     }
 
-    /// No two processes may act on one thing while both may believe that it is theirs.
-    fn acted(&mut self, at: usize, id: u32) {
+    fn is_on_record(&self, acted: &Acted) -> bool {
+        self.durable.items().any(|item| match item.parcel() {
+            Parcel::Names(names) => {
+                names.root == acted.place.0
+                    && names.dir[..] == acted.place.1[..]
+                    && names.names.iter().any(|name| name == acted.name)
+            }
+            _ => false,
+        })
+    }
+
+    /// No two processes may act on one thing while both may believe that it is theirs. What is acted on with intents
+    /// is by its name on the server's durable record, and who acts second knows that he may be that.
+    fn acted(&mut self, at: usize, acted: &Acted) {
+        let id = acted.id;
+        if self.habits.intents && !self.is_on_record(acted) {
+            let what = self.tree.describe(id);
+            self.fail(format!(
+                "worker {at} acts on {what}, which is not on record"
+            ));
+        }
         let before = self.oracle.actors[id as usize].replace(at);
         let Some(other) = before.filter(|&other| other != at) else {
             return;
         };
+        if self.habits.intents && !acted.begun {
+            let what = self.tree.describe(id);
+            self.fail(format!(
+                "worker {at} does not know that {other} acted on {what}"
+            ));
+        }
         let may_act = self.workers[other]
             .uplink
             .acts_until()

@@ -19,8 +19,12 @@ mod disk;
 mod entry;
 mod error;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod log;
 mod replay;
+#[cfg(any(test, fuzzing))]
+mod sample;
 mod state_dir;
 mod status;
 

@@ -2,7 +2,7 @@
 
 use super::Walker;
 use super::here::Here;
-use crate::entry::{Entry, Stat, Target};
+use crate::entry::{Dir, Entry, Stat, Target};
 use crate::plugin::{Facts, Visit};
 use crate::sys::link::{self, LinkDir};
 use crate::sys::slot::Call;
@@ -17,8 +17,20 @@ impl<V: Visit> Walker<V> {
     /// Deals with the entry `name`, which the directory calls a `listed`.
     #[inline]
     pub(super) fn entry(&mut self, here: &Here<'_>, name: &CStr, listed: FileType) {
+        self.entry_unless::<false>(here, name, listed);
+    }
+
+    /// Deals with the entry as [`Walker::entry`] does, unless it is to `LEAVE` what the plugin intends to act on, and
+    /// this is: then nothing is done but to say so.
+    #[inline]
+    pub(super) fn entry_unless<const LEAVE: bool>(
+        &mut self,
+        here: &Here<'_>,
+        name: &CStr,
+        listed: FileType,
+    ) -> bool {
         if (self.rules.has_excludes() || !here.stops.is_empty()) && self.is_hidden(here, name) {
-            return;
+            return false;
         }
         let mut file_type = listed;
         let mut stat = Stat::default();
@@ -29,17 +41,22 @@ impl<V: Visit> Walker<V> {
                     file_type = type_of(found.kind());
                     stat = facts_of(&found, self.wants.facts);
                 }
-                Err(errno) => return self.unseen(here, name, listed, errno),
+                Err(errno) => {
+                    self.unseen(here, name, listed, errno);
+                    return false;
+                }
             }
         }
         let target = match self.wants.targets && file_type == FileType::Symlink {
             true => match self.target(here, name) {
-                Err(Errno::NOENT) => return self.sink.walk.vanished += 1,
+                Err(Errno::NOENT) => {
+                    self.unseen(here, name, listed, Errno::NOENT);
+                    return false;
+                }
                 outcome => self.target_or_fail(here, name, outcome),
             },
             false => None,
         };
-        self.sink.walk.count(file_type);
         let dir = here.dir();
         let entry = Entry {
             dir: &dir,
@@ -52,10 +69,15 @@ impl<V: Visit> Walker<V> {
                 false => 0,
             },
         };
+        if LEAVE && self.call(|| entry.shown(), |visit, _| visit.intends(&entry)) == Some(true) {
+            return true;
+        }
+        self.sink.walk.count(file_type);
         self.call(|| entry.shown(), |visit, out| visit.entry(&entry, out));
         if file_type == FileType::Directory {
             self.subdirectory(here, name.to_bytes());
         }
+        false
     }
 
     /// Whether the entry is none of this walk's.
@@ -93,8 +115,8 @@ impl<V: Visit> Walker<V> {
     fn unseen(&mut self, here: &Here<'_>, name: &CStr, listed: FileType, errno: Errno) {
         if errno == Errno::NOENT {
             self.sink.walk.vanished += 1;
-            if self.wants.acts && here.handed_on {
-                self.gone(here, name, listed);
+            if here.on_record {
+                self.gone(&here.dir(), name.to_bytes(), listed);
             }
             return;
         }
@@ -102,10 +124,11 @@ impl<V: Visit> Walker<V> {
         self.fail(here.shown(name.to_bytes()), "stat", errno);
     }
 
-    fn gone(&mut self, here: &Here<'_>, name: &CStr, listed: FileType) {
+    /// An entry on record is gone.
+    pub(super) fn gone(&mut self, dir: &Dir<'_>, name: &[u8], listed: FileType) {
         let entry = Entry {
-            dir: &here.dir(),
-            name: name.to_bytes(),
+            dir,
+            name,
             file_type: listed,
             stat: &Stat::default(),
             target: None,

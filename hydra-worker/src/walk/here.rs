@@ -14,8 +14,8 @@ pub(super) struct Here<'a> {
     pub(super) root: &'a RootSpec,
     pub(super) node: &'a Arc<DirNode>,
     pub(super) fd: BorrowedFd<'a>,
-    /// Its entries in hand were read earlier, and perhaps shown to somebody since.
-    pub(super) handed_on: bool,
+    /// The plugin is told which of its entries in hand are gone.
+    pub(super) on_record: bool,
     /// Names in it that are roots of their own.
     pub(super) stops: Vec<&'a [u8]>,
     path: OnceCell<Vec<u8>>,
@@ -33,7 +33,7 @@ impl<'a> Here<'a> {
             root,
             node,
             fd,
-            handed_on: false,
+            on_record: false,
             stops: Vec::new(),
             path: OnceCell::new(),
         };

@@ -4,6 +4,7 @@
 //!   turn.rs   between two pieces: hand over what was found, cut commits, take the next piece
 //!   list.rs   a directory, or the rest of one: read, show, stop in between where it must be
 //!   spool.rs  a directory of a plugin that acts: read to its end first
+//!   intent.rs which of its entries the plugin intends to act on: they go on record before
 //!   open.rs   roots and directories: whether they are entered
 //!   names.rs  entries that somebody has read before
 //!   entry.rs  one entry
@@ -16,6 +17,7 @@
 
 pub(crate) mod entry;
 mod here;
+mod intent;
 mod list;
 mod names;
 mod open;
@@ -66,6 +68,8 @@ pub(crate) struct Walker<V: Visit> {
     visit: V,
     sink: Sink<V::Summary>,
     wants: Wants,
+    /// What the plugin intends to act on goes on the server's record first.
+    intents: bool,
     facts: StatMask,
     sync: Sync,
     distrust_types: bool,
@@ -124,7 +128,14 @@ impl<V: Visit> Walker<V> {
         let mut sink = Sink::default();
         sink.set_lease(Arc::clone(&shared.lease));
         let lazy = job.walk.lazy_stat && !wants.acts;
+        let intents = job.walk.intents && wants.acts;
+        if intents && wants.whole_directories {
+            let reason = "what must see directories in one piece cannot put its intents on record";
+            return Err(WorkerError::Walk(reason.to_owned()));
+        }
+        sink.bar(intents);
         Ok(Self {
+            intents,
             facts: entry::mask(wants.facts),
             sync: if lazy { Sync::Lazy } else { Sync::AsStat },
             distrust_types: identity.distrust_types,
@@ -176,6 +187,10 @@ impl<V: Visit> Walker<V> {
     }
 
     fn step(&mut self, key: Key, work: Work<At>) {
+        let on_record = matches!(work, Work::Names { .. } | Work::After { .. });
+        self.sink.bar(self.intents && !on_record);
+        self.sink
+            .set_again(matches!(work, Work::Names { begun: true, .. }));
         match work {
             Work::Dir { parent, name } => self.directory(key, &parent, &name),
             Work::Rest { dir, visit, read } => self.rest(key, dir, visit, read),
@@ -184,6 +199,7 @@ impl<V: Visit> Walker<V> {
                 visit,
                 names,
                 types,
+                ..
             } => self.names(key, &dir, visit, names, types),
             Work::After { dir, .. } => self.after(&dir),
         }

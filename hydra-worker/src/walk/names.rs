@@ -3,11 +3,13 @@
 use super::Walker;
 use super::here::Here;
 use super::split::{AHEAD_BYTES, Batches};
+use crate::entry::Dir;
+use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::Visit;
 use crate::sys::Errno;
 use crate::sys::open::{Mounts, OpenError};
-use hydra_proto::ids::ItemId;
+use hydra_proto::ids::{ItemId, RootId};
 use hydra_proto::item::NameList;
 use hydra_proto::ledger::Key;
 use hydra_proto::walk::FileType;
@@ -33,8 +35,7 @@ impl<V: Visit> Walker<V> {
         let fd = match self.try_open(&dir.0, Mounts::Cross) {
             Ok(fd) => fd,
             Err(OpenError::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
-                self.sink.walk.vanished += names.len() as u64;
-                return;
+                return self.all_gone(&dir.0, &names, &types);
             }
             Err(OpenError::Errno(errno)) => return self.fail(self.shown(&dir.0), "open", errno),
             Err(OpenError::MountPoint) => return,
@@ -42,7 +43,7 @@ impl<V: Visit> Walker<V> {
         let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd()) else {
             return;
         };
-        here.handed_on = true;
+        here.on_record = self.tells_gone();
         self.tell_directory(here.fd);
         let mut done = 0;
         while done < names.len() {
@@ -60,6 +61,33 @@ impl<V: Visit> Walker<V> {
         }
         if !self.left.is_empty() {
             self.dirs.keep(&dir.0, fd);
+        }
+    }
+
+    /// Whether the plugin is told which of the names in hand are gone: where it has said that it intends to act on
+    /// them, or where that may have been done already.
+    fn tells_gone(&self) -> bool {
+        self.wants.acts && (self.intents || self.sink.again())
+    }
+
+    /// The directory of these names is gone.
+    fn all_gone(&mut self, node: &Arc<DirNode>, names: &NameList, types: &[u8]) {
+        self.sink.walk.vanished += names.len() as u64;
+        let job = Arc::clone(&self.job);
+        let Some(root) = job.roots.get(node.root_index() as usize) else {
+            return;
+        };
+        let dir = Dir {
+            root,
+            root_id: RootId(node.root_index()),
+            depth: node.depth(),
+            fd: None,
+            path: &**node,
+        };
+        if self.tells_gone() {
+            for (name, &file_type) in names.iter().zip(types) {
+                self.gone(&dir, name, FileType::from_raw(file_type));
+            }
         }
     }
 
@@ -83,15 +111,24 @@ impl<V: Visit> Walker<V> {
     }
 
     fn show_name(&mut self, here: &Here<'_>, name: &[u8], file_type: FileType) {
+        self.with_name(name, |walker, name| walker.entry(here, name, file_type));
+    }
+
+    /// Calls with the name as system calls take it.
+    pub(super) fn with_name<T>(
+        &mut self,
+        name: &[u8],
+        call: impl FnOnce(&mut Self, &CStr) -> T,
+    ) -> Option<T> {
         let mut terminated = std::mem::take(&mut self.name);
         terminated.clear();
         terminated.extend_from_slice(name);
         terminated.push(0);
         // Names with NUL do not come this far: parcels are checked on arrival.
-        if let Ok(name) = CStr::from_bytes_with_nul(&terminated) {
-            self.entry(here, name, file_type);
-        }
+        let name = CStr::from_bytes_with_nul(&terminated).ok();
+        let result = name.map(|name| call(self, name));
         self.name = terminated;
+        result
     }
 
     /// Shows entries without a pause.

@@ -58,7 +58,10 @@ impl<V: Visit> Walker<V> {
                 0
             },
         };
+        // A root is on record from the beginning, by its name.
+        let barred = self.sink.bar(false);
         self.call(|| entry.shown(), |visit, out| visit.entry(&entry, out));
+        self.sink.bar(barred);
         is_directory
     }
 

@@ -58,6 +58,11 @@ impl Batches {
         self.pieces.len()
     }
 
+    /// About what they take in memory and on the wire.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether it has `count` full pieces, or as many as memory allows.
     pub(super) fn is_full(&self, count: usize) -> bool {
         self.pieces.len() > count || self.bytes >= self.bytes_max
@@ -169,6 +174,7 @@ impl<V: Visit> Walker<V> {
                 visit,
                 names,
                 types,
+                begun: self.sink.again(),
             }));
         }
     }

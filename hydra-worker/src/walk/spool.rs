@@ -5,13 +5,13 @@
 //!   listing ──► names: in memory up to a budget, then in an unlinked file
 //!                 │ the listing has ended
 //!                 ▼
-//!   few: shown at once          many: pieces, a budget at a time, with a commit after each; what is still in the
-//!                               file is the rest of the directory, which lies highest and so goes on the record
-//!                               before this worker shows anything
+//!   few: shown at once          many: pieces, all of them in one commit; only of more than 32 MiB of names is there a
+//!                               rest, which lies highest and so goes on record before this worker shows anything
 //! ```
 //!
-//! A worker that dies before all its names are on record leaves a rest that can be read again only if nobody has
-//! changed the directory yet; otherwise that is reported, as it is of every rest.
+//! A worker that dies before all names of so large a directory are on record leaves a rest that can be read again only
+//! if nobody has changed the directory yet; otherwise that is reported, as it is of every rest. In jobs with intents
+//! see [`super::intent`] for what happens when the listing has ended.
 
 use super::here::Here;
 use super::list::Reading;
@@ -35,6 +35,9 @@ use std::sync::Arc;
 /// Where names go that are too many for memory, unless told otherwise.
 const SPOOL_DIR: &str = "/var/tmp";
 
+/// So many times what may be in memory of a listing goes on record in one commit: 32 MiB, unless told otherwise.
+const COMMIT_SHARES: usize = 16;
+
 /// Where names are kept, and how many.
 pub(super) struct SpoolRules {
     dir: PathBuf,
@@ -49,6 +52,11 @@ impl SpoolRules {
             dir: if empty { Path::new(SPOOL_DIR) } else { dir }.to_path_buf(),
             bytes: if bytes == 0 { AHEAD_BYTES } else { bytes },
         }
+    }
+
+    /// How much of one directory goes on record at once.
+    pub(super) fn commit_bytes(&self) -> usize {
+        COMMIT_SHARES * self.bytes
     }
 }
 
@@ -149,7 +157,7 @@ pub(super) struct Spool {
 
 impl Spool {
     /// The next names, as many as may be in memory.
-    fn take(&mut self) -> io::Result<Batches> {
+    pub(super) fn take(&mut self) -> io::Result<Batches> {
         let mut hash = NameHash::resume(self.out.hash);
         let mut note = |out: &mut Listing, name: &[u8], file_type: u8| {
             hash.add(name);
@@ -180,7 +188,12 @@ impl Spool {
         Ok(batches)
     }
 
-    fn is_empty(&self) -> bool {
+    /// What was handed out so far.
+    pub(super) fn out(&self) -> Listing {
+        self.out
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
         self.out.entries >= self.all.entries
     }
 }
@@ -241,6 +254,9 @@ impl<V: Visit> Walker<V> {
 
     fn hand_out(&mut self, key: Key, here: &Here<'_>, mut visit: Option<ItemId>, mut spool: Spool) {
         self.tell_none();
+        if self.intents {
+            return self.intend(here, visit, spool);
+        }
         loop {
             let batches = match spool.take() {
                 Ok(batches) => batches,
@@ -253,15 +269,7 @@ impl<V: Visit> Walker<V> {
             let few = batches.len() == 0 || (batches.len() == 1 && !key.careful);
             if !(last && few && visit.is_none()) && self.may_split(here.node, &mut visit) {
                 self.leave_subdirs(here.node);
-                self.leave_names(here.node, visit, batches);
-                if last {
-                    self.listed(here, &spool);
-                    return;
-                }
-                let (dir, read) = (At(Arc::clone(here.node)), spool.out);
-                self.left.push(Left::Part(Work::Rest { dir, visit, read }));
-                self.spool = Some(spool);
-                return;
+                return self.leave_all(here, visit, batches, spool);
             }
             self.show_all(here, batches);
             if last {
@@ -274,8 +282,35 @@ impl<V: Visit> Walker<V> {
         }
     }
 
+    /// Leaves the names, and all others of the directory: in one commit, if they are not too many for that. Who lists
+    /// the rest, should this worker die, would find what others have done meanwhile.
+    fn leave_all(
+        &mut self,
+        here: &Here<'_>,
+        visit: Option<ItemId>,
+        mut batches: Batches,
+        mut spool: Spool,
+    ) {
+        let mut room = self.spool_rules.commit_bytes();
+        loop {
+            room = room.saturating_sub(batches.bytes());
+            self.leave_names(here.node, visit, batches);
+            if spool.is_empty() {
+                self.listed(here, &spool);
+                return;
+            }
+            if room == 0 {
+                return self.leave_rest(here, visit, spool);
+            }
+            batches = match spool.take() {
+                Ok(batches) => batches,
+                Err(error) => return self.spool_failed(here, &error),
+            };
+        }
+    }
+
     /// Tells how the listing has ended; whether well.
-    fn listed(&mut self, here: &Here<'_>, spool: &Spool) -> bool {
+    pub(super) fn listed(&mut self, here: &Here<'_>, spool: &Spool) -> bool {
         match spool.ended {
             Ended::Listed => {
                 self.call(
@@ -291,7 +326,7 @@ impl<V: Visit> Walker<V> {
         }
     }
 
-    fn spool_failed(&mut self, here: &Here<'_>, error: &io::Error) {
+    pub(super) fn spool_failed(&mut self, here: &Here<'_>, error: &io::Error) {
         self.sink.fail(here.shown(b""), "temporary file", error);
     }
 }

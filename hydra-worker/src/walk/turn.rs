@@ -15,6 +15,8 @@ use std::time::Duration;
 const UNRECORDED_BYTES_MAX: usize = 4 << 20;
 /// Cutting commits may take one part in as many of the time.
 const CUT_SHARE: u32 = 100;
+/// In a job with intents, as many entries may wait until they can be acted on before no more are looked for.
+const INTENDED_MAX: u64 = 2048;
 /// Yet nothing stays uncommitted for longer, whatever it costs.
 const INTERVAL_MAX: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,7 @@ impl<V: Visit> Walker<V> {
                 return Ok(None);
             }
             if !ledger.paused
-                && let Some((key, work)) = ledger.frontier.pop()
+                && let Some((key, work)) = self.pop(&mut ledger)
             {
                 self.take(&mut ledger, key);
                 return Ok(Some((key, work)));
@@ -56,6 +58,16 @@ impl<V: Visit> Walker<V> {
                 }
             }
             ledger = self.wait(shared, ledger);
+        }
+    }
+
+    fn pop(&self, ledger: &mut Ledger) -> Option<(Key, Work<At>)> {
+        match self.intents {
+            true => {
+                let safe = ledger.uplink.safe();
+                ledger.frontier.pop_ready(safe, INTENDED_MAX)
+            }
+            false => ledger.frontier.pop(),
         }
     }
 
@@ -88,9 +100,10 @@ impl<V: Visit> Walker<V> {
         shared: &'a Shared,
         mut ledger: MutexGuard<'a, Ledger>,
     ) -> Result<MutexGuard<'a, Ledger>, String> {
-        // What was done to the tree is told as soon as a directory is finished: nobody could find it out later.
+        // What was done to the tree is told as soon as a directory is finished: nobody could find it out later. Where
+        // intents are on record that can be found out, and the acknowledgements take longer.
         let must = self.turn.careful
-            || self.wants.acts
+            || (self.wants.acts && !self.intents)
             || self.turn.unrecorded > UNRECORDED_BYTES_MAX
             || self.sink.rows.len() > ROWS_BYTES_MAX;
         while must && !ledger.uplink.has_window() && !ledger.over {
@@ -106,7 +119,7 @@ impl<V: Visit> Walker<V> {
             shared.wake();
         }
         let asked = ledger.frontier.could_give();
-        if (must || ledger.commit_due || asked) && self.turn.has_results {
+        if (must || ledger.commit_due || asked || self.intents) && self.turn.has_results {
             (ledger, _) = self.cut(shared, ledger)?;
         }
         if shared.wants(Attention::Soon) {

@@ -53,6 +53,11 @@ pub struct Cluster {
     /// Whether workers may be lost.
     pub tolerant: bool,
     pub lost: Vec<String>,
+    /// Keeps acknowledgements back.
+    pub hold_acks: bool,
+    held_acks: Vec<(ConnId, Down)>,
+    /// Beats of all workers.
+    pub beats: u64,
     spec: JobSpec,
 }
 
@@ -121,6 +126,9 @@ impl Cluster {
             kept: Vec::new(),
             tolerant: false,
             lost: Vec::new(),
+            hold_acks: false,
+            held_acks: Vec::new(),
+            beats: 0,
             spec,
         }
     }
@@ -250,6 +258,7 @@ impl Cluster {
             messages.push(codec::decode::<Up>(&payload).unwrap());
         }
         for message in messages {
+            self.beats += u64::from(matches!(message, Up::Beat(_)));
             if let Up::Commit(commit) = &message {
                 self.commits += 1;
                 self.gives += u64::from(!commit.give.is_empty());
@@ -268,7 +277,10 @@ impl Cluster {
     fn actions(&mut self) {
         while let Some(action) = self.parent.poll_action() {
             match action {
-                Action::Send { conn, message } => self.send(conn, &message),
+                Action::Send { conn, message } => match message {
+                    Down::Ack { .. } if self.hold_acks => self.held_acks.push((conn, message)),
+                    message => self.send(conn, &message),
+                },
                 Action::Close { conn } => {
                     if let Some(state) = self.conns.remove(&conn) {
                         self.gone.push(state.thread);
@@ -301,6 +313,14 @@ impl Cluster {
             let mut bytes = Vec::new();
             frame::encode(&codec::encode(message).unwrap(), &mut bytes).unwrap();
             let _ = state.stream.write_all(&bytes);
+        }
+    }
+
+    /// Sends the acknowledgements that were kept back.
+    pub fn release_acks(&mut self) {
+        self.hold_acks = false;
+        for (conn, message) in std::mem::take(&mut self.held_acks) {
+            self.send(conn, &message);
         }
     }
 

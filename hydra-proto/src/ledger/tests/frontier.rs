@@ -1,7 +1,7 @@
 use super::*;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct At(RootId, Vec<u8>);
+pub(super) struct At(RootId, Vec<u8>);
 
 impl Place for At {
     fn at(root: RootId, path: &[u8]) -> Self {
@@ -17,15 +17,15 @@ impl Place for At {
     }
 }
 
-fn at(path: &str) -> At {
+pub(super) fn at(path: &str) -> At {
     At(RootId(0), path.into())
 }
 
-fn list(names: &[&str]) -> NameList {
+pub(super) fn list(names: &[&str]) -> NameList {
     names.iter().map(|name| name.as_bytes()).collect()
 }
 
-fn granted(items: Vec<Parcel>, careful: bool) -> Grant {
+pub(super) fn granted(items: Vec<Parcel>, careful: bool) -> Grant {
     Grant {
         epoch: epoch(ChildId(0)),
         seq: 1,
@@ -159,6 +159,7 @@ fn the_end_of_a_directory_is_given_before_its_parts() {
         visit: Some(visit),
         names,
         types: vec![8],
+        begun: false,
     });
     frontier.finish();
     ask(&mut frontier, 1);
@@ -199,6 +200,7 @@ fn pieces_of_a_suspect_are_careful_and_directories_found_in_it_are_not() {
         visit: None,
         names: list(&["x"]),
         types: vec![8],
+        begun: false,
     });
     frontier.push_dirs(&at("a"), list(&["d"]));
     frontier.finish();

@@ -4,6 +4,7 @@ mod balance;
 mod commits;
 mod fencing;
 mod frontier;
+mod intents;
 mod joining;
 mod relay;
 mod suspects;
@@ -140,6 +141,7 @@ fn names(id: u64, visit: Option<u64>, names: &[&str]) -> Parcel {
         visit: visit.map(ItemId),
         names: names.iter().map(|name| name.as_bytes()).collect(),
         types: vec![FileType::File.to_raw(); names.len()],
+        begun: false,
     })
 }
 
@@ -192,6 +194,7 @@ fn commit(child: ChildId, seq: u64) -> Commit {
         result: None,
         load: load(1, false),
         answers: None,
+        begun: Vec::new(),
     }
 }
 

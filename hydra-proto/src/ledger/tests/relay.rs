@@ -4,6 +4,11 @@ pub(super) const SERVER: ConnId = ConnId(500);
 
 /// A client with a job and one worker, which has not been granted anything.
 pub(super) fn client(acts: bool) -> Relay {
+    client_of(spec(acts, 1))
+}
+
+/// The same with this job.
+pub(super) fn client_of(job: JobSpec) -> Relay {
     let (name, release) = ("c".to_owned(), "1.2.3".to_owned());
     let uplink = UplinkConfig {
         name,
@@ -21,7 +26,7 @@ pub(super) fn client(acts: bool) -> Relay {
         epoch: epoch(ChildId(0)),
         secret: Secret(SECRET),
         ids: range(1000, 1_000_000_000),
-        job: spec(acts, 1),
+        job,
         forward_logs: false,
         journaled: false,
     };
@@ -42,7 +47,7 @@ pub(super) fn sent(relay: &mut Relay) -> Vec<Up> {
 }
 
 /// The epoch of the nth worker.
-fn worker_epoch(n: u64) -> Epoch {
+pub(super) fn worker_epoch(n: u64) -> Epoch {
     Epoch {
         job: JOB,
         number: n,

@@ -203,7 +203,7 @@ impl Twin {
                 for id in self.ids(|known| known.owner == Owner::Child(child)) {
                     self.place(id, Owner::Pool, None);
                 }
-                self.table.reclaim(child);
+                self.table.reclaim(child, false);
             }
             6 if self.draw(4) == 0 => self.set_walls(),
             _ => self.commit(),
@@ -287,7 +287,7 @@ fn siblings_take_one_entry_wherever_they_go_together() {
     commit.new = vec![dirs(1, "a", &many), dirs(4001, "b", &many)];
     table.apply(child, commit);
     assert_eq!(table.runs.len(), 2);
-    table.reclaim(child);
+    table.reclaim(child, false);
     table.record(range(1, 8001));
     assert_eq!((table.runs.len(), table.pool_len()), (2, 8000));
     table.transfer(range(1, 101), Owner::Child(child));

@@ -1,0 +1,192 @@
+//! A server that is killed and goes on, again and again: the same report, each row once, and how much is walked twice.
+
+use crate::cluster::Lab;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use serde_json::Value;
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// No job takes longer, all its servers together.
+const JOB_MAX: Duration = Duration::from_secs(1200);
+
+/// What came of a job.
+pub(crate) struct Told {
+    pub(crate) kills: u32,
+    /// Entries that workers have seen, those that they saw in vain included.
+    pub(crate) walked: u64,
+    /// Entries of the tree.
+    pub(crate) entries: u64,
+    pub(crate) seconds: f64,
+}
+
+impl Told {
+    /// Work done again, in percent of the job.
+    pub(crate) fn again(&self) -> f64 {
+        let again = self.walked.saturating_sub(self.entries) as f64;
+        100.0 * again / self.entries as f64
+    }
+}
+
+/// Walks the lab's tree with `clients` clients (0: inside the server, and then the workers die with it) and kills its
+/// server `kills` times, after equal shares of the work.
+pub(crate) fn run(lab: &Lab, clients: usize, kills: u32) -> Result<Told, String> {
+    let started = Instant::now();
+    let mut job = Job::start(lab, clients).map_err(|error| error.to_string())?;
+    let entries = lab.reference()["totals"]["entries"].as_u64().unwrap_or(0);
+    let mut killed = 0;
+    while !job.has_ended()? {
+        if started.elapsed() > JOB_MAX {
+            return Err(format!("no end after {JOB_MAX:?}: {}", job.log()));
+        }
+        let goal = entries * u64::from(killed + 1) / u64::from(kills + 1);
+        if killed < kills && job.walked > goal {
+            job.kill_and_resume().map_err(|error| error.to_string())?;
+            killed += 1;
+        }
+    }
+    job.check()?;
+    Ok(Told {
+        kills: killed,
+        walked: job.walked,
+        entries,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+struct Job<'a> {
+    lab: &'a Lab,
+    server: Child,
+    clients: Vec<Child>,
+    tally: UnixDatagram,
+    walked: u64,
+    /// Files of this job: state, rows, output, log.
+    dir: PathBuf,
+}
+
+impl<'a> Job<'a> {
+    fn start(lab: &'a Lab, clients: usize) -> io::Result<Self> {
+        let dir = lab.path(&format!("job-{clients}"));
+        fs::create_dir(&dir)?;
+        let tally = UnixDatagram::bind(dir.join("tally"))?;
+        tally.set_read_timeout(Some(Duration::from_millis(100)))?;
+        let mut server = lab.patient_server();
+        server.arg("--state-dir").arg(dir.join("state"));
+        server.arg("--rows").arg(dir.join("rows"));
+        let log = File::create(dir.join("log"))?;
+        let mut running = Vec::new();
+        let mut hosts = Vec::new();
+        for _ in 0..clients {
+            let (port, mut client) = lab.client_at_free_port()?;
+            hosts.push(format!("127.0.0.1:{port}"));
+            let client = client.stdout(Stdio::null()).stderr(log.try_clone()?);
+            running.push(client.spawn()?);
+        }
+        match clients {
+            0 => server.args(["--workers", "2"]),
+            _ => server.arg("--clients").arg(hosts.join(",")),
+        };
+        server
+            .arg("tick-audit")
+            .arg("--tally")
+            .arg(dir.join("tally"));
+        server.arg(lab.tree());
+        Ok(Self {
+            lab,
+            server: spawn(server, &dir)?,
+            clients: running,
+            tally,
+            walked: 0,
+            dir,
+        })
+    }
+
+    /// Adds up what workers tell until some worker has told something; says whether the server has ended.
+    fn has_ended(&mut self) -> Result<bool, String> {
+        let mut number = [0; 8];
+        match self.tally.recv(&mut number) {
+            Ok(8) => {
+                self.walked += u64::from_le_bytes(number);
+                return Ok(false);
+            }
+            Ok(_) => return Err("a tally of another length".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        let ended = self.server.try_wait();
+        Ok(ended.map_err(|error| error.to_string())?.is_some())
+    }
+
+    fn kill_and_resume(&mut self) -> io::Result<()> {
+        self.server.kill()?;
+        self.server.wait()?;
+        let mut server = self.lab.command();
+        server.arg("resume").arg(self.dir.join("state"));
+        self.server = spawn(server, &self.dir)?;
+        Ok(())
+    }
+
+    /// The report is the undisturbed one, and each directory is in one row.
+    fn check(&mut self) -> Result<(), String> {
+        let status = self.server.wait().map_err(|error| error.to_string())?;
+        if status.code() != Some(0) {
+            return Err(format!("the server ended with {status}: {}", self.log()));
+        }
+        let out = fs::read(self.dir.join("out")).map_err(|error| error.to_string())?;
+        let mut report: Value = serde_json::from_slice(&out).map_err(|error| error.to_string())?;
+        report.as_object_mut().map(|report| report.remove("run"));
+        if report != *self.lab.reference() {
+            return Err(self.lab.difference(0, &report));
+        }
+        let rows = fs::read(self.dir.join("rows")).map_err(|error| error.to_string())?;
+        let rows: Vec<&[u8]> = rows.split_inclusive(|&byte| byte == b'\n').collect();
+        let different: HashSet<&[u8]> = rows.iter().copied().collect();
+        let directories = report["totals"]["directories"].as_u64();
+        match (rows.len(), different.len()) {
+            (all, once) if all == once && Some(all as u64) == directories => Ok(()),
+            (all, once) => Err(format!(
+                "{all} rows, {once} of them different, for {directories:?} directories"
+            )),
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+fn spawn(mut server: Command, dir: &std::path::Path) -> io::Result<Child> {
+    let log = File::options()
+        .append(true)
+        .create(true)
+        .open(dir.join("log"))?;
+    server
+        .stdout(File::create(dir.join("out"))?)
+        .stderr(log)
+        .spawn()
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        for client in &mut self.clients {
+            let _ = kill_process(Pid::from_child(client), Signal::TERM);
+            let limit = Timespec {
+                tv_sec: 10,
+                tv_nsec: 0,
+            };
+            let process = pidfd_open(Pid::from_child(client), PidfdFlags::empty());
+            if let Ok(process) = process {
+                let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+            }
+            let _ = client.kill();
+            let _ = client.wait();
+        }
+    }
+}
