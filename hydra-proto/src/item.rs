@@ -418,7 +418,9 @@ impl Item {
         for (id, item) in items {
             match (&*item.parcel, packed.last_mut()) {
                 (Parcel::Dirs(from), Some(Parcel::Dirs(to)))
-                    if open.as_ref().is_some_and(|open| Arc::ptr_eq(open, &item.parcel))
+                    if open
+                        .as_ref()
+                        .is_some_and(|open| Arc::ptr_eq(open, &item.parcel))
                         && to.first.0 + to.names.len() as u64 == id.0 =>
                 {
                     to.names
@@ -460,10 +462,7 @@ mod tests {
         let items: Vec<_> = Item::unpack(parcel.clone()).collect();
         assert_eq!(items[1].1.path(), b"a/b/y");
         assert_eq!(items[1].1.depth(), 2);
-        assert_eq!(
-            Item::pack(items),
-            [parcel]
-        );
+        assert_eq!(Item::pack(items), [parcel]);
     }
 
     #[test]
