@@ -98,6 +98,8 @@ pub(crate) struct Dispatcher {
     stage: Stage,
     nonce: u64,
     next_conn: u64,
+    /// Servers that called while this client was busy with the present job.
+    calls: u64,
     /// Something was sent that the server has to hear before this client ends.
     has_said_why: bool,
     /// When the dispatcher meant to wake at the latest.
@@ -130,6 +132,7 @@ impl Dispatcher {
             stage: Stage::Serving,
             nonce,
             next_conn: 1,
+            calls: 0,
             has_said_why: false,
             awaited: None,
             rest_until: None,
@@ -232,8 +235,9 @@ impl Dispatcher {
             Arrival::Gone => return self.stop(now, Next::End(Ok(()))),
         };
         if let Some(link) = &self.link {
-            info!(%peer, serving = link.peer, "another server called; told it that this client is busy");
-            let busy = self.busy(link.peer.clone());
+            let serving = link.peer.clone();
+            self.note_call(&peer, &serving);
+            let busy = self.busy(serving);
             tokio::spawn(decline(connection, busy));
             return;
         }
@@ -242,6 +246,19 @@ impl Dispatcher {
         self.next_conn += 1;
         self.link = Some(Link::open(conn, peer, connection, self.links.0.clone()));
         self.relay.server_connected(now, conn);
+    }
+
+    /// Says so at the first, second, fourth, eighth … call of a job: a server that waits calls again and again.
+    fn note_call(&mut self, peer: &str, serving: &str) {
+        self.calls += 1;
+        let (calls, text) = (
+            self.calls,
+            "another server called; told it that this client is busy",
+        );
+        match calls.is_power_of_two() {
+            true => info!(%peer, serving, calls, "{text}"),
+            false => debug!(%peer, serving, calls, "{text}"),
+        }
     }
 
     fn busy(&self, server: String) -> Up {

@@ -5,7 +5,7 @@
 use crate::config::{Config, Mode};
 use crate::error::ClientError;
 use hydra_link::address::HostPort;
-use hydra_link::{Connection, DialError, Listener, Timeouts, dial};
+use hydra_link::{Connection, DialError, Listener, Timeouts, dial_telling};
 use hydra_proto::handshake::{ClientKey, Key};
 use std::sync::Arc;
 use std::time::Duration;
@@ -217,7 +217,14 @@ impl Errand {
         let mut pause = REDIAL_MIN;
         let (mut said, mut before) = (String::new(), String::new());
         loop {
-            let error = match dial(&self.address, &self.key, &self.link).await {
+            // Whoever has just started the client looks at what it says: the time to connect may be long.
+            let mut tell = |error: &DialError| {
+                if self.want == Want::First {
+                    self.complain_once(error, &mut said);
+                }
+            };
+            let dialled = dial_telling(&self.address, &self.key, &self.link, &mut tell).await;
+            let error = match dialled {
                 Ok(connection) => {
                     let address = self.address.to_string();
                     return Arrival::Connected(Box::new(connection), address);
@@ -233,13 +240,21 @@ impl Errand {
             let says = error.to_string();
             // A server that is just ending still takes connections: only what lasts is worth a word.
             let counts = self.want == Want::First || says == before;
-            if counts && says != said {
-                self.complain(&error);
-                said.clone_from(&says);
+            if counts {
+                self.complain_once(&error, &mut said);
             }
             before = says;
             sleep(pause).await;
             pause = (pause * 2).min(self.pause_max);
+        }
+    }
+
+    /// Says what was not `said` last.
+    fn complain_once(&self, error: &DialError, said: &mut String) {
+        let says = error.to_string();
+        if says != *said {
+            self.complain(error);
+            *said = says;
         }
     }
 

@@ -109,11 +109,25 @@ pub async fn dial(
     key: &Key,
     timeouts: &Timeouts,
 ) -> Result<Connection, DialError> {
+    dial_telling(address, key, timeouts, &mut |_| {}).await
+}
+
+/// As [`dial`], and `tell` is told why each try failed that is followed by another.
+///
+/// # Errors
+///
+/// [`DialError`].
+pub async fn dial_telling(
+    address: &HostPort,
+    key: &Key,
+    timeouts: &Timeouts,
+    tell: &mut (dyn FnMut(&DialError) + Send),
+) -> Result<Connection, DialError> {
     let program = match key {
         Key::Server(_) => CLIENT_PROGRAM,
         Key::Client(_) => SERVER_PROGRAM,
     };
-    let stream = connect(address, program, timeouts.connect).await?;
+    let stream = connect(address, program, timeouts.connect, tell).await?;
     Connection::initiate(stream, key, timeouts)
         .await
         .map_err(|error| failed(address, program, error))
@@ -136,6 +150,7 @@ async fn connect(
     address: &HostPort,
     program: &'static str,
     limit: Duration,
+    tell: &mut (dyn FnMut(&DialError) + Send),
 ) -> Result<TcpStream, DialError> {
     let deadline = Instant::now() + limit;
     let last_try = deadline - LAST_TRY.min(limit / 4);
@@ -146,9 +161,14 @@ async fn connect(
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
+        let is_passing = is_passing(&error);
+        let error = unconnected(address, program, limit, error);
         match next_try(Instant::now(), pause, last_try) {
-            Some(next) if is_passing(&error) => sleep_until(next).await,
-            _ => return Err(unconnected(address, program, limit, error)),
+            Some(next) if is_passing => {
+                tell(&error);
+                sleep_until(next).await;
+            }
+            _ => return Err(error),
         }
         pause = (pause * 2).min(RETRY_MAX);
     }

@@ -17,7 +17,7 @@ mod dial;
 mod listen;
 
 pub use connection::{Connection, EstablishError, FrameReader, FrameWriter, LinkError};
-pub use dial::{DialError, dial};
+pub use dial::{DialError, dial, dial_telling};
 pub use listen::{ListenError, Listener, PENDING_MAX};
 
 /// How long a connection waits for what.

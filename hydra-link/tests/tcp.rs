@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hydra_link::address::HostPort;
-use hydra_link::{Connection, DialError, ListenError, Listener, PENDING_MAX, Timeouts, dial};
+use hydra_link::{
+    Connection, DialError, ListenError, Listener, PENDING_MAX, Timeouts, dial, dial_telling,
+};
 use hydra_proto::handshake::{ClientKey, Key, ServerKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -207,4 +209,25 @@ async fn silent_connections_keep_nobody_out() {
     let oldest = tokio::time::timeout(Duration::from_secs(30), oldest).await;
     let oldest = oldest.expect("the oldest is still held");
     assert!(matches!(oldest, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn that_nothing_listens_was_told_only_when_the_time_to_connect_was_over() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = loopback(closed.local_addr().unwrap().port());
+    drop(closed);
+    let patient = Timeouts {
+        connect: Duration::from_secs(3600),
+        ..Timeouts::default()
+    };
+    let (sender, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let mut tell = |error: &DialError| {
+        let _ = sender.send(error.to_string());
+    };
+    let key = Key::from(client_key());
+    let text = tokio::select! {
+        dialled = dial_telling(&address, &key, &patient, &mut tell) => panic!("{dialled:?}"),
+        text = tokio::time::timeout(Duration::from_secs(30), told.recv()) => text.unwrap().unwrap(),
+    };
+    assert!(text.contains("nothing listens on"), "{text}");
 }

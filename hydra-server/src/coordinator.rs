@@ -300,7 +300,7 @@ impl Coordinator {
                 name,
                 workers,
             } => return self.joined(child, conn, &name, workers),
-            Action::Back { child, conn } => self.back(child, conn),
+            Action::Back { child, conn } => return self.back(child, conn),
             Action::Sees { child, roots } => return self.sees(child, roots),
             Action::Applied {
                 child, mut result, ..

@@ -7,9 +7,12 @@ use hydra_proto::handshake::Key;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The pause before a client is dialled again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// The longest such pause: it doubles with each connection that comes to nothing.
+const AGAIN_MAX: Duration = Duration::from_secs(4);
 
 /// Dials one client, and again each time that `wishes` changes, until its sender is dropped.
 pub(crate) async fn keep_dialling(
@@ -20,7 +23,7 @@ pub(crate) async fn keep_dialling(
     mut wishes: watch::Receiver<u64>,
     intake: Intake,
 ) {
-    let mut reached = false;
+    let (mut reached, mut pause) = (false, AGAIN / 2);
     loop {
         wishes.mark_unchanged();
         let dialled = tokio::select! {
@@ -41,14 +44,26 @@ pub(crate) async fn keep_dialling(
         if !intake.send(event).await || last {
             return;
         }
+        let since = Instant::now();
         // The coordinator changes its wish when it has lost this connection.
         if connected && wishes.changed().await.is_err() {
             return;
         }
+        pause = next_pause(pause, connected.then(|| since.elapsed()));
         tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
+            () = tokio::time::sleep(pause) => {}
             () = ended(wishes.clone()) => return,
         }
+    }
+}
+
+/// The pause before the next try, when this one brought a connection that lasted so long.
+///
+/// A busy client hangs up at once, and is not to be called twice a second for hours; one that was lost is missed.
+fn next_pause(pause: Duration, lasted: Option<Duration>) -> Duration {
+    match lasted {
+        Some(lasted) if lasted < AGAIN_MAX => (pause * 2).min(AGAIN_MAX),
+        _ => AGAIN,
     }
 }
 
@@ -65,5 +80,24 @@ fn is_final(error: &DialError) -> bool {
         | DialError::Refused { .. }
         | DialError::Unanswered { .. }
         | DialError::Unreachable { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_client_was_dialled_twice_a_second_for_as_long_as_it_was_busy() {
+        let hung_up = Some(Duration::from_millis(1));
+        let mut pause = AGAIN / 2;
+        let pauses = std::iter::from_fn(|| {
+            pause = next_pause(pause, hung_up);
+            Some(pause)
+        });
+        let pauses: Vec<u128> = pauses.take(6).map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 4000, 4000]);
+        assert_eq!(next_pause(AGAIN_MAX, Some(AGAIN_MAX)), AGAIN);
+        assert_eq!(next_pause(AGAIN_MAX, None), AGAIN);
     }
 }

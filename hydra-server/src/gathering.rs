@@ -103,6 +103,12 @@ impl Gathering {
         }
     }
 
+    /// How many clients that dial have come, and how many were waited for, if more.
+    pub(crate) fn too_few(&self) -> Option<(usize, usize)> {
+        let came = self.came.len();
+        (came < self.wanted).then_some((came, self.wanted))
+    }
+
     /// The clients that are not here, by number, and why.
     pub(crate) fn missing(&self) -> Vec<(usize, String)> {
         let reason = |state: &Expected| match state {

@@ -99,7 +99,7 @@ pub struct SetAside {
 /// What one client did, over all its sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRun {
-    /// As it was dialled, or as it named itself.
+    /// As it was dialled, or as it named itself; with a number if another one that is there has that name.
     pub name: String,
     /// Workers that it has.
     pub workers: u32,

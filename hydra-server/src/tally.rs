@@ -27,7 +27,7 @@ impl Tally {
         }
     }
 
-    /// A session of the client with this name was opened.
+    /// A session of the client with this name was opened, or goes on under this name. No two clients may have one.
     pub(crate) fn joined(&mut self, child: ChildId, name: &str, workers: u32) {
         self.names.insert(child, name.to_owned());
         let run = self.runs.entry(name.to_owned()).or_default();

@@ -294,8 +294,14 @@ fn deliver(name: &str, outcome: &Outcome, output: &Output) -> Exit {
         complain(name, &report::nothing(outcome, warned));
         return exit;
     }
-    if output.report == ReportShape::Json && exit == Exit::Interrupted {
-        complain(name, &report::interrupted(outcome));
+    match exit {
+        Exit::Interrupted if output.report == ReportShape::Json => {
+            complain(name, &report::interrupted(outcome));
+        }
+        Exit::Incomplete if output.report == ReportShape::Json => {
+            complain(name, &report::incomplete(outcome));
+        }
+        _ => {}
     }
     let mut text = Vec::new();
     let made = match output.report {

@@ -302,6 +302,10 @@ pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clien
         let text = "--min-clients counts clients that dial in: add --listen";
         return Err(UsageError::Options(text.to_owned()));
     }
+    if args.wait && hosts.is_empty() {
+        let text = "--wait waits for clients that are dialled and busy: add --clients";
+        return Err(UsageError::Options(text.to_owned()));
+    }
     let embedded_workers = match network {
         true => args.workers,
         false => Some(args.workers.unwrap_or(environment.cpus)),

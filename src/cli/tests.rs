@@ -243,6 +243,8 @@ fn wrong_usage_is_told_in_one_sentence() {
         ("--rows - act /x", "it has no rows"),
         ("--min-clients 2 /x", "add --listen"),
         ("--clients a --min-clients 2 /x", "add --listen"),
+        ("--wait /x", "add --clients"),
+        ("--listen --wait /x", "add --clients"),
         ("--clients= /x", "--clients: "),
         ("--clients a[3-1] /x", "--clients: "),
         ("--clients a:99999 /x", "port"),

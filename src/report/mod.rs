@@ -8,7 +8,7 @@ mod text;
 
 pub use escape::escape;
 pub use json::{SCHEMA, write_json};
-pub use text::{interrupted, nothing, write_text};
+pub use text::{incomplete, interrupted, nothing, write_text};
 
 pub use hydra_server::{ClientRun, Ending, SetAside};
 

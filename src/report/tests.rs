@@ -232,3 +232,22 @@ fn long_runs_are_told_in_minutes_and_hours() {
         assert!(text(&outcome).contains(&format!("Walked in {shown},")));
     }
 }
+
+#[test]
+fn a_document_with_status_3_came_without_a_word() {
+    let mut outcome = outcome();
+    outcome.set_aside = vec![
+        SetAside {
+            path: b"/data/a".to_vec(),
+            reason: "no client was left to walk it".into(),
+        };
+        2
+    ];
+    let missing = "2 parts of the tree are missing";
+    assert_eq!(incomplete(&outcome), format!("incomplete: {missing}"));
+    outcome.ending = Ending::Incomplete("no client is left".into());
+    assert_eq!(
+        incomplete(&outcome),
+        format!("incomplete: no client is left; {missing}")
+    );
+}

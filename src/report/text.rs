@@ -133,6 +133,25 @@ pub fn interrupted(outcome: &Outcome) -> &'static str {
     }
 }
 
+/// What is missing, in a sentence for those who get the report as a document.
+#[must_use]
+pub fn incomplete(outcome: &Outcome) -> String {
+    let mut reasons = Vec::new();
+    if let Ending::Incomplete(reason) = &outcome.ending {
+        reasons.push(escape(reason.as_bytes()).to_string());
+    }
+    if !outcome.set_aside.is_empty() {
+        reasons.push(format!("{} missing", parts(outcome)));
+    }
+    format!("incomplete: {}", reasons.join("; "))
+}
+
+/// How many parts of the tree were set aside.
+fn parts(outcome: &Outcome) -> String {
+    let count = outcome.set_aside.len() as u64;
+    counted(count, "part of the tree is", "parts of the tree are")
+}
+
 /// Entries per second; 0 for a run that took no time.
 pub(super) fn rate(entries: u64, elapsed: Duration) -> f64 {
     match elapsed.as_secs_f64() {
@@ -241,8 +260,7 @@ fn missing(page: &mut Page, outcome: &Outcome) {
         return;
     }
     let count = outcome.set_aside.len();
-    let what = counted(count as u64, "part of the tree is", "parts of the tree are");
-    page.heading(&format!("INCOMPLETE: {what} missing"));
+    page.heading(&format!("INCOMPLETE: {} missing", parts(outcome)));
     for aside in outcome.set_aside.iter().take(LINES_MAX) {
         let reason = escape(aside.reason.as_bytes());
         page.whole(&format!("  {}: {reason}", escape(&aside.path)));

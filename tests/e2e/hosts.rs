@@ -122,6 +122,31 @@ fn clients_may_dial_and_be_dialled_over_both_protocols() {
 }
 
 #[test]
+fn two_clients_on_one_host_were_one_with_the_workers_of_the_second() {
+    let (lab, reference) = lab_with_tree();
+    let mut server = lab.audit();
+    server.args(["-v", "--listen=127.0.0.1:0", "--min-clients", "2", "./tree"]);
+    let mut server = Process::start(server);
+    let line = server.line("listening for clients");
+    let port = line.rsplit('=').next().unwrap();
+    let clients = ["2", "1"].map(|workers| {
+        let mut client = lab.client();
+        client.args(["--connect", port, "--once", "--name", "vm"]);
+        client.args(["--workers", workers]);
+        Process::start(client)
+    });
+    let report = server.finish().assert_status(0).report();
+    assert_eq!(names(&report), set("vm,vm (2)"));
+    let walkers = report["run"]["clients"].as_array().unwrap();
+    let workers = walkers.iter().map(|client| client["workers"].as_u64());
+    assert_eq!(workers.sum::<Option<u64>>(), Some(3));
+    assert_eq!(without_run(report), reference);
+    for client in clients {
+        client.finish().assert_status(0);
+    }
+}
+
+#[test]
 fn a_client_may_see_the_tree_elsewhere() {
     let (lab, reference) = lab_with_tree();
     let map = format!("/far/data={}", lab.path("").display());

@@ -37,6 +37,7 @@ impl Dispatcher {
             ..
         } = welcome;
         info!(plugin = spec.plugin, %epoch, "a job begins");
+        self.calls = 0;
         let (reducer, refusal) = match self.reducer(&spec) {
             Ok(reducer) => (reducer, None),
             Err(reason) => (

@@ -117,13 +117,15 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
         top: Reverse(top),
         held,
     };
+    // One that serves no root gets nothing, and takes nobody's share; it may still own what it was granted before.
+    let serves = session.serves_any();
     Standing {
         // One that works on suspects is granted nothing else: others would give for it in vain.
-        hungry: (session.hungry && !session.careful).then_some(hunger),
+        hungry: (serves && session.hungry && !session.careful).then_some(hunger),
         rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(wealth),
         asked: busy && session.shed.is_some() && held >= HELD_MIN && !session.stands,
-        idle: owned == 0,
-        weight: session.weight,
+        idle: serves && owned == 0,
+        weight: if serves { session.weight } else { 0 },
     }
 }
 

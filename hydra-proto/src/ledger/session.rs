@@ -112,9 +112,15 @@ impl Session {
         }
     }
 
-    /// Whether it may be granted something now.
+    /// Whether it is there, and it is known what it may be granted.
     pub(super) fn is_served(&self) -> bool {
         self.conn().is_some() && self.serves.is_some()
+    }
+
+    /// Whether it may be granted anything at all.
+    pub(super) fn serves_any(&self) -> bool {
+        let serves = self.serves.as_ref();
+        serves.is_some_and(|serves| serves.contains(&true))
     }
 
     /// Whether it may be granted what lies under this root.

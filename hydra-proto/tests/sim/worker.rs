@@ -445,11 +445,14 @@ impl Worker {
             return Step::Idle;
         };
         let entries = tree.dirs[hand.dir].entries.len();
+        let reads = hand.read.is_empty() && hand.next.is_some();
         if hand.read.is_empty() {
             hand.read_on(entries);
         }
         let whole_or_more = (hand.whole && entries > 0) || hand.next.is_some();
-        if whole_or_more || hand.read.len() > 1 {
+        // What was only read now is not on record, though it be a single name.
+        let intends = self.habits.intents && reads && !hand.read.is_empty();
+        if whole_or_more || intends || hand.read.len() > 1 {
             if !self.split(tree) {
                 return Step::Barred;
             }

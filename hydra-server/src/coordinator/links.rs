@@ -8,6 +8,10 @@ use hydra_link::Connection;
 use hydra_proto::ids::{ChildId, ConnId};
 use hydra_proto::ledger::Time;
 use hydra_proto::message::{Busy, Down, LogLine, PROTOCOL_VERSION, RootView, Up};
+use std::collections::BTreeSet;
+
+/// What the client inside a server is called.
+const LOCAL: &str = "local";
 
 impl Coordinator {
     /// The connection that has said nothing for the longest time: no session watches over its silence.
@@ -54,7 +58,7 @@ impl Coordinator {
     pub(super) fn client_name(&self, client: usize) -> String {
         self.clients
             .get(client)
-            .map_or("local".to_owned(), ToString::to_string)
+            .map_or(LOCAL.to_owned(), ToString::to_string)
     }
 
     pub(super) fn message(&mut self, now: Time, conn: ConnId, message: Up) {
@@ -222,8 +226,8 @@ impl Coordinator {
         let origin = self.conns.get(&conn).map(|state| state.origin);
         let name = match origin {
             Some(Origin::Dialled(client)) => self.client_name(client),
-            Some(Origin::Embedded) => "local".to_owned(),
-            Some(Origin::Accepted) | None => name.to_owned(),
+            Some(Origin::Embedded) => LOCAL.to_owned(),
+            Some(Origin::Accepted) | None => self.free_name(child, name),
         };
         tracing::debug!(client = name, workers, "joined");
         self.tally.joined(child, &name, workers);
@@ -243,12 +247,51 @@ impl Coordinator {
         })
     }
 
-    pub(super) fn back(&mut self, child: ChildId, conn: ConnId) {
+    pub(super) fn back(&mut self, child: ChildId, conn: ConnId) -> Result<(), ServerError> {
         tracing::info!(client = self.tally.name(child), "its connection is back");
-        if let Some(state) = self.conns.get_mut(&conn) {
-            self.mute.remove(&conn);
-            state.child = Some(child);
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return Ok(());
+        };
+        self.mute.remove(&conn);
+        state.child = Some(child);
+        match state.origin {
+            Origin::Accepted => self.rename(child),
+            Origin::Dialled(_) | Origin::Embedded => Ok(()),
         }
+    }
+
+    /// Finds another name for a client that was away, if a newcomer has taken its own meanwhile.
+    fn rename(&mut self, child: ChildId) -> Result<(), ServerError> {
+        let name = self.tally.name(child).to_owned();
+        let free = self.free_name(child, &name);
+        let view = self.parent.children().find(|view| view.child == child);
+        let Some(workers) = view.filter(|_| free != name).map(|view| view.workers) else {
+            return Ok(());
+        };
+        self.tally.joined(child, &free, workers);
+        self.note(&Entry::Client {
+            child,
+            name: free,
+            workers,
+            embedded: false,
+        })
+    }
+
+    /// What a client that dials and calls itself `name` is called: what no other is called that is connected, or is
+    /// dialled, or is inside a server. One whose connection is gone has most likely come again.
+    fn free_name(&self, child: ChildId, name: &str) -> String {
+        let others = self.parent.children();
+        let others = others.filter(|view| view.connected && view.child != child);
+        let mut taken: BTreeSet<String> = others
+            .map(|view| self.tally.name(view.child).to_owned())
+            .collect();
+        taken.extend(self.clients.iter().map(ToString::to_string));
+        taken.insert(LOCAL.to_owned());
+        let numbered = (2u64..).map(|number| format!("{name} ({number})"));
+        let mut names = std::iter::once(name.to_owned()).chain(numbered);
+        names
+            .find(|name| !taken.contains(name))
+            .unwrap_or_else(|| name.to_owned())
     }
 
     pub(super) fn sees(&mut self, child: ChildId, roots: Vec<RootView>) -> Result<(), ServerError> {
@@ -271,9 +314,11 @@ impl Coordinator {
         self.gathering.left(child);
         if matches!(self.phase, Phase::Gathering | Phase::Walking) {
             let client = self.tally.name(child);
-            self.warn(format!(
-                "client {client} is given up: {reason}; its work goes to others"
-            ));
+            let work = match self.parent.children().next() {
+                Some(_) => "its work goes to others",
+                None => "no other client is left",
+            };
+            self.warn(format!("client {client} is given up: {reason}; {work}"));
         }
     }
 

@@ -38,6 +38,11 @@ impl Coordinator {
             let client = self.client_name(client);
             self.warn(format!("going on without client {client}: {reason}"));
         }
+        if let Some((came, wanted)) = self.gathering.too_few().filter(|_| !self.began_before) {
+            self.warn(format!(
+                "going on with {came} of {wanted} clients that dial in (--min-clients)"
+            ));
+        }
         self.phase = Phase::Walking;
         self.began = now;
         self.note(&Entry::Began)?;

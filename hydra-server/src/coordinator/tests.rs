@@ -1,4 +1,5 @@
 use super::*;
+use crate::journal::{Durability, NoSum, StateDir, replay};
 use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
 use hydra_proto::job::RootSpec;
@@ -21,8 +22,12 @@ struct Server {
 
 impl Server {
     fn new(has_embedded: bool) -> Self {
+        Self::of(has_embedded, |_| {})
+    }
+
+    fn of(has_embedded: bool, change: impl FnOnce(&mut Config)) -> Self {
         let (intake, incoming) = Intake::new();
-        let config = Config {
+        let mut config = Config {
             job: JobSpec {
                 plugin: "test".to_owned(),
                 options: Vec::new(),
@@ -49,6 +54,7 @@ impl Server {
             logs: None,
             release: "test".to_owned(),
         };
+        change(&mut config);
         Self {
             coordinator: Coordinator::new(config, has_embedded, NOW, intake),
             _events: incoming,
@@ -76,11 +82,15 @@ impl Server {
 
     /// A client comes and says what it sees of the root.
     fn join(&mut self, origin: Origin, view: RootView) -> ConnId {
+        self.join_as("test", 1, origin, view)
+    }
+
+    fn join_as(&mut self, name: &str, workers: u32, origin: Origin, view: RootView) -> ConnId {
         let conn = self.connect(NOW, origin);
         let hello = Hello {
             header: header(),
-            name: "test".to_owned(),
-            workers: 1,
+            name: name.to_owned(),
+            workers,
             nonce: conn.0,
         };
         self.say(NOW, conn, Up::Hello(hello));
@@ -90,6 +100,12 @@ impl Server {
         };
         self.say(NOW, conn, Up::Ready(ready));
         conn
+    }
+
+    /// The clients that took part, and their workers.
+    fn clients(&self) -> Vec<(String, u32)> {
+        let runs = self.coordinator.tally.runs().into_iter();
+        runs.map(|run| (run.name, run.workers)).collect()
     }
 
     fn is_to_be_dialled(&self) -> bool {
@@ -242,4 +258,132 @@ async fn messages_that_waited_for_the_coordinator_had_no_limit_in_bytes() {
     assert!(waiting);
     drop(first);
     assert!(second.await.is_some());
+}
+
+#[tokio::test]
+async fn clients_of_one_name_were_one_client_in_the_report() {
+    let mut server = Server::new(false);
+    server.join_as("vm", 2, Origin::Accepted, seen());
+    server.join_as("vm", 1, Origin::Accepted, seen());
+    server.join_as("vm (2)", 4, Origin::Accepted, seen());
+    assert_eq!(
+        server.clients(),
+        [
+            ("vm".to_owned(), 2),
+            ("vm (2)".to_owned(), 1),
+            ("vm (2) (2)".to_owned(), 4)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_named_itself_like_a_dialled_one_or_local_took_its_place() {
+    let mut server = Server::new(true);
+    server.join_as("host1:8101", 9, Origin::Accepted, seen());
+    server.join_as("local", 8, Origin::Accepted, seen());
+    server.join_as("vm", 2, Origin::Dialled(0), seen());
+    server.join_as("vm", 1, Origin::Embedded, seen());
+    assert_eq!(
+        server.clients(),
+        [
+            ("host1:8101".to_owned(), 2),
+            ("host1:8101 (2)".to_owned(), 9),
+            ("local".to_owned(), 1),
+            ("local (2)".to_owned(), 8)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_was_started_again_keeps_its_name() {
+    let mut server = Server::new(false);
+    let conn = server.join_as("vm", 2, Origin::Accepted, seen());
+    server.handle(NOW, Event::Closed(conn, None));
+    server.join_as("vm", 3, Origin::Accepted, seen());
+    let conn = server.join_as("vm", 1, Origin::Dialled(0), seen());
+    server.handle(NOW, Event::Closed(conn, None));
+    server.join_as("vm", 4, Origin::Dialled(0), seen());
+    assert_eq!(
+        server.clients(),
+        [("host1:8101".to_owned(), 4), ("vm".to_owned(), 3)]
+    );
+}
+
+#[tokio::test]
+async fn a_client_whose_name_was_taken_while_it_was_away_shared_it() {
+    let mut server = Server::new(false);
+    let conn = server.join_as("vm", 2, Origin::Accepted, seen());
+    server.handle(NOW, Event::Closed(conn, None));
+    server.join_as("vm", 1, Origin::Accepted, seen());
+    let conn = server.connect(NOW, Origin::Accepted);
+    server.coordinator.back(ChildId(0), conn).unwrap();
+    assert_eq!(
+        server.clients(),
+        [("vm".to_owned(), 1), ("vm (2)".to_owned(), 2)]
+    );
+}
+
+#[tokio::test]
+async fn clients_of_one_name_were_one_client_in_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+    let (reports, mut written) = tokio::sync::mpsc::channel(1);
+    let mut server = Server::new(false);
+    let coordinator = &mut server.coordinator;
+    coordinator.keep_journal(NOW, state, reports).unwrap();
+    server.join_as("vm", 2, Origin::Accepted, seen());
+    server.join_as("vm", 1, Origin::Accepted, seen());
+    server.coordinator.flush(NOW).unwrap();
+    let report = written.recv().await.unwrap();
+    server.coordinator.written(NOW, report).unwrap();
+    let bytes = std::fs::read(dir.path().join("journal")).unwrap();
+    let restored = replay(dir.path(), &bytes, Box::new(NoSum), false, "").unwrap();
+    assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
+    assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
+}
+
+#[tokio::test]
+async fn fewer_clients_than_were_to_dial_in_were_passed_over_in_silence() {
+    let mut server = Server::of(true, |config| {
+        config.clients.clear();
+        config.listen = Some(HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+        });
+        config.min_clients = 3;
+    });
+    server.join(Origin::Embedded, seen());
+    server.join(Origin::Accepted, seen());
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    let late = NOW + server.coordinator.client_timeout;
+    server.say(late, ConnId(0), Up::Log(Vec::new()));
+    server.coordinator.tick(late).unwrap();
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    assert_eq!(
+        server.coordinator.warnings,
+        ["going on with 1 of 3 clients that dial in (--min-clients)"]
+    );
+}
+
+#[tokio::test]
+async fn the_work_of_the_last_client_was_said_to_go_to_others() {
+    let mut server = Server::new(true);
+    let local = server.join(Origin::Embedded, seen());
+    let last = server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    server.handle(NOW, Event::Closed(local, None));
+    let grace = server.coordinator.job.timing.grace;
+    server.handle(NOW + grace, Event::Closed(last, None));
+    server.coordinator.tick(NOW + grace).unwrap();
+    server.coordinator.tick(NOW + grace * 2).unwrap();
+    let warnings = &server.coordinator.warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].ends_with("its work goes to others"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].ends_with("no other client is left"),
+        "{warnings:?}"
+    );
 }

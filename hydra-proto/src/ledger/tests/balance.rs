@@ -349,3 +349,24 @@ fn a_request_to_one_that_comes_no_further_kept_others_from_being_asked() {
     parent.note_standing(ConnId(1), false);
     assert_eq!(drain(&mut parent), []);
 }
+
+#[test]
+fn a_child_that_serves_no_root_took_a_share_from_the_others() {
+    let mut parent = server();
+    join_serving(&mut parent, 1, 3, &[false, false]);
+    let child = join(&mut parent, 2, 1);
+    join(&mut parent, 3, 1);
+    let some = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    parent.add(vec![dirs(1, "", &some)], true);
+    let half = vec![dirs(1, "", &some[..4])];
+    assert_eq!(drain(&mut parent)[0], grant(2, child, 1, half));
+}
+
+#[test]
+fn a_child_that_serves_no_root_counted_among_those_who_need_work() {
+    let mut parent = server();
+    join_serving(&mut parent, 1, 1, &[false, false]);
+    busy(&mut parent, 2, 0, 1, &["a", "b", "c", "d"]);
+    join(&mut parent, 3, 1);
+    assert_eq!(drain(&mut parent), [shed(2, 1, 1)]);
+}
