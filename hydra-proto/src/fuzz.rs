@@ -185,7 +185,7 @@ pub fn messages(data: &[u8]) {
         assert_eq!(items.len() as u64, ids.len());
         assert!(items.iter().all(|(id, _)| ids.contains(*id)));
         assert!(items.iter().all(|(_, item)| item.path().starts_with(&dir)));
-        let again = Item::pack(items.iter().map(|(id, item)| (*id, item)));
+        let again = Item::pack(items.clone());
         assert!(again.iter().all(|parcel| parcel.check().is_ok()));
         let again: Vec<_> = again.into_iter().flat_map(Item::unpack).collect();
         let paths = |items: &[(ItemId, Item)]| -> Vec<_> {

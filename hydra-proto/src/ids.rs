@@ -124,6 +124,20 @@ pub fn join_ids(mut ids: Vec<ItemId>) -> Vec<IdRange> {
     ranges
 }
 
+/// Sorts `ranges` and joins neighbours.
+#[must_use]
+pub fn join_ranges(mut ranges: Vec<IdRange>) -> Vec<IdRange> {
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, last| {
+        let joins = last.end == next.start;
+        if joins {
+            last.end = next.end;
+        }
+        joins
+    });
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -303,6 +303,20 @@ impl Item {
         })
     }
 
+    /// The first item of a parcel.
+    pub(crate) fn first_of(parcel: Parcel) -> Self {
+        let parcel = Arc::new(parcel);
+        Self { parcel, index: 0 }
+    }
+
+    /// The item `n` places behind this one in its parcel.
+    pub(crate) fn nth(&self, n: u32) -> Self {
+        Self {
+            parcel: Arc::clone(&self.parcel),
+            index: self.index + n,
+        }
+    }
+
     /// The parcel that the item came in.
     #[must_use]
     pub fn parcel(&self) -> &Parcel {
@@ -398,13 +412,15 @@ impl Item {
 
     /// Packs items for the wire, joining neighbours of one parcel again.
     #[must_use]
-    pub fn pack<'a>(items: impl IntoIterator<Item = (ItemId, &'a Self)>) -> Vec<Parcel> {
+    pub fn pack(items: impl IntoIterator<Item = (ItemId, Self)>) -> Vec<Parcel> {
         let mut packed: Vec<Parcel> = Vec::new();
-        let mut open: Option<&Arc<Parcel>> = None;
+        let mut open: Option<Arc<Parcel>> = None;
         for (id, item) in items {
             match (&*item.parcel, packed.last_mut()) {
                 (Parcel::Dirs(from), Some(Parcel::Dirs(to)))
-                    if open.is_some_and(|open| Arc::ptr_eq(open, &item.parcel))
+                    if open
+                        .as_ref()
+                        .is_some_and(|open| Arc::ptr_eq(open, &item.parcel))
                         && to.first.0 + to.names.len() as u64 == id.0 =>
                 {
                     to.names
@@ -421,7 +437,7 @@ impl Item {
                 }
                 (other, _) => packed.push(other.clone()),
             }
-            open = Some(&item.parcel);
+            open = Some(item.parcel);
         }
         packed
     }
@@ -446,10 +462,7 @@ mod tests {
         let items: Vec<_> = Item::unpack(parcel.clone()).collect();
         assert_eq!(items[1].1.path(), b"a/b/y");
         assert_eq!(items[1].1.depth(), 2);
-        assert_eq!(
-            Item::pack(items.iter().map(|(id, item)| (*id, item))),
-            [parcel]
-        );
+        assert_eq!(Item::pack(items), [parcel]);
     }
 
     #[test]
@@ -478,7 +491,7 @@ mod tests {
     #[test]
     fn a_gap_in_the_ids_splits_a_parcel() {
         let items: Vec<_> = Item::unpack(dirs(b"", &[b"x", b"y", b"z"])).collect();
-        let packed = Item::pack([(items[0].0, &items[0].1), (items[2].0, &items[2].1)]);
+        let packed = Item::pack([items[0].clone(), items[2].clone()]);
         assert_eq!(packed.len(), 2);
         assert_eq!(packed[1].ids(), IdRange { start: 9, end: 10 });
     }

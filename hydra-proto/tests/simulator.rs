@@ -191,6 +191,11 @@ fn a_lease_that_the_parent_does_not_know_of_is_found() {
 }
 
 #[test]
+fn a_range_that_is_too_long_is_found() {
+    finds(Sabotage::RangeTooLong);
+}
+
+#[test]
 fn an_action_before_it_is_on_record_is_found() {
     finds(Sabotage::ActBeforeRecord);
 }

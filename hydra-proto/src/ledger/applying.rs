@@ -5,7 +5,7 @@ use super::record::{Granted, Record, runs};
 use super::session::Sent;
 use super::table::{Applied, Owner};
 use super::{ProtocolError, Time};
-use crate::ids::{ChildId, IdRange, ItemId};
+use crate::ids::{ChildId, IdRange, ItemId, join_ranges};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Down, DownBeat, Grant, UpBeat};
 
@@ -115,16 +115,12 @@ impl Parent {
         let applied = self.table.apply(child, commit);
         self.clear_suspects(&applied);
         self.settle(child);
+        let known = applied.done.iter().filter(|(_, recorded)| *recorded);
         self.actions.push_back(Action::Applied {
             child,
             result,
-            done: applied
-                .done
-                .iter()
-                .filter(|(_, entry)| entry.recorded)
-                .map(|&(id, _)| id)
-                .collect(),
-            new: applied.new,
+            done: join_ranges(known.map(|&(ids, _)| ids).collect()),
+            new: join_ranges(applied.new),
         });
         Ok(())
     }
@@ -140,21 +136,24 @@ impl Parent {
 
     /// Pieces of a suspect are suspects; directories found in it are not.
     fn clear_suspects(&mut self, applied: &Applied) {
-        let is_piece = |id: &&ItemId| {
-            let entry = self.table.get(**id);
+        if self.suspects.is_empty() {
+            return;
+        }
+        let is_piece = |id: &ItemId| {
+            let entry = self.table.get(*id);
             entry.is_some_and(|entry| {
                 matches!(entry.item.parcel(), Parcel::Names(_) | Parcel::Rest(_))
             })
         };
-        let pieces: Vec<ItemId> = match applied
-            .done
-            .iter()
-            .any(|&(id, _)| self.suspects.is_confined(id))
-        {
-            true => applied.new.iter().filter(is_piece).copied().collect(),
+        let done = || applied.done.iter().flat_map(|(ids, _)| ids.iter());
+        let pieces: Vec<ItemId> = match done().any(|id| self.suspects.is_confined(id)) {
+            true => {
+                let new = applied.new.iter().flat_map(|ids| ids.iter());
+                new.filter(is_piece).collect()
+            }
             false => Vec::new(),
         };
-        for &(id, _) in &applied.done {
+        for id in done() {
             self.suspects.replace(id, &pieces);
         }
         for &id in &applied.aside {
@@ -209,7 +208,7 @@ impl Parent {
         self.assign(child, items, ids, careful);
         let packed = items
             .iter()
-            .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
+            .filter_map(|&id| Some((id, self.table.get(id)?.item)));
         let grant = Grant {
             epoch,
             seq,
@@ -248,8 +247,8 @@ impl Parent {
             session.load.held += items.len() as u64;
             session.load.busy = session.load.busy.max(1);
         }
-        for &id in items {
-            self.table.transfer(id, Owner::Child(child));
+        for ids in runs(items) {
+            self.table.transfer(ids, Owner::Child(child));
         }
     }
 }

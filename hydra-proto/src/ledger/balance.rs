@@ -10,6 +10,7 @@
 use super::parent::{Action, Parent};
 use super::session::Session;
 use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
+use crate::item::Item;
 use crate::message::{Down, Shed};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -228,12 +229,13 @@ impl Parent {
         let now = pool.div_ceil(self.balance.hungry_weight.max(session.weight));
         let most = share.max(now.min(HELD_MIN * session.weight));
         let most = most.clamp(1, GRANT_ITEMS_MAX) as usize;
-        let (mut bytes, mut before) = (0, None);
+        let (mut bytes, mut before) = (0, None::<(ItemId, Item)>);
         let fits = |id: &ItemId| {
             let fits = bytes < GRANT_BYTES_MAX;
             if let Some(entry) = self.table.get(*id) {
-                bytes += entry.item.packed_size(*id, before);
-                before = Some((*id, &entry.item));
+                let joins = before.as_ref().map(|(id, item)| (*id, item));
+                bytes += entry.item.packed_size(*id, joins);
+                before = Some((*id, entry.item));
             }
             fits
         };
@@ -267,8 +269,8 @@ impl Parent {
     }
 
     fn may_grant(&self, session: &Session, id: ItemId) -> bool {
-        let item = self.table.get(id).map(|entry| &entry.item);
-        item.is_some_and(|item| session.serves(item) && !self.is_tried(item))
+        let entry = self.table.get(id);
+        entry.is_some_and(|entry| session.serves(&entry.item) && !self.is_tried(&entry.item))
     }
 
     fn ask(&mut self) {

@@ -170,7 +170,7 @@ impl Parent {
             let items = sent
                 .items
                 .iter()
-                .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
+                .filter_map(|&id| Some((id, self.table.get(id)?.item)));
             let grant = Grant {
                 epoch: session.epoch,
                 seq: sent.seq,

@@ -25,6 +25,7 @@
 
 mod applying;
 mod balance;
+mod checking;
 mod fencing;
 mod frontier;
 mod joining;
@@ -32,6 +33,7 @@ mod parent;
 mod parts;
 mod record;
 mod relay;
+mod runs;
 mod session;
 mod suspects;
 mod table;

@@ -91,9 +91,9 @@ pub enum Action {
         /// What was found.
         result: Option<Box<Delta>>,
         /// Items that are finished and that this parent's own parent knows.
-        done: Vec<ItemId>,
+        done: Vec<IdRange>,
         /// Items that are new.
-        new: Vec<ItemId>,
+        new: Vec<IdRange>,
     },
     /// A session was given up; its work is granted again.
     Lost {
@@ -215,7 +215,7 @@ impl Parent {
     }
 
     /// All items that are open or set aside, in no particular order.
-    pub fn items(&self) -> impl Iterator<Item = &Item> {
+    pub fn items(&self) -> impl Iterator<Item = Item> {
         self.table.items()
     }
 

@@ -10,6 +10,7 @@
 //! (their load, what they see of the roots, which grants have arrived) is in no record.
 
 use super::parent::{Action, Parent};
+use super::runs::Run;
 use super::session::{Link, Sent, Session};
 use super::table::{Counts, Owner};
 use super::{ProtocolError, Time};
@@ -385,7 +386,7 @@ impl Parent {
         }
         for (&id, aside) in self.table.aside() {
             tell(State::Aside {
-                item: Item::pack([(id, &aside.item)]),
+                item: Item::pack([(id, aside.item.clone())]),
                 reason: aside.reason.clone(),
             });
         }
@@ -400,26 +401,28 @@ impl Parent {
 
     /// Ends of split directories come last: whether they wait is seen from the parts that are there.
     fn snapshot_items(&self, tell: &mut dyn FnMut(State)) {
-        let mut groups: BTreeMap<(bool, Option<ChildId>, bool), Vec<ItemId>> = BTreeMap::new();
-        for (id, entry) in self.table.entries() {
-            let is_end = matches!(entry.item.parcel(), Parcel::After(_));
-            let owner = match entry.owner {
+        type Group<'a> = Vec<(ItemId, &'a Run)>;
+        let mut groups: BTreeMap<(bool, Option<ChildId>, bool), Group<'_>> = BTreeMap::new();
+        for (first, run) in self.table.runs.iter() {
+            let is_end = matches!(run.item.parcel(), Parcel::After(_));
+            let owner = match run.owner {
                 Owner::Child(child) => Some(child),
                 Owner::Pool | Owner::Waiting | Owner::Held => None,
             };
-            let group = groups.entry((is_end, owner, entry.recorded));
-            group.or_default().push(id);
+            let group = groups.entry((is_end, owner, run.recorded));
+            group.or_default().push((first, run));
         }
-        for ((_, owner, recorded), mut ids) in groups {
-            ids.sort_unstable();
-            for ids in ids.chunks(ITEMS_AT_ONCE) {
-                let items = ids
-                    .iter()
-                    .filter_map(|&id| Some((id, &self.table.get(id)?.item)));
+        for ((_, owner, recorded), runs) in groups {
+            let mut items = runs.iter().flat_map(|(first, run)| run.items(*first));
+            loop {
+                let items = Item::pack(items.by_ref().take(ITEMS_AT_ONCE));
+                if items.is_empty() {
+                    break;
+                }
                 tell(State::Items {
                     owner,
                     recorded,
-                    items: Item::pack(items),
+                    items,
                 });
             }
         }

@@ -16,7 +16,7 @@ use super::Time;
 use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ConnId, ItemId, join_ids};
+use crate::ids::{ConnId, IdRange, ItemId, join_ids, join_ranges};
 use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
 use gate::Gate;
 use std::fmt;
@@ -88,9 +88,9 @@ pub struct Relay {
     /// Workers' epochs are numbered from here on in the next session.
     next_epoch: u64,
     /// Items on the server's record that are finished.
-    done: Vec<ItemId>,
+    done: Vec<IdRange>,
     /// Items that workers found since the last commit; some are finished meanwhile.
-    fresh: Vec<ItemId>,
+    fresh: Vec<IdRange>,
     shed: Option<Shed>,
     /// What this host sees of the roots: said again when a link is lost, since it belongs to no sequence.
     views: Option<Vec<RootView>>,
@@ -402,9 +402,10 @@ impl Relay {
     /// Forgets found items that are finished, before they outnumber the open ones.
     fn prune(&mut self) {
         if let Some(parent) = &self.parent
-            && self.fresh.len() as u64 > 1024 + 2 * parent.open_count()
+            && self.fresh.len() > 1024 + 2 * (parent.run_count() + parent.aside().len())
         {
-            self.fresh.retain(|&id| parent.is_unrecorded(id));
+            let fresh = std::mem::take(&mut self.fresh).into_iter();
+            self.fresh = fresh.flat_map(|ids| parent.unrecorded(ids)).collect();
         }
     }
 
@@ -449,8 +450,9 @@ impl Relay {
         let failed: Vec<Failure> = failed.collect();
         let new = parent.record_fresh(&self.fresh);
         let begun = parent.begun_of(&give);
-        for &id in &give {
-            parent.give_up(id);
+        let give = join_ids(give);
+        for &ids in &give {
+            parent.give_up(ids);
         }
         for &id in &aside {
             parent.report_aside(id);
@@ -460,9 +462,9 @@ impl Relay {
         self.unsent = false;
         self.next_commit = now + self.pause_between_commits();
         let cut = Cut {
-            done: join_ids(std::mem::take(&mut self.done)),
+            done: join_ranges(std::mem::take(&mut self.done)),
             new,
-            give: join_ids(give),
+            give,
             failed,
             result,
             load: self.load(),

@@ -1,13 +1,14 @@
 //! The items of one parent: each in the pool, with one child, or set aside.
 
-use super::ProtocolError;
+mod moving;
+
+use super::runs::{Run, Runs};
 use super::visits::{Closed, Visits};
 use super::walls::Walls;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
-use foldhash::fast::FixedState;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +21,11 @@ pub(super) enum Owner {
     Held,
 }
 
+/// What is known of one open item.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) item: Item,
     pub(super) owner: Owner,
-    /// The child that gave it, while it is in the pool.
-    pub(super) giver: Option<ChildId>,
-    /// Whether this parent's own parent knows the item.
-    pub(super) recorded: bool,
-    /// A child that was lost may have acted on it, which this parent alone knows.
-    pub(super) begun: bool,
 }
 
 /// An item that cannot be finished.
@@ -75,18 +71,18 @@ struct Owned {
     places: BTreeMap<(u32, RootId), u64>,
 }
 
-type Map<K, V> = HashMap<K, V, FixedState>;
-
 /// ```text
-///   entries: id → item, owner          pool: the ids whose owner is the pool, nearest to the root first
-///   aside:   id → item, reason         owned[child]: a count; the ids are found by a pass over entries
-///   held:    the ids that are held back, so that looking through the pool never meets them
+///   runs:    first id → items, owner    pool: the runs whose owner is the pool, nearest to the root first
+///   aside:   id → item, reason          owned[child]: a count; the runs are found by a pass over all
+///   held:    the runs that are held back, so that looking through the pool never meets them
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: Map<ItemId, Entry>,
-    pub(super) pool: BTreeSet<(u32, ItemId)>,
-    pub(super) held: BTreeSet<ItemId>,
+    pub(super) runs: Runs,
+    pool: BTreeSet<(u32, ItemId)>,
+    /// Items in `pool`.
+    pooled: u64,
+    held: BTreeSet<ItemId>,
     aside: BTreeMap<ItemId, Aside>,
     owned: BTreeMap<ChildId, Owned>,
     visits: Visits,
@@ -103,9 +99,10 @@ impl Table {
         &self.aside
     }
 
-    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
-        let open = self.entries.values().map(|entry| &entry.item);
-        open.chain(self.aside.values().map(|aside| &aside.item))
+    pub(super) fn items(&self) -> impl Iterator<Item = Item> {
+        let open = self.runs.iter().flat_map(|(first, run)| run.items(first));
+        let aside = self.aside.values().map(|aside| aside.item.clone());
+        open.map(|(_, item)| item).chain(aside)
     }
 
     pub(super) fn owned(&self, child: ChildId) -> u64 {
@@ -124,15 +121,10 @@ impl Table {
         places.first_key_value().map(|(&(depth, _), _)| depth)
     }
 
-    /// The open items, in no particular order.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (ItemId, &Entry)> {
-        self.entries.iter().map(|(&id, entry)| (id, entry))
-    }
-
     /// Brings open items of a snapshot back.
     pub(super) fn restore(&mut self, items: Vec<Parcel>, owner: Owner, recorded: bool) {
-        for (id, item) in items.into_iter().flat_map(Item::unpack) {
-            self.insert(id, item, owner, recorded);
+        for parcel in items {
+            self.insert(parcel, owner, recorded);
         }
     }
 
@@ -170,137 +162,105 @@ impl Table {
             .for_each(|&visit| self.visits.break_visit(visit));
     }
 
-    pub(super) fn get(&self, id: ItemId) -> Option<&Entry> {
-        self.entries.get(&id)
+    pub(super) fn get(&self, id: ItemId) -> Option<Entry> {
+        self.runs.get(id)
     }
 
-    pub(super) fn contains(&self, id: ItemId) -> bool {
-        self.entries.contains_key(&id) || self.aside.contains_key(&id)
+    /// The first id of `range` that is in use.
+    pub(super) fn first_known(&self, range: IdRange) -> Option<ItemId> {
+        if range.is_empty() {
+            return None;
+        }
+        let open = self.runs.first_in(range).map(|part| ItemId(part.0.start));
+        let aside = self.aside.range(ItemId(range.start)..ItemId(range.end));
+        open.into_iter().chain(aside.map(|(&id, _)| id)).min()
     }
 
     pub(super) fn is_in_pool(&self, id: ItemId) -> bool {
-        self.get(id).is_some_and(|entry| entry.owner == Owner::Pool)
+        let found = self.runs.find(id);
+        found.is_some_and(|(_, _, run)| run.owner == Owner::Pool)
     }
 
     pub(super) fn is_owned_by(&self, id: ItemId, child: ChildId) -> bool {
-        self.entries
-            .get(&id)
-            .is_some_and(|entry| entry.owner == Owner::Child(child))
+        let found = self.runs.find(id);
+        found.is_some_and(|(_, _, run)| run.owner == Owner::Child(child))
     }
 
     /// Whether a pool item came from this child.
     pub(super) fn was_given_by(&self, id: ItemId, child: ChildId) -> bool {
-        self.get(id).is_some_and(|entry| entry.giver == Some(child))
+        let found = self.runs.find(id);
+        found.is_some_and(|(_, _, run)| run.giver == Some(child))
     }
 
     /// Pool items in the order in which they are granted.
-    pub(super) fn pool(&self) -> impl DoubleEndedIterator<Item = ItemId> {
-        self.pool.iter().map(|&(_, id)| id)
+    pub(super) fn pool(&self) -> impl Iterator<Item = ItemId> {
+        self.ids_of(self.pool.iter().map(|&(_, first)| first))
     }
 
     pub(super) fn pool_len(&self) -> u64 {
-        self.pool.len() as u64
+        self.pooled
+    }
+
+    /// The items that are held back.
+    pub(super) fn held(&self) -> impl Iterator<Item = ItemId> {
+        self.ids_of(self.held.iter().copied())
+    }
+
+    pub(super) fn has_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    fn ids_of(&self, runs: impl Iterator<Item = ItemId>) -> impl Iterator<Item = ItemId> {
+        let found = runs.filter_map(|first| self.runs.find(first));
+        found.flat_map(|(first, _, run)| run.ids(first).iter())
     }
 
     /// Takes items from outside into the pool.
-    pub(super) fn add(&mut self, parcel: Parcel, recorded: bool) -> Vec<ItemId> {
-        let mut ids = Vec::new();
-        for (id, item) in Item::unpack(parcel) {
-            if self.contains(id) {
-                continue;
-            }
-            self.counts.added += 1;
-            self.insert(id, item, Owner::Pool, recorded);
-            ids.push(id);
-        }
-        ids
+    pub(super) fn add(&mut self, parcel: Parcel, recorded: bool) {
+        self.counts.added += self.insert(parcel, Owner::Pool, recorded);
     }
 
-    fn insert(&mut self, id: ItemId, item: Item, owner: Owner, recorded: bool) {
-        self.visits.opened(id, item.parcel());
-        let owner = place(&self.visits, &mut self.walls, id, &item, owner);
-        self.enter(id, place_of(&item), owner);
-        let entry = Entry {
-            item,
+    /// Takes in what is not known yet of a parcel, and counts it.
+    fn insert(&mut self, parcel: Parcel, owner: Owner, recorded: bool) -> u64 {
+        let (ids, mut count) = (parcel.ids(), 0);
+        let all = Run {
+            len: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+            item: Item::first_of(parcel),
             owner,
             giver: None,
             recorded,
             begun: false,
         };
-        self.entries.insert(id, entry);
-    }
-
-    fn enter(&mut self, id: ItemId, (root, depth): (RootId, u32), owner: Owner) {
-        match owner {
-            Owner::Pool => {
-                self.pool.insert((depth, id));
-                self.counts.pool += 1;
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let known = self.first_known(rest).map_or(rest.end, |id| id.0);
+            let len = (known - rest.start) as u32;
+            if len > 0 {
+                let run = Run {
+                    item: all.item.nth((rest.start - ids.start) as u32),
+                    len,
+                    ..all.clone()
+                };
+                let first = ItemId(rest.start);
+                self.visits.opened(first, run.item.parcel());
+                self.place(first, run);
+                count += u64::from(len);
             }
-            Owner::Waiting => self.counts.pool += 1,
-            Owner::Held => {
-                self.held.insert(id);
-                self.counts.pool += 1;
-            }
-            Owner::Child(child) => {
-                let owned = self.owned.entry(child).or_default();
-                owned.count += 1;
-                *owned.places.entry((depth, root)).or_default() += 1;
-                self.counts.owned += 1;
-            }
+            rest.start = known.saturating_add(u64::from(known < rest.end));
         }
+        count
     }
 
-    fn exit(&mut self, id: ItemId, (root, depth): (RootId, u32), owner: Owner) {
-        match owner {
-            Owner::Pool => {
-                self.pool.remove(&(depth, id));
-                self.counts.pool -= 1;
-            }
-            Owner::Waiting => self.counts.pool -= 1,
-            Owner::Held => {
-                self.held.remove(&id);
-                self.counts.pool -= 1;
-            }
-            Owner::Child(child) => {
-                if let Some(owned) = self.owned.get_mut(&child)
-                    && let Some(count) = owned.places.get_mut(&(depth, root))
-                {
-                    owned.count -= 1;
-                    *count -= 1;
-                    if *count == 0 {
-                        owned.places.remove(&(depth, root));
-                    }
-                }
-                self.counts.owned -= 1;
-            }
-        }
+    fn leave(&mut self, range: IdRange, set_aside: bool) -> Option<(ItemId, Run, Closed)> {
+        let (first, run) = self.exit(range)?;
+        self.walls.forget(run.ids(first));
+        let closed = self.visits.closed(run.item.parcel(), set_aside);
+        Some((first, run, closed))
     }
 
-    /// Moves an item to another owner.
-    pub(super) fn transfer(&mut self, id: ItemId, owner: Owner) {
-        let Some(entry) = self.entries.get(&id) else {
-            return;
-        };
-        let (at, from) = (place_of(&entry.item), entry.owner);
-        let owner = place(&self.visits, &mut self.walls, id, &entry.item, owner);
-        self.exit(id, at, from);
-        self.enter(id, at, owner);
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.owner = owner;
-            entry.giver = None;
-        }
-    }
-
-    fn leave(&mut self, id: ItemId, set_aside: bool) -> Option<(Entry, Closed)> {
-        let entry = self.entries.remove(&id)?;
-        self.walls.forget(id);
-        self.exit(id, place_of(&entry.item), entry.owner);
-        let closed = self.visits.closed(entry.item.parcel(), set_aside);
-        Some((entry, closed))
-    }
-
-    fn remove(&mut self, id: ItemId, set_aside: bool) -> Option<Entry> {
-        let (entry, closed) = self.leave(id, set_aside)?;
+    /// Takes out what is in `range` of one run, and lets the end of a split directory run if that was its last part.
+    fn remove(&mut self, range: IdRange, set_aside: bool) -> Option<(ItemId, Run)> {
+        let (first, run, closed) = self.leave(range, set_aside)?;
         match closed {
             Closed::Nothing => {}
             Closed::Ready(after) => self.release(after),
@@ -309,7 +269,7 @@ impl Table {
                 self.set_aside(after, reason);
             }
         }
-        Some(entry)
+        Some((first, run))
     }
 
     /// The parts of a split directory are finished: its end may run.
@@ -318,7 +278,7 @@ impl Table {
             .get(after)
             .is_some_and(|entry| entry.owner == Owner::Waiting)
         {
-            self.transfer(after, Owner::Pool);
+            self.transfer(IdRange::one(after), Owner::Pool);
         }
     }
 
@@ -332,20 +292,21 @@ impl Table {
 
     /// Moves an item to where it stays until the job ends.
     pub(super) fn set_aside(&mut self, id: ItemId, reason: String) -> bool {
-        let Some(entry) = self.remove(id, true) else {
+        let Some((_, run)) = self.remove(IdRange::one(id), true) else {
             return false;
         };
-        let item = entry.item;
+        let item = run.item;
         self.aside.insert(id, Aside { item, reason });
         self.counts.aside += 1;
         true
     }
 
-    /// Forgets an item that goes back to this parent's own parent. The end of its directory goes with it
-    /// (see [`Table::companion`]), so whether that may run is decided there.
-    pub(super) fn give_up(&mut self, id: ItemId) {
-        if self.leave(id, false).is_some() {
-            self.counts.given_up += 1;
+    /// Forgets items that go back to this parent's own parent. The ends of their directories go with them
+    /// (see [`Table::companion`]), so whether those may run is decided there.
+    pub(super) fn give_up(&mut self, mut range: IdRange) {
+        while let Some((first, run, _)) = self.leave(range, false) {
+            range.start = run.ids(first).end;
+            self.counts.given_up += u64::from(run.len);
         }
     }
 
@@ -357,92 +318,29 @@ impl Table {
         }
     }
 
-    /// Marks an item as known to this parent's own parent.
-    pub(super) fn record(&mut self, id: ItemId) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.recorded = true;
-        }
-    }
-
-    /// The items that a child owns, in the order of ids.
-    pub(super) fn owned_ids(&self, child: ChildId) -> Vec<ItemId> {
-        let mut ids: Vec<ItemId> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.owner == Owner::Child(child))
-            .map(|(&id, _)| id)
-            .collect();
-        ids.sort_unstable();
-        ids
+    /// What is open of `range`, and not known to this parent's own parent: marks it as known.
+    pub(super) fn record(&mut self, range: IdRange) -> Vec<(ItemId, Item)> {
+        self.cut(range);
+        let parts = self.runs.parts_of(range);
+        let fresh = parts.filter(|(_, run)| !run.recorded);
+        let items = fresh.flat_map(|(part, run)| run.items(ItemId(part.start)));
+        let items = items.collect();
+        self.runs.record(range);
+        items
     }
 
     /// Returns everything that a child owns to the pool. `acts` says that it may have acted on that.
-    pub(super) fn reclaim(&mut self, child: ChildId, acts: bool) -> Vec<ItemId> {
-        let ids = self.owned_ids(child);
-        for &id in &ids {
-            self.transfer(id, Owner::Pool);
-            if let Some(entry) = self.entries.get_mut(&id).filter(|_| acts) {
-                entry.begun |= entry.item.begin();
+    pub(super) fn reclaim(&mut self, child: ChildId, acts: bool) {
+        let runs = self.runs.iter();
+        let own = runs.filter(|(_, run)| run.owner == Owner::Child(child));
+        let own: Vec<IdRange> = own.map(|(first, run)| run.ids(first)).collect();
+        for ids in own {
+            self.transfer(ids, Owner::Pool);
+            if acts {
+                self.runs.begin(ids, |_| true);
             }
         }
         self.owned.remove(&child);
-        ids
-    }
-
-    /// Whether `commit` may be applied: changes nothing.
-    pub(super) fn check(
-        &self,
-        child: ChildId,
-        commit: &Commit,
-        leased: &[IdRange],
-    ) -> Result<(), ProtocolError> {
-        let done = self.check_done(child, &commit.done)?;
-        let new = self.check_new(&commit.new, leased)?;
-        let mut gone: HashSet<ItemId, FixedState> = HashSet::default();
-        let given = expand(&commit.give, self.owned(child) + new.len() as u64)?;
-        expand(&commit.begun, given.len() as u64)?;
-        let failed = commit.failed.iter().map(|failure| failure.id);
-        for id in given.into_iter().chain(failed) {
-            let mine = new.contains(&id) || (self.is_owned_by(id, child) && !done.contains(&id));
-            if !mine || !gone.insert(id) {
-                return Err(ProtocolError::NotOwned(id));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_done(
-        &self,
-        child: ChildId,
-        done: &[IdRange],
-    ) -> Result<HashSet<ItemId, FixedState>, ProtocolError> {
-        let mut seen = HashSet::default();
-        for id in expand(done, self.owned(child))? {
-            if !self.is_owned_by(id, child) || !seen.insert(id) {
-                return Err(ProtocolError::NotOwned(id));
-            }
-        }
-        Ok(seen)
-    }
-
-    fn check_new(
-        &self,
-        parcels: &[Parcel],
-        leased: &[IdRange],
-    ) -> Result<HashSet<ItemId, FixedState>, ProtocolError> {
-        let mut seen = HashSet::default();
-        for parcel in parcels {
-            parcel.check().map_err(ProtocolError::BadItem)?;
-            for id in parcel.ids().iter() {
-                if !leased.iter().any(|range| range.contains(id)) {
-                    return Err(ProtocolError::NotLeased(id));
-                }
-                if self.contains(id) || !seen.insert(id) {
-                    return Err(ProtocolError::Repeated(id));
-                }
-            }
-        }
-        Ok(seen)
     }
 
     /// Applies the item part of a commit that [`Table::check`] has passed: done, new, give, failed.
@@ -450,31 +348,24 @@ impl Table {
         let mut applied = Applied::default();
         // The new items first: a directory must not look finished between the two.
         for parcel in commit.new {
-            for (id, item) in Item::unpack(parcel) {
-                self.counts.new += 1;
-                self.insert(id, item, Owner::Child(child), false);
-                applied.new.push(id);
+            let ids = parcel.ids();
+            self.counts.new += self.insert(parcel, Owner::Child(child), false);
+            applied.new.push(ids);
+        }
+        for mut range in commit.done {
+            while let Some((first, run)) = self.remove(range, false) {
+                let ids = run.ids(first);
+                range.start = ids.end;
+                self.counts.done += ids.len();
+                self.walls.note_done(&run);
+                applied.done.push((ids, run.recorded));
             }
         }
-        for id in commit.done.iter().flat_map(|range| range.iter()) {
-            if let Some(entry) = self.remove(id, false) {
-                self.counts.done += 1;
-                self.walls.note_done(&entry.item);
-                applied.done.push((id, entry));
-            }
+        for range in commit.give {
+            self.hand(range, Owner::Pool, Some(child));
         }
-        for id in commit.give.iter().flat_map(|range| range.iter()) {
-            self.transfer(id, Owner::Pool);
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.giver = Some(child);
-            }
-            applied.given.push(id);
-        }
-        for id in commit.begun.iter().flat_map(|range| range.iter()) {
-            let given = |entry: &&mut Entry| entry.giver == Some(child);
-            if let Some(entry) = self.entries.get_mut(&id).filter(given) {
-                entry.begun |= entry.item.begin();
-            }
+        for range in commit.begun {
+            self.runs.begin(range, |run| run.giver == Some(child));
         }
         for Failure { id, reason } in commit.failed {
             if self.set_aside(id, reason) {
@@ -489,36 +380,8 @@ impl Table {
 /// What a commit changed.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    pub(super) done: Vec<(ItemId, Entry)>,
-    pub(super) new: Vec<ItemId>,
-    pub(super) given: Vec<ItemId>,
+    /// Each with whether this parent's own parent knows it.
+    pub(super) done: Vec<(IdRange, bool)>,
+    pub(super) new: Vec<IdRange>,
     pub(super) aside: Vec<ItemId>,
-}
-
-/// Where an item that is meant for `owner` has to be: the end of a split directory waits for its parts, and what lies
-/// behind a wall is held back.
-fn place(visits: &Visits, walls: &mut Walls, id: ItemId, item: &Item, owner: Owner) -> Owner {
-    match item.parcel() {
-        _ if owner != Owner::Pool => owner,
-        Parcel::After(after) if visits.is_open(after.visit) => Owner::Waiting,
-        _ if !walls.admit(id, item) => Owner::Held,
-        _ => owner,
-    }
-}
-
-/// The root, and how far below it.
-fn place_of(item: &Item) -> (RootId, u32) {
-    (item.root(), u32::try_from(item.depth()).unwrap_or(u32::MAX))
-}
-
-/// Ranges to ids, of which there can be no more than `most` in an honest message.
-fn expand(ranges: &[IdRange], most: u64) -> Result<Vec<ItemId>, ProtocolError> {
-    let mut count = 0u64;
-    for range in ranges {
-        count = count.saturating_add(range.len());
-        if count > most {
-            return Err(ProtocolError::NotOwned(ItemId(range.start)));
-        }
-    }
-    Ok(ranges.iter().flat_map(|range| range.iter()).collect())
 }

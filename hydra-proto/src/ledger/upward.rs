@@ -2,7 +2,7 @@
 
 use super::parent::Parent;
 use super::session::Link;
-use crate::ids::ItemId;
+use crate::ids::{IdRange, ItemId};
 use crate::item::{Item, Parcel};
 use crate::message::Load;
 
@@ -23,13 +23,22 @@ impl Parent {
         live.map(|session| session.load)
     }
 
-    pub(super) fn open_count(&self) -> u64 {
-        let counts = self.table.counts();
-        counts.pool + counts.owned
+    /// What of `ids` is open or set aside, and not known to this parent's own parent.
+    pub(super) fn unrecorded(&self, ids: IdRange) -> Vec<IdRange> {
+        let parts = self.table.runs.parts_of(ids);
+        let open = parts.filter(|(_, run)| !run.recorded).map(|part| part.0);
+        open.chain(self.aside_in(ids)).collect()
     }
 
-    pub(super) fn is_unrecorded(&self, id: ItemId) -> bool {
-        self.table.get(id).is_some_and(|entry| !entry.recorded) || self.aside().contains_key(&id)
+    fn aside_in(&self, ids: IdRange) -> impl Iterator<Item = IdRange> {
+        let some = !ids.is_empty();
+        let aside = some.then(|| self.aside().range(ItemId(ids.start)..ItemId(ids.end)));
+        aside.into_iter().flatten().map(|(&id, _)| IdRange::one(id))
+    }
+
+    /// How many entries the open items take.
+    pub(super) fn run_count(&self) -> usize {
+        self.table.runs.len()
     }
 
     /// Whether there is anything that could go up: not what waits for its visit, not what is suspected.
@@ -54,13 +63,18 @@ impl Parent {
 
     /// What of these a worker that was lost may have acted on, as this parent alone knows.
     pub(super) fn begun_of(&self, ids: &[ItemId]) -> Vec<ItemId> {
-        let begun = |id: &ItemId| self.table.get(*id).is_some_and(|entry| entry.begun);
+        let begun = |id: &ItemId| {
+            let found = self.table.runs.find(*id);
+            found.is_some_and(|(_, _, run)| run.begun)
+        };
         ids.iter().copied().filter(begun).collect()
     }
 
-    pub(super) fn give_up(&mut self, id: ItemId) {
-        self.table.give_up(id);
-        self.suspects.forget(id);
+    pub(super) fn give_up(&mut self, ids: IdRange) {
+        self.table.give_up(ids);
+        if !self.suspects.is_empty() {
+            ids.iter().for_each(|id| self.suspects.forget(id));
+        }
     }
 
     pub(super) fn report_aside(&mut self, id: ItemId) {
@@ -68,18 +82,16 @@ impl Parent {
     }
 
     /// Marks what is still open of `fresh` as recorded, and packs it for the way up.
-    pub(super) fn record_fresh(&mut self, fresh: &[ItemId]) -> Vec<Parcel> {
-        let mut open: Vec<ItemId> = fresh.to_vec();
-        open.retain(|&id| self.is_unrecorded(id));
-        let items = open.iter().filter_map(|&id| {
-            let here = self.table.get(id).map(|entry| &entry.item);
-            let item = here.or_else(|| self.aside().get(&id).map(|aside| &aside.item))?;
-            Some((id, item))
-        });
-        let packed = Item::pack(items);
-        for id in open {
-            self.table.record(id);
+    pub(super) fn record_fresh(&mut self, fresh: &[IdRange]) -> Vec<Parcel> {
+        let mut items = Vec::new();
+        for &ids in fresh {
+            let before = items.len();
+            let aside = self.aside_in(ids).flat_map(IdRange::iter);
+            let aside = aside.filter_map(|id| Some((id, self.aside().get(&id)?.item.clone())));
+            items.extend(aside);
+            items.extend(self.table.record(ids));
+            items[before..].sort_by_key(|&(id, _)| id);
         }
-        packed
+        Item::pack(items)
     }
 }

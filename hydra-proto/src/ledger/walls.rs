@@ -4,10 +4,12 @@
 //! back, one of them is let through where that is asked for, and it is noticed when something there gets finished.
 
 use super::parent::Parent;
+use super::record::runs;
+use super::runs::Run;
 use super::session::{Link, Session};
 use super::table::{Owner, Table};
 use super::{ProtocolError, Relay};
-use crate::ids::{ChildId, ItemId};
+use crate::ids::{ChildId, IdRange, ItemId};
 use crate::item::{Item, Parcel};
 use crate::message::{Up, Wall};
 
@@ -99,20 +101,26 @@ impl Walls {
         self.0.iter().any(|guarded| guarded.probe == Some(id))
     }
 
-    /// An item was finished.
-    pub(super) fn note_done(&mut self, item: &Item) {
-        if !matches!(item.parcel(), Parcel::After(_)) {
-            let there = self
-                .0
-                .iter_mut()
-                .filter(|guarded| guarded.mount.holds(item));
+    /// Whether there are none, as nearly always.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Items were finished.
+    pub(super) fn note_done(&mut self, run: &Run) {
+        if !matches!(run.item.parcel(), Parcel::After(_)) {
+            let there = self.0.iter_mut().filter(|guarded| {
+                let mut items = (0..run.len).map(|n| run.item.nth(n));
+                items.any(|item| guarded.mount.holds(&item))
+            });
             there.for_each(|guarded| guarded.answered = true);
         }
     }
 
-    /// An item is gone.
-    pub(super) fn forget(&mut self, id: ItemId) {
-        let probed = self.0.iter_mut().filter(|g| g.probe == Some(id));
+    /// Items are gone.
+    pub(super) fn forget(&mut self, ids: IdRange) {
+        let is_gone = |g: &&mut Guarded| g.probe.is_some_and(|probe| ids.contains(probe));
+        let probed = self.0.iter_mut().filter(is_gone);
         probed.for_each(|guarded| guarded.probe = None);
     }
 
@@ -141,12 +149,11 @@ impl Walls {
 
 impl Table {
     /// Holds back what lies behind these walls, and nothing else.
-    fn set_mounts(&mut self, mounts: Vec<Mount>) {
+    pub(super) fn set_mounts(&mut self, mounts: Vec<Mount>) {
         self.walls.set(mounts);
-        let pool = self.pool.iter().map(|&(_, id)| id);
-        let ids: Vec<ItemId> = pool.chain(self.held.iter().copied()).collect();
-        for id in ids {
-            self.transfer(id, Owner::Pool);
+        let ids = self.pool().chain(self.held());
+        for ids in runs(&ids.collect::<Vec<ItemId>>()) {
+            self.transfer(ids, Owner::Pool);
         }
     }
 }
@@ -171,8 +178,8 @@ impl Relay {
 
     /// An item that workers own, or that is in the pool.
     #[must_use]
-    pub fn item(&self, id: ItemId) -> Option<&Item> {
-        Some(&self.parent.as_ref()?.table.get(id)?.item)
+    pub fn item(&self, id: ItemId) -> Option<Item> {
+        Some(self.parent.as_ref()?.table.get(id)?.item)
     }
 
     /// Whether an item lies on a mount that does not answer.
@@ -187,8 +194,9 @@ impl Relay {
     pub fn has_other_work(&self) -> bool {
         let parent = self.parent.as_ref();
         parent.is_some_and(|parent| {
-            let mut entries = parent.table.entries();
-            entries.any(|(_, entry)| !parent.table.walls.hold(&entry.item))
+            let runs = parent.table.runs.iter();
+            let mut items = runs.flat_map(|(first, run)| run.items(first));
+            items.any(|(_, item)| !parent.table.walls.hold(&item))
         })
     }
 
@@ -217,17 +225,12 @@ impl Parent {
 
     /// Whether anything is held back.
     pub(super) fn has_held(&self) -> bool {
-        !self.table.held.is_empty()
+        self.table.has_held()
     }
 
     /// What is held back, for this parent's own parent.
     pub(super) fn pick_held(&self, most: u64) -> Vec<ItemId> {
-        self.table
-            .held
-            .iter()
-            .copied()
-            .take(most as usize)
-            .collect()
+        self.table.held().take(most as usize).collect()
     }
 
     pub(super) fn is_probe(&self, id: ItemId) -> bool {

@@ -3,7 +3,7 @@
 mod talk;
 
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId, RootId};
-use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use hydra_proto::ledger::{
     Action, Frontier, Parent, ParentConfig, Place, Relay, RelayAction, RelayConfig, Time, Uplink,
@@ -314,7 +314,7 @@ impl World {
         if !self.server.counts().balanced() {
             return Err("the counts are out of balance".to_owned());
         }
-        let paths: Vec<Vec<u8>> = self.server.items().map(Item::path).collect();
+        let paths: Vec<Vec<u8>> = self.server.items().map(|item| item.path()).collect();
         for (dir, (path, _)) in TREE.iter().enumerate() {
             let lies_under = |item: &&Vec<u8>| {
                 let below = path.as_bytes().strip_prefix(item.as_slice());

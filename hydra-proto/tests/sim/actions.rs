@@ -4,7 +4,7 @@ use super::faults::Sabotage;
 use super::net::Node;
 use super::rng::Rng;
 use super::world::{Event, World};
-use hydra_proto::ids::{ChildId, ConnId, ItemId};
+use hydra_proto::ids::{ChildId, ConnId, IdRange, ItemId};
 use hydra_proto::item::Parcel;
 use hydra_proto::ledger::{Action, RelayAction};
 use hydra_proto::message::{Commit, Down, Grant, Refusal, RootView, Up};
@@ -311,6 +311,17 @@ impl World {
             };
             match (&mut message, self.sabotage) {
                 (Up::Commit(commit), Some(Sabotage::GiveWithoutCommit)) => commit.give.clear(),
+                (Up::Commit(commit), Some(Sabotage::RangeTooLong)) => {
+                    let relay = &self.clients[at].relay;
+                    let new = commit.new.iter().map(Parcel::ids);
+                    let new: Vec<IdRange> = new.collect();
+                    let is_open = |id| relay.item(id).is_some();
+                    let is_new = |id| new.iter().any(|ids| ids.contains(id));
+                    let next = |ids: &IdRange| ItemId(ids.end);
+                    let mut done = commit.done.iter_mut();
+                    let longer = done.find(|ids| is_open(next(ids)) && !is_new(next(ids)));
+                    longer.into_iter().for_each(|ids| ids.end += 1);
+                }
                 (Up::Commit(commit), Some(Sabotage::AckBeforeApplied)) => {
                     let seq = commit.seq;
                     self.send_down(conn, Down::Ack { seq });

@@ -55,6 +55,8 @@ pub(crate) enum Sabotage {
     GrantBeforeDurable,
     /// Children believe that they may act for longer than their parent thinks.
     LongLease,
+    /// Children say that they have finished the neighbour of what they have finished, too.
+    RangeTooLong,
     /// Workers act on what they have found before it is on record.
     ActBeforeRecord,
     /// Clients acknowledge what workers intend before it is on the server's record.

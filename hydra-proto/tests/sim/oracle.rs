@@ -59,10 +59,10 @@ impl Oracle {
     }
 
     /// Invariant 1: each number was committed once, or lies under exactly one item.
-    pub(crate) fn cover<'a>(&self, items: impl Iterator<Item = &'a Item>) -> Result<(), String> {
+    pub(crate) fn cover(&self, items: impl Iterator<Item = Item>) -> Result<(), String> {
         let mut steps = vec![0i32; self.seen.len() + 1];
         for item in items {
-            for range in self.tree.cover(item)? {
+            for range in self.tree.cover(&item)? {
                 steps[range.start as usize] += 1;
                 steps[range.end as usize] -= 1;
             }

@@ -135,7 +135,7 @@ fn a_range_of_all_ids_costs_nothing() {
         &mut parent,
         child,
         commit,
-        ProtocolError::NotOwned(ItemId(1)),
+        ProtocolError::NotOwned(ItemId(4)),
     );
 }
 

@@ -277,7 +277,7 @@ fn what_a_lost_worker_had_begun_was_fresh_at_another_client() {
     back.load = load(0, false);
     say(&mut server, 1, back);
     let begun =
-        |item: &crate::item::Item| matches!(item.parcel(), Parcel::Names(names) if names.begun);
+        |item: crate::item::Item| matches!(item.parcel(), Parcel::Names(names) if names.begun);
     assert!(server.items().all(begun));
 }
 

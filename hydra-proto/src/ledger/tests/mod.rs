@@ -8,12 +8,13 @@ mod intents;
 mod joining;
 mod relay;
 mod suspects;
+mod table;
 mod uplink;
 mod visits;
 mod walls;
 
 use super::*;
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret, join_ids};
 use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
@@ -262,7 +263,7 @@ fn applied(child: ChildId, done: &[u64], new: &[u64]) -> Action {
     Action::Applied {
         child,
         result: None,
-        done: ids(done),
-        new: ids(new),
+        done: join_ids(ids(done)),
+        new: join_ids(ids(new)),
     }
 }
