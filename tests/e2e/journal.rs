@@ -125,7 +125,7 @@ fn a_server_that_dies_while_its_disk_is_full_goes_on_when_there_is_room() {
     server.kill();
     // There is no room for the new beginning of the journal either.
     let ran = lab.run(resume(&lab, &state));
-    ran.assert_status(3).assert_says("No space left on device");
+    ran.assert_status(3).assert_says("no space left on device");
     assert!(small.resize("64m"));
     let ran = lab.run(resume(&lab, &state));
     ran.assert_status(0);
@@ -166,7 +166,7 @@ fn a_disk_that_does_not_sync_ends_the_server_and_resume_goes_on_from_what_it_has
     let second = dial();
     let ran = server.finish();
     ran.assert_status(3).assert_says("cannot sync");
-    ran.assert_says("/state/journal: Input/output error");
+    ran.assert_says("/state/journal: input/output error");
     ran.assert_says("go on with: hydra-server resume");
     drop((first, second));
     lab.assert_nobody_left();
@@ -197,7 +197,7 @@ fn a_failing_disk_ends_the_server_and_resume_goes_on_from_what_it_has() {
     let ran = lab.run(limited);
     ran.assert_status(3).assert_says("cannot write");
     ran.assert_says("/state/journal")
-        .assert_says("File too large");
+        .assert_says("file too large");
     lab.assert_nobody_left();
     let ran = lab.run(resume(&lab, &state));
     ran.assert_status(0);
