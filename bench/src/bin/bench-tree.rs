@@ -24,6 +24,8 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // The tree's modes are the same whoever builds it.
+    rustix::process::umask(rustix::fs::Mode::empty());
     let start = Instant::now();
     tree::build(args.shape, &args.dir, args.seed, args.scale)?;
     let built = start.elapsed().as_secs_f64();

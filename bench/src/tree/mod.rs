@@ -33,7 +33,8 @@ pub enum Shape {
 /// The seconds since the epoch before which all times in a tree lie, the hostile one's apart.
 pub const NEWEST: i64 = 1_700_000_000;
 
-/// Builds `shape` in `dir`, `scale` times its full size.
+/// Builds `shape` in `dir`, `scale` times its full size. Modes are part of the tree, and the mask of the process takes
+/// its share of them: it is for the program to set, as all threads have it in common.
 ///
 /// # Errors
 ///
@@ -48,8 +49,6 @@ pub fn build(shape: Shape, dir: &Path, seed: u64, scale: f64) -> anyhow::Result<
         bail!("{} is not empty", dir.display());
     }
     crate::totals::raise_open_files();
-    // Modes are part of the tree; the caller's mask must not change them.
-    let mask = rustix::process::umask(rustix::fs::Mode::empty());
     let mut rng = stream(seed, u64::MAX);
     let done = match shape {
         Shape::Balanced => fill::create(dir, &layout::balanced(&mut rng, scale), seed),
@@ -58,7 +57,6 @@ pub fn build(shape: Shape, dir: &Path, seed: u64, scale: f64) -> anyhow::Result<
         Shape::Widedirs => fill::create(dir, &layout::widedirs(scale), seed),
         Shape::Hostile => hostile::create(dir, seed, scale),
     };
-    rustix::process::umask(mask);
     done.with_context(|| format!("build {}", dir.display()))
 }
 
