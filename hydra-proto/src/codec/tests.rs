@@ -3,6 +3,7 @@ use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId, Secret};
 use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
+use crate::segment::{RowsDir, Segment};
 use crate::walk::{FileType, WalkError, WalkSummary};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -84,6 +85,11 @@ fn delta() -> Delta {
         plugin: vec![1, 2],
         rows: b"{}\n".to_vec(),
         lost_workers: 1,
+        segments: vec![Segment {
+            worker: 2,
+            number: 3,
+            bytes: 300,
+        }],
     }
 }
 
@@ -116,6 +122,12 @@ fn job() -> JobSpec {
         ..WalkOptions::default()
     };
     JobSpec {
+        rows: Some(RowsDir {
+            path: b"/rows".to_vec(),
+            nonce: 5,
+            session: 0,
+            sync: true,
+        }),
         plugin: "count".to_owned(),
         options: vec![9],
         acts: true,
@@ -186,6 +198,13 @@ pub(crate) fn ups() -> Vec<Up> {
             without: vec![ByteBuf::from(b"a/b".to_vec())],
             reason: "dead".to_owned(),
         }]),
+        Up::Warning("no".to_owned()),
+        Up::Rows(Rows {
+            worker: 2,
+            number: 3,
+            at: 300,
+            bytes: b"{}\n".to_vec(),
+        }),
     ]
 }
 
@@ -225,6 +244,11 @@ pub(crate) fn downs() -> Vec<Down> {
         }),
         Down::Pause(true),
         Down::Stop,
+        Down::Kept(Segment {
+            worker: 2,
+            number: 3,
+            bytes: 300,
+        }),
     ];
     downs.extend(refusals.map(Down::Refused));
     downs

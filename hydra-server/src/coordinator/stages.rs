@@ -208,6 +208,7 @@ impl Coordinator {
             return Err(ServerError::NoClient(reasons.collect()));
         }
         self.tally.finish()?;
+        self.end_rows()?;
         let mut set_aside: Vec<SetAside> = self
             .parent
             .aside()

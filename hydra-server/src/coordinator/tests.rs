@@ -29,6 +29,7 @@ impl Server {
         let (intake, incoming) = Intake::new();
         let mut config = Config {
             job: JobSpec {
+                rows: None,
                 plugin: "test".to_owned(),
                 options: Vec::new(),
                 acts: false,
