@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Pieces that may be on their way to the server.
-const SENT_MAX: usize = 16;
+const SENT_MAX: usize = 8;
 
 /// Where workers find the directory for rows, without symbolic links, or why they must not write there. Looked at under
 /// the deadline, in a thread of its own.

@@ -44,8 +44,8 @@ pub struct Config {
     pub state: Option<StateDir>,
     /// Where output rows go; with a state directory that is said there.
     pub rows: Option<Box<dyn Write + Send>>,
-    /// The directory for rows, if the job has one. Rows that come inside commits go to [`Store::streamed`], which is to be
-    /// set as `rows`, or in the state directory.
+    /// The directory for rows, if the job has one. With a state directory [`Store::streamed`] is to be
+    /// said there.
     pub rows_dir: Option<Store>,
     /// Is told how far the job is.
     pub progress: Option<ProgressSink>,

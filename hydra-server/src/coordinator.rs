@@ -72,6 +72,7 @@ pub(crate) struct Coordinator {
     pub(crate) segments: Counts,
     pub(crate) held: VecDeque<HeldBack>,
     pub(crate) disk_full: bool,
+    pub(crate) rows_full: bool,
     /// How often a server has begun with this job, before this one.
     pub(crate) incarnation: u32,
     /// An earlier server has begun to grant.
@@ -152,6 +153,7 @@ impl Coordinator {
             journal: None,
             held: VecDeque::new(),
             disk_full: false,
+            rows_full: false,
             incarnation: 0,
             began_before: false,
             embedded: BTreeSet::new(),

@@ -162,7 +162,7 @@ impl Coordinator {
     /// Notes where the rows of a commit are. Those in it are taken out where they are written when it is durable.
     pub(crate) fn note_rows(&mut self, session: Epoch, result: &mut Option<Box<Delta>>) {
         let ticket = self.journal.as_ref().map_or(0, Journal::ticket);
-        if let (Some(keeper), Some(delta)) = (&mut self.rows, &result) {
+        if let (Some(keeper), Some(delta)) = (&mut self.rows, &mut *result) {
             for segment in &delta.segments {
                 let id = SegmentId::new(session, segment);
                 rows::count(&mut self.segments, id, segment.bytes);
@@ -170,6 +170,9 @@ impl Coordinator {
             }
             if !delta.rows.is_empty() {
                 keeper.came(ticket, delta.rows.len());
+                if self.journal.is_none() {
+                    keeper.append(std::mem::take(&mut delta.rows));
+                }
             }
         }
         if let (Some(journal), Some(delta)) = (&mut self.journal, result) {
@@ -245,17 +248,22 @@ impl Coordinator {
                     "the disk of the journal is full: the walk pauses until there is room"
                 );
                 self.disk_full = true;
-                self.parent.pause(true);
+                self.pause();
             }
             Written::Full => {}
             Written::RoomAgain => {
                 tracing::warn!("the disk of the journal has room again: the walk goes on");
                 self.disk_full = false;
-                self.parent.pause(false);
+                self.pause();
             }
         }
         self.release(now);
         self.proceed(now)
+    }
+
+    /// Has the walk pause while a disk is full.
+    pub(crate) fn pause(&mut self) {
+        self.parent.pause(self.disk_full || self.rows_full);
     }
 
     /// Sends what has waited long enough.

@@ -321,13 +321,13 @@ fn open_rows_dir(
         None => RowsStore::create(&std::path::absolute(path)?, sync),
     };
     let rows_dir = opened.context("--rows-dir")?;
-    let streamed = rows_dir.streamed().context("--rows-dir")?;
-    let (rows, state): (Option<Rows>, _) = match state {
-        Some(state) => (None, Some(state.with_rows(streamed))),
-        None => (Some(Box::new(streamed)), None),
+    // Without a journal to be written behind they are written there like all others.
+    let state = match state {
+        Some(state) => Some(state.with_rows(rows_dir.streamed().context("--rows-dir")?)),
+        None => None,
     };
     Ok(Sinks {
-        rows,
+        rows: None,
         state,
         rows_dir: Some(rows_dir),
     })

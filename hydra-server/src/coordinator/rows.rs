@@ -51,14 +51,20 @@ impl Coordinator {
         }
         match done {
             Done::Kept(conn, segment) => self.send(now, conn, Some(Down::Kept(segment))),
-            Done::Published => {}
-            Done::Full => tracing::warn!(
-                "the disk of the rows is full: those who write many wait until there is room"
-            ),
-            Done::RoomAgain => tracing::warn!("the disk of the rows has room again"),
+            Done::Appended | Done::Published => {}
+            Done::Full => {
+                tracing::warn!("the disk of the rows is full: the walk pauses until there is room");
+                self.rows_full = true;
+                self.pause();
+            }
+            Done::RoomAgain => {
+                tracing::warn!("the disk of the rows has room again: the walk goes on");
+                self.rows_full = false;
+                self.pause();
+            }
             Done::Failed(error) => return Err(error.into()),
         }
-        Ok(())
+        self.proceed(now)
     }
 
     /// Tells readers which rows have become durable.

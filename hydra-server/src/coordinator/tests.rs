@@ -51,6 +51,7 @@ impl Server {
             reducer: Box::new(Merger::<()>::default()),
             state: None,
             rows: None,
+            rows_dir: None,
             progress: None,
             logs: None,
             release: "test".to_owned(),

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-/// Pieces that may wait to be written before nothing more is read from clients.
-const PIECES_MAX: usize = 64;
+/// Pieces, and commits with rows in them, that may wait to be written before nothing more is read from clients.
+const ORDERS_MAX: usize = 256;
 
 /// Says what must be durable before readers may be told.
 pub(crate) type Ticket = u64;
@@ -38,8 +38,8 @@ pub(crate) struct Keeper {
     /// What is durable, and not in the manifest.
     news: BTreeMap<String, u64>,
     publishing: bool,
-    /// Pieces that wait to be written.
-    pieces: usize,
+    /// What waits to be written.
+    orders_open: usize,
 }
 
 impl Keeper {
@@ -64,13 +64,13 @@ impl Keeper {
             waiting: VecDeque::new(),
             news: BTreeMap::new(),
             publishing: false,
-            pieces: 0,
+            orders_open: 0,
         })
     }
 
     /// A session has sent a piece of a segment.
     pub(crate) fn piece(&mut self, conn: ConnId, session: Epoch, rows: Rows) {
-        self.pieces += 1;
+        self.orders_open += 1;
         let id = SegmentId {
             session: session.number,
             worker: rows.worker,
@@ -90,9 +90,15 @@ impl Keeper {
         let _ = self.orders.send(order);
     }
 
-    /// Whether so many pieces wait that nothing more may come.
+    /// Rows came inside a commit, and there is no journal to write them behind.
+    pub(crate) fn append(&mut self, rows: Vec<u8>) {
+        self.orders_open += 1;
+        self.order(Order::Append(rows));
+    }
+
+    /// Whether so much waits that nothing more may come.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.pieces > PIECES_MAX
+        self.orders_open > ORDERS_MAX
     }
 
     /// A commit has named so much of a segment.
@@ -126,7 +132,9 @@ impl Keeper {
     /// Something was done.
     pub(crate) fn done(&mut self, done: &Done) {
         match done {
-            Done::Kept(..) => self.pieces = self.pieces.saturating_sub(1),
+            Done::Kept(..) | Done::Appended => {
+                self.orders_open = self.orders_open.saturating_sub(1);
+            }
             Done::Published => self.publishing = false,
             Done::Full | Done::RoomAgain | Done::Failed(_) => {}
         }

@@ -26,6 +26,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) enum Order {
     /// Write a piece of a segment.
     Piece(Piece),
+    /// Write rows that came inside a commit.
+    Append(Vec<u8>),
     /// Say how much of these counts.
     Publish(Vec<(String, u64)>),
     /// The job is over.
@@ -58,6 +60,8 @@ pub(super) struct End {
 pub(crate) enum Done {
     /// A piece is kept.
     Kept(ConnId, Segment),
+    /// Rows that came inside a commit are written.
+    Appended,
     /// The manifest says what it was told.
     Published,
     /// There is no room; it is tried again and again.
@@ -86,6 +90,7 @@ pub(super) fn start(
         manifest,
         done,
         stop,
+        streamed: None,
         is_full: false,
     };
     let spawned = thread::Builder::new()
@@ -103,6 +108,8 @@ struct Scribe {
     manifest: Manifest,
     done: tokio::sync::mpsc::UnboundedSender<Done>,
     stop: Arc<AtomicBool>,
+    /// The file of rows that came inside commits, if it is written here, and its length.
+    streamed: Option<(OwnedFd, u64)>,
     is_full: bool,
 }
 
@@ -121,6 +128,7 @@ impl Scribe {
             let written = self.pieces(pieces);
             let said = written.and_then(|()| match next {
                 Some(Order::Publish(news)) => self.publish(&news),
+                Some(Order::Append(rows)) => self.append(&rows),
                 Some(Order::End(end)) => {
                     // Nobody listens where the server has given up.
                     let _ = end.answer.send(self.end(&end));
@@ -183,6 +191,23 @@ impl Scribe {
         };
         let written = write_all_at(file, &piece.bytes, piece.at);
         written.map_err(|errno| self.failed("write", &name, errno))
+    }
+
+    fn append(&mut self, rows: &[u8]) -> Result<(), RowsError> {
+        if self.streamed.is_none() {
+            self.streamed = Some((self.store.streamed()?.into(), 0));
+        }
+        self.again(|scribe| {
+            let Some((file, at)) = &mut scribe.streamed else {
+                return Ok(());
+            };
+            let written = write_all_at(file, rows, *at);
+            written.map_err(|errno| failed("write", &scribe.store.path_of(STREAMED), errno))?;
+            *at += rows.len() as u64;
+            Ok(())
+        })?;
+        self.tell(Done::Appended);
+        Ok(())
     }
 
     fn publish(&mut self, news: &[(String, u64)]) -> Result<(), RowsError> {

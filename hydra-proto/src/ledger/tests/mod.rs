@@ -7,6 +7,7 @@ mod frontier;
 mod intents;
 mod joining;
 mod relay;
+mod rows;
 mod suspects;
 mod table;
 mod uplink;
