@@ -83,23 +83,46 @@ impl Lab {
         rows.collect()
     }
 
-    fn client(&self, port: u16, may_write: bool, rows: &Path) -> Command {
+    fn client(&self, port: u16, sees: Sees, rows: &Path) -> Command {
         let mut client = self.command();
         let listen = format!("127.0.0.1:{port}");
         client.args(["client", "--listen", &listen, "--workers", "2", "--key-dir"]);
         client.arg(self.path("keys"));
-        if may_write {
-            client.arg("--allow-rows-dir").arg(rows);
+        match sees {
+            Sees::NotAllowed => {}
+            Sees::Writable => {
+                client.arg("--allow-rows-dir").arg(rows);
+            }
+            Sees::ReadOnly => {
+                let there = rows.with_file_name(READ_ONLY);
+                let map = format!("{}={}", rows.display(), there.display());
+                client.arg("--allow-rows-dir").arg(there);
+                client.args(["--map", &map]);
+            }
         }
         client
     }
 }
 
+/// What a client has of the directory for rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sees {
+    /// It may write there.
+    Writable,
+    /// It was not told that it may.
+    NotAllowed,
+    /// Elsewhere, and it can only be read there. Needs root.
+    ReadOnly,
+}
+
+/// Where the directory can only be read.
+const READ_ONLY: &str = "read-only";
+
 /// How to do a job.
 #[derive(Default)]
 pub(crate) struct Setup {
-    /// For each client whether it may write to the directory; none: the one inside the server.
-    pub(crate) clients: Vec<bool>,
+    /// None: the one inside the server.
+    pub(crate) clients: Vec<Sees>,
     /// Keep a journal.
     pub(crate) state: bool,
     /// Bytes of a row, if not the usual number.
@@ -135,7 +158,7 @@ pub(crate) struct Job<'a> {
     dir: PathBuf,
     rows: PathBuf,
     server: Child,
-    clients: Vec<(u16, bool, Child)>,
+    clients: Vec<(u16, Sees, Child)>,
     ticks: UnixDatagram,
     /// The worker that told last that it is at work.
     worker: Option<Pid>,
@@ -162,13 +185,17 @@ impl<'a> Job<'a> {
             None => None,
         };
         let rows = mount.as_ref().map_or(&dir, |mount| &mount.0).join("rows");
+        let read_only = match setup.clients.contains(&Sees::ReadOnly) {
+            true => Some(read_only(&rows)?),
+            false => None,
+        };
         let log = File::create(dir.join("log"))?;
         let mut clients = Vec::new();
-        for &may_write in &setup.clients {
+        for &sees in &setup.clients {
             let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-            let mut client = lab.client(port, may_write, &rows);
+            let mut client = lab.client(port, sees, &rows);
             let client = client.stdout(Stdio::null()).stderr(log.try_clone()?);
-            clients.push((port, may_write, client.spawn()?));
+            clients.push((port, sees, client.spawn()?));
         }
         let mut server = lab.command();
         server.args(["--json", "--commit-interval", "20ms", "--key-dir"]);
@@ -204,7 +231,7 @@ impl<'a> Job<'a> {
             worker: None,
             memory: 0,
             started: Instant::now(),
-            mount,
+            mount: mount.or(read_only),
         })
     }
 
@@ -256,9 +283,9 @@ impl<'a> Job<'a> {
 
     pub(crate) fn restart_client(&mut self, index: usize) -> Outcome {
         let log = File::options().append(true).open(self.dir.join("log"));
-        let (port, may_write, client) = &mut self.clients[index];
+        let (port, sees, client) = &mut self.clients[index];
         client.kill().and_then(|()| client.wait()).map_err(told)?;
-        let mut again = self.lab.client(*port, *may_write, &self.rows);
+        let mut again = self.lab.client(*port, *sees, &self.rows);
         again.stdout(Stdio::null()).stderr(log.map_err(told)?);
         *client = again.spawn().map_err(told)?;
         Ok(())
@@ -461,6 +488,20 @@ fn mounted(at: &Path, room: u64) -> io::Result<Mount> {
     match done.status()?.success() {
         true => Ok(Mount(at.to_owned())),
         false => Err(io::Error::other("no file system can be mounted")),
+    }
+}
+
+/// The directory once more, to be read only.
+fn read_only(rows: &Path) -> io::Result<Mount> {
+    let at = rows.with_file_name(READ_ONLY);
+    fs::create_dir(rows)?;
+    fs::create_dir(&at)?;
+    let mut bind = Command::new("mount");
+    let bound = bind.arg("--bind").arg(rows).arg(&at).status()?;
+    let mount = Mount(at);
+    match bound.success() && mount.remount("remount,bind,ro").is_ok() {
+        true => Ok(mount),
+        false => Err(io::Error::other("nothing can be mounted to be read only")),
     }
 }
 

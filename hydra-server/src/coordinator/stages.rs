@@ -202,6 +202,8 @@ impl Coordinator {
     /// When nobody could walk anything, or the last rows could not be written.
     pub(crate) fn finish(mut self) -> Result<Outcome, ServerError> {
         if self.hopeless {
+            // The directory can be used again.
+            self.end_rows()?;
             let missing = self.gathering.missing().into_iter();
             let reasons =
                 missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));

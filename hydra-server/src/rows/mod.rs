@@ -18,18 +18,21 @@ pub(crate) use self::keeper::{Counts, Keeper, count};
 pub(crate) use self::thread::Done;
 
 use hydra_proto::segment::RowsDir;
-use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, flock, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The file of rows that came inside commits.
 pub(crate) const STREAMED: &str = "streamed.ndjson";
+
+/// What names of directories of segments begin with.
+const SEGMENTS: &[u8] = b"segments-";
 
 /// Why rows cannot be kept in their directory.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +51,9 @@ pub enum RowsError {
     /// The directory holds something.
     #[error("{} is not empty: it may hold the rows of another job", shown(.0))]
     NotEmpty(PathBuf),
+    /// Another server uses the directory.
+    #[error("another server uses {}", shown(.0))]
+    Locked(PathBuf),
     /// Rows that a commit has named are gone.
     #[error(
         "rows are lost: {} has {found} bytes, and {expected} were committed",
@@ -85,29 +91,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// For a new job: makes the directory if there is none; one that is there must be empty. `path` is absolute.
+    /// For a new job: makes the directory if there is none; one that is there must hold nothing, but for what a job has
+    /// left that came to no rows. `path` is absolute.
     ///
     /// # Errors
-    /// When it cannot be made, or is not empty.
+    /// When it cannot be made, is not empty, or another server uses it.
     pub fn create(path: &Path, sync: bool) -> Result<Self, RowsError> {
         match DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut entries =
-                    fs::read_dir(path).map_err(|error| failed("read", path, error))?;
-                if entries.next().is_some() {
-                    return Err(RowsError::NotEmpty(path.to_owned()));
-                }
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed("make", path, error));
             }
-            Err(error) => return Err(failed("make", path, error)),
+            _ => {}
         }
+        let dir = open_dir(path)?;
+        clear(path, &dir)?;
         let spec = RowsDir {
             path: path.as_os_str().as_bytes().to_vec(),
             nonce: rand::random(),
             session: 0,
             sync,
         };
-        let dir = open_dir(CWD, path).map_err(|errno| failed("open", path, errno))?;
         let name = spec.segments();
         let made = mkdirat(&dir, &name, Mode::RWXU);
         made.map_err(|errno| failed("make", &path.join(&name), errno))?;
@@ -120,8 +123,7 @@ impl Store {
     /// When it is not there any more.
     pub fn open(spec: &RowsDir) -> Result<Self, RowsError> {
         let path = Path::new(OsStr::from_bytes(&spec.path));
-        let dir = open_dir(CWD, path).map_err(|errno| failed("open", path, errno))?;
-        Self::with(dir, spec.clone())
+        Self::with(open_dir(path)?, spec.clone())
     }
 
     fn with(dir: OwnedFd, spec: RowsDir) -> Result<Self, RowsError> {
@@ -162,9 +164,43 @@ impl Store {
     }
 }
 
-fn open_dir(at: impl AsFd, path: &Path) -> Result<OwnedFd, Errno> {
+/// Opens the directory, and keeps other servers away from it as long as it is open.
+fn open_dir(path: &Path) -> Result<OwnedFd, RowsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    openat(at, path, flags, Mode::empty())
+    let dir = openat(CWD, path, flags, Mode::empty());
+    let dir = dir.map_err(|errno| failed("open", path, errno))?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(RowsError::Locked(path.to_owned())),
+        // Some file systems have no locks for directories.
+        _ => Ok(dir),
+    }
+}
+
+/// Removes what a job has left that came to no rows. Anything else stays, and is an error.
+fn clear(path: &Path, dir: &OwnedFd) -> Result<(), RowsError> {
+    let not_empty = || RowsError::NotEmpty(path.to_owned());
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|error| failed("read", path, error))?;
+    let names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
+    let is_ours = |name: &[u8]| name == manifest::MANIFEST.as_bytes() || name.starts_with(SEGMENTS);
+    if !names.iter().all(|name| is_ours(name.as_bytes())) {
+        return Err(not_empty());
+    }
+    let (segments, manifests): (Vec<_>, Vec<_>) = names
+        .iter()
+        .partition(|name| name.as_bytes().starts_with(SEGMENTS));
+    if segments.is_empty() && !manifests.is_empty() {
+        return Err(not_empty());
+    }
+    for name in segments {
+        // It goes only if nothing is in it.
+        unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(|_| not_empty())?;
+    }
+    for name in manifests {
+        let removed = unlinkat(dir, name, AtFlags::empty());
+        removed.map_err(|errno| failed("remove", &path.join(name), errno))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

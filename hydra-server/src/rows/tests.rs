@@ -32,6 +32,7 @@ impl Lab {
         let tmp = tempfile::tempdir().unwrap();
         let store = Store::create(&tmp.path().join("rows"), true).unwrap();
         let spec = store.spec().clone();
+        drop(store);
         let (sender, done) = mpsc::unbounded_channel();
         let lab = Self {
             tmp,
@@ -44,7 +45,10 @@ impl Lab {
     }
 
     fn keeper(&self, counts: &Counts, streamed: u64) -> Keeper {
-        let store = Store::open(&self.spec).unwrap();
+        // Who had it before lets go of it a little later than he says.
+        let opened = std::iter::repeat_with(|| Store::open(&self.spec));
+        let mut opened = opened.skip_while(|opened| matches!(opened, Err(RowsError::Locked(_))));
+        let store = opened.next().unwrap().unwrap();
         let done = self.sender.clone();
         Keeper::start(store, SESSION.job, true, counts, streamed, done).unwrap()
     }
@@ -75,7 +79,7 @@ impl Lab {
             match fields[1] {
                 "segment" => {
                     let (_, name) = fields[4].split_once('/').unwrap();
-                    counts.insert(name.to_owned(), fields[8].parse().unwrap());
+                    counts.insert(name.to_owned(), fields[9].parse().unwrap());
                 }
                 _ => ended = true,
             }
@@ -115,18 +119,41 @@ fn counts(list: &[(u64, u64)]) -> Counts {
 #[test]
 fn a_directory_that_holds_something_is_left_alone() {
     let tmp = tempfile::tempdir().unwrap();
-    fs::write(tmp.path().join("mine"), b"").unwrap();
-    let refused = Store::create(tmp.path(), false);
-    assert!(
-        matches!(refused, Err(RowsError::NotEmpty(_))),
-        "{refused:?}"
-    );
+    for name in ["mine", manifest::MANIFEST] {
+        let mine = tmp.path().join(name);
+        fs::write(&mine, b"").unwrap();
+        let refused = Store::create(tmp.path(), false);
+        assert!(
+            matches!(refused, Err(RowsError::NotEmpty(_))),
+            "{refused:?}"
+        );
+        fs::remove_file(mine).unwrap();
+    }
     let store = Store::create(&tmp.path().join("rows"), false).unwrap();
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(tmp.path().join("rows")), 0o700);
     assert_eq!(mode(store.path_of("")), 0o700);
     store.streamed().unwrap();
     assert_eq!(mode(store.path_of(STREAMED)), 0o600);
+}
+
+#[test]
+fn a_directory_is_used_again_where_it_holds_no_rows_and_nobody_else_uses_it() {
+    let (lab, keeper) = Lab::new();
+    let path = lab.tmp.path().join("rows");
+    let used = Store::create(&path, false);
+    assert!(matches!(used, Err(RowsError::Locked(_))), "{used:?}");
+    keeper.end(&Counts::new(), false, true).unwrap();
+    // The thread lets go of it a little later than it answers.
+    let again = std::iter::repeat_with(|| Store::create(&path, false));
+    let again = again
+        .skip_while(|again| matches!(again, Err(RowsError::Locked(_))))
+        .next();
+    let store = again.unwrap().unwrap();
+    fs::write(store.path_of(STREAMED), b"{}\n").unwrap();
+    drop(store);
+    let full = Store::create(&path, false);
+    assert!(matches!(full, Err(RowsError::NotEmpty(_))), "{full:?}");
 }
 
 #[test]
@@ -255,8 +282,11 @@ fn a_long_manifest_is_written_anew_and_says_the_same() {
 
 #[test]
 fn rows_that_the_server_got_inside_commits_are_a_file_of_their_own() {
-    let (lab, _keeper) = Lab::new();
-    let store = Store::open(&lab.spec).unwrap();
+    let (lab, keeper) = Lab::new();
+    drop(keeper);
+    let opened = std::iter::repeat_with(|| Store::open(&lab.spec));
+    let mut opened = opened.skip_while(|opened| matches!(opened, Err(RowsError::Locked(_))));
+    let store = opened.next().unwrap().unwrap();
     store.streamed().unwrap().write_all_at(b"{}\n", 0).unwrap();
     assert_eq!(fs::read(lab.path(STREAMED)).unwrap(), b"{}\n");
 }
