@@ -220,9 +220,10 @@ impl<'a> Job<'a> {
         let bytes = if setup.bytes == 0 { 200 } else { setup.bytes };
         server.args(["pour", "--bytes", &bytes.to_string(), "--ticks"]);
         server.arg(dir.join("ticks")).arg(lab.path("tree"));
+        let expected = lab.rows(bytes);
         Ok(Self {
             server: spawn(server, &dir)?,
-            expected: lab.rows(bytes),
+            expected,
             lab,
             dir,
             rows,
@@ -260,16 +261,14 @@ impl<'a> Job<'a> {
 
     /// Waits a moment for a worker; whether one has begun with a file.
     fn hear(&mut self) -> Outcome<bool> {
+        self.note_memory();
         let mut pid = [0; 4];
         match self.ticks.recv(&mut pid) {
             Ok(4) => {
                 self.worker = Pid::from_raw(pid_t::from_le_bytes(pid));
                 Ok(true)
             }
-            Ok(_) => {
-                self.note_memory();
-                Ok(false)
-            }
+            Ok(_) => Ok(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(told(error)),
         }

@@ -99,6 +99,5 @@ impl Visit for PourVisit {
                 filler: &self.filler,
             });
         }
-        let _ = self.ticks.send(&[]);
     }
 }

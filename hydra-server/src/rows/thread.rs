@@ -9,6 +9,7 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pwrite};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -180,14 +181,14 @@ impl Scribe {
         files: &mut BTreeMap<SegmentId, OwnedFd>,
     ) -> Result<(), RowsError> {
         let name = piece.id.file_name();
-        if !files.contains_key(&piece.id) {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let opened = openat(&self.store.segments, &name, flags, Mode::RUSR | Mode::WUSR);
-            let opened = opened.map_err(|errno| self.failed("open", &name, errno))?;
-            files.insert(piece.id, opened);
-        }
-        let Some(file) = files.get(&piece.id) else {
-            return Ok(());
+        let file = match files.entry(piece.id) {
+            Entry::Occupied(opened) => opened.into_mut(),
+            Entry::Vacant(place) => {
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mode = Mode::RUSR | Mode::WUSR;
+                let opened = openat(&self.store.segments, &name, flags, mode);
+                place.insert(opened.map_err(|errno| self.failed("open", &name, errno))?)
+            }
         };
         let written = write_all_at(file, &piece.bytes, piece.at);
         written.map_err(|errno| self.failed("write", &name, errno))
