@@ -1,6 +1,6 @@
 //! A job with a directory for rows, what is done to its processes, and what has to be found in the end.
 
-use crate::plugin::{row, rows_of};
+use crate::lab::{Lab, Mount, Sees, mounted, read_only};
 use nix::libc::pid_t;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -12,111 +12,15 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// No job takes longer.
 const JOB_MAX: Duration = Duration::from_secs(300);
 
-type Outcome<T = ()> = Result<T, String>;
+pub(crate) type Outcome<T = ()> = Result<T, String>;
 
-fn told<E: std::fmt::Display>(error: E) -> String {
+pub(crate) fn told<E: std::fmt::Display>(error: E) -> String {
     error.to_string()
 }
-
-/// A tree, keys, and a place for jobs.
-pub(crate) struct Lab {
-    dir: TempDir,
-    exe: PathBuf,
-}
-
-impl Lab {
-    pub(crate) fn new() -> io::Result<Self> {
-        let lab = Self {
-            dir: tempfile::tempdir()?,
-            exe: std::env::current_exe()?,
-        };
-        let mut keygen = lab.command();
-        let made = keygen
-            .arg("keygen")
-            .arg("--key-dir")
-            .arg(lab.path("keys"))
-            .output()?;
-        match made.status.success() {
-            true => Ok(lab),
-            false => Err(io::Error::other("no keys")),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&self.exe);
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
-        command
-    }
-
-    /// Makes directories with files, each of which has so many rows.
-    pub(crate) fn fill(&self, directories: usize, files: usize, rows: usize) -> Outcome {
-        for directory in 0..directories {
-            let dir = self.path(&format!("tree/{}/{directory}", directory % 5));
-            fs::create_dir_all(&dir).map_err(told)?;
-            for file in 0..files {
-                File::create(dir.join(format!("{file}-{rows}"))).map_err(told)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// All rows of the tree, sorted.
-    fn rows(&self, bytes: usize) -> BTreeSet<Vec<u8>> {
-        let entries = walkdir::WalkDir::new(self.path("tree")).into_iter();
-        let files = entries
-            .flatten()
-            .filter(|entry| entry.file_type().is_file());
-        let names = files.map(|entry| entry.path().to_string_lossy().into_owned());
-        let rows = names.flat_map(|name| {
-            let numbers = 0..rows_of(&name);
-            numbers.map(move |number| row(&name, number, bytes))
-        });
-        rows.collect()
-    }
-
-    fn client(&self, port: u16, sees: Sees, rows: &Path) -> Command {
-        let mut client = self.command();
-        let listen = format!("127.0.0.1:{port}");
-        client.args(["client", "--listen", &listen, "--workers", "2", "--key-dir"]);
-        client.arg(self.path("keys"));
-        match sees {
-            Sees::NotAllowed => {}
-            Sees::Writable => {
-                client.arg("--allow-rows-dir").arg(rows);
-            }
-            Sees::ReadOnly => {
-                let there = rows.with_file_name(READ_ONLY);
-                let map = format!("{}={}", rows.display(), there.display());
-                client.arg("--allow-rows-dir").arg(there);
-                client.args(["--map", &map]);
-            }
-        }
-        client
-    }
-}
-
-/// What a client has of the directory for rows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sees {
-    /// It may write there.
-    Writable,
-    /// It was not told that it may.
-    NotAllowed,
-    /// Elsewhere, and it can only be read there. Needs root.
-    ReadOnly,
-}
-
-/// Where the directory can only be read.
-const READ_ONLY: &str = "read-only";
 
 /// How to do a job.
 #[derive(Default)]
@@ -131,26 +35,6 @@ pub(crate) struct Setup {
     pub(crate) file: bool,
     /// Give the directory a file system of its own with so many bytes.
     pub(crate) room: Option<u64>,
-}
-
-/// A file system that is gone with the job.
-struct Mount(PathBuf);
-
-impl Mount {
-    fn remount(&self, options: &str) -> Outcome {
-        let mut mount = Command::new("mount");
-        let done = mount.args(["-o", options]).arg(&self.0).status();
-        match done.map_err(told)?.success() {
-            true => Ok(()),
-            false => Err("cannot be mounted again".to_owned()),
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }
 
 pub(crate) struct Job<'a> {
@@ -477,31 +361,6 @@ fn spawn(mut server: Command, dir: &Path) -> io::Result<Child> {
         .stdout(File::create(dir.join("out"))?)
         .stderr(log)
         .spawn()
-}
-
-fn mounted(at: &Path, room: u64) -> io::Result<Mount> {
-    fs::create_dir(at)?;
-    let mut mount = Command::new("mount");
-    let size = format!("size={room}");
-    let done = mount.args(["-t", "tmpfs", "-o", &size, "none"]).arg(at);
-    match done.status()?.success() {
-        true => Ok(Mount(at.to_owned())),
-        false => Err(io::Error::other("no file system can be mounted")),
-    }
-}
-
-/// The directory once more, to be read only.
-fn read_only(rows: &Path) -> io::Result<Mount> {
-    let at = rows.with_file_name(READ_ONLY);
-    fs::create_dir(rows)?;
-    fs::create_dir(&at)?;
-    let mut bind = Command::new("mount");
-    let bound = bind.arg("--bind").arg(rows).arg(&at).status()?;
-    let mount = Mount(at);
-    match bound.success() && mount.remount("remount,bind,ro").is_ok() {
-        true => Ok(mount),
-        false => Err(io::Error::other("nothing can be mounted to be read only")),
-    }
 }
 
 /// The most memory that a process has taken, in bytes.

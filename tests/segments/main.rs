@@ -4,10 +4,12 @@
 //! This program is its own Hydra: with a role on its command line it plays that role, with a plugin that writes rows.
 
 mod job;
+mod lab;
 mod plugin;
 
 use hydra::Hydra;
-use job::{Job, Lab, Sees, Setup};
+use job::{Job, Setup};
+use lab::{Lab, Sees};
 use plugin::Pour;
 use std::process::ExitCode;
 use std::time::Instant;

@@ -19,6 +19,13 @@ fn id(worker: u64) -> SegmentId {
     }
 }
 
+/// A store that somebody lets go of a little later than he says.
+fn patiently(open: impl Fn() -> Result<Store, RowsError>) -> Store {
+    let mut opened = std::iter::repeat_with(open);
+    let opened = opened.find(|opened| !matches!(opened, Err(RowsError::Locked(_))));
+    opened.unwrap().unwrap()
+}
+
 /// A directory with a job in it.
 struct Lab {
     tmp: tempfile::TempDir,
@@ -45,10 +52,7 @@ impl Lab {
     }
 
     fn keeper(&self, counts: &Counts, streamed: u64) -> Keeper {
-        // Who had it before lets go of it a little later than he says.
-        let opened = std::iter::repeat_with(|| Store::open(&self.spec));
-        let mut opened = opened.skip_while(|opened| matches!(opened, Err(RowsError::Locked(_))));
-        let store = opened.next().unwrap().unwrap();
+        let store = patiently(|| Store::open(&self.spec));
         let done = self.sender.clone();
         Keeper::start(store, SESSION.job, true, counts, streamed, done).unwrap()
     }
@@ -144,12 +148,7 @@ fn a_directory_is_used_again_where_it_holds_no_rows_and_nobody_else_uses_it() {
     let used = Store::create(&path, false);
     assert!(matches!(used, Err(RowsError::Locked(_))), "{used:?}");
     keeper.end(&Counts::new(), false, true).unwrap();
-    // The thread lets go of it a little later than it answers.
-    let again = std::iter::repeat_with(|| Store::create(&path, false));
-    let again = again
-        .skip_while(|again| matches!(again, Err(RowsError::Locked(_))))
-        .next();
-    let store = again.unwrap().unwrap();
+    let store = patiently(|| Store::create(&path, false));
     fs::write(store.path_of(STREAMED), b"{}\n").unwrap();
     drop(store);
     let full = Store::create(&path, false);
@@ -284,9 +283,7 @@ fn a_long_manifest_is_written_anew_and_says_the_same() {
 fn rows_that_the_server_got_inside_commits_are_a_file_of_their_own() {
     let (lab, keeper) = Lab::new();
     drop(keeper);
-    let opened = std::iter::repeat_with(|| Store::open(&lab.spec));
-    let mut opened = opened.skip_while(|opened| matches!(opened, Err(RowsError::Locked(_))));
-    let store = opened.next().unwrap().unwrap();
+    let store = patiently(|| Store::open(&lab.spec));
     store.streamed().unwrap().write_all_at(b"{}\n", 0).unwrap();
     assert_eq!(fs::read(lab.path(STREAMED)).unwrap(), b"{}\n");
 }
