@@ -32,7 +32,8 @@ pub struct Config {
     pub client_timeout: Duration,
     /// How long connecting, shaking hands and sending may take.
     pub timeouts: Timeouts,
-    /// Wait for a client that is busy with another server, instead of doing without it.
+    /// Wait for a client that is busy with another server, instead of doing without it. The walk begins as soon as
+    /// anybody else is there; who is busy joins it later.
     pub wait: bool,
     /// This server's key; not needed without the network.
     pub key: Option<Arc<Key>>,

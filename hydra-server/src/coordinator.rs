@@ -106,6 +106,8 @@ pub(crate) struct Coordinator {
     lonely: Option<Time>,
     progress: Option<ProgressSink>,
     pub(crate) logs: Option<LogSink>,
+    /// Clients that were dialled and have had a session of this job.
+    served: BTreeSet<usize>,
     /// Clients that are busy, and what was said of it.
     waits_for: BTreeMap<usize, String>,
     /// What the user has to know of, each once.
@@ -182,6 +184,7 @@ impl Coordinator {
             logs: config.logs,
             rows: None,
             segments: Counts::new(),
+            served: BTreeSet::new(),
             waits_for: BTreeMap::new(),
             warnings: Vec::new(),
         }
@@ -204,7 +207,7 @@ impl Coordinator {
     /// When [`Coordinator::tick`] has something to do next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let own = match self.phase {
-            Phase::Gathering => Some(self.gathering.deadline),
+            Phase::Gathering => self.gathering.deadline(),
             Phase::Walking => self.lonely.map(|since| since + self.client_timeout),
             // What is late then is the disk, which answers by itself.
             Phase::Ending(_) if self.ending == Some(Ending::Done) && !self.is_settled() => None,

@@ -1,4 +1,7 @@
 //! When does the work begin? When everybody who is expected is there, or the time to connect is over.
+//!
+//! Clients that are waited for while they serve another job hold it up only as long as nobody else is there: two
+//! servers that each held some clients and waited for those of the other would wait for ever.
 
 use hydra_proto::ids::ChildId;
 use hydra_proto::ledger::Time;
@@ -14,7 +17,7 @@ pub(crate) struct Gathering {
     /// Those of them that have come and not gone again.
     came: BTreeSet<ChildId>,
     /// When to begin without the others.
-    pub(crate) deadline: Time,
+    deadline: Time,
 }
 
 /// What has become of an expected client.
@@ -23,6 +26,8 @@ enum Expected {
     /// Not here yet; why the last try came to nothing, if there was one.
     Awaited(Option<String>),
     Here,
+    /// It serves another job, and comes when that is over.
+    Busy,
     /// It will not come.
     Failed(String),
 }
@@ -71,9 +76,13 @@ impl Gathering {
         }
     }
 
-    /// Somebody is worth waiting for, however long it takes.
-    pub(crate) fn wait_for_ever(&mut self) {
-        self.deadline = Time::MAX;
+    /// An expected client serves another job, and is worth waiting for, however long that takes.
+    pub(crate) fn busy(&mut self, client: usize) {
+        if let Some(state) = self.expected.get_mut(client)
+            && *state != Expected::Here
+        {
+            *state = Expected::Busy;
+        }
     }
 
     /// A client that dialled has said what it sees of the roots.
@@ -91,6 +100,12 @@ impl Gathering {
         self.expected.contains(&Expected::Here) || !self.came.is_empty()
     }
 
+    /// When it is too late for those who are not here; never, as long as all who can come are busy.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let for_ever = !self.has_somebody() && self.expected.contains(&Expected::Busy);
+        (!for_ever).then_some(self.deadline)
+    }
+
     pub(crate) fn readiness(&self, now: Time) -> Readiness {
         let here = self.has_somebody();
         let turned_out = |state: &Expected| !matches!(state, Expected::Awaited(_));
@@ -98,6 +113,7 @@ impl Gathering {
         match (settled || now >= self.deadline, here) {
             (false, _) => Readiness::Wait,
             (true, true) => Readiness::Begin,
+            (true, false) if self.expected.contains(&Expected::Busy) => Readiness::Wait,
             (true, false) if now < self.deadline && self.wanted > 0 => Readiness::Wait,
             (true, false) => Readiness::Hopeless,
         }
@@ -109,10 +125,10 @@ impl Gathering {
         (came < self.wanted).then_some((came, self.wanted))
     }
 
-    /// The clients that are not here, by number, and why.
+    /// The clients that are not here and are not waited for, by number, and why.
     pub(crate) fn missing(&self) -> Vec<(usize, String)> {
         let reason = |state: &Expected| match state {
-            Expected::Here => None,
+            Expected::Here | Expected::Busy => None,
             Expected::Failed(reason) | Expected::Awaited(Some(reason)) => Some(reason.clone()),
             Expected::Awaited(None) => Some("it did not connect in time".to_owned()),
         };
@@ -160,6 +176,27 @@ mod tests {
         assert_eq!(gathering.readiness(NOW), Readiness::Wait);
         gathering.came(ChildId(2));
         assert_eq!(gathering.readiness(NOW), Readiness::Begin);
+    }
+
+    #[test]
+    fn servers_that_held_some_clients_waited_for_those_of_each_other() {
+        let mut gathering = Gathering::new(2, 0, LATE);
+        gathering.busy(0);
+        assert_eq!(gathering.readiness(NOW), Readiness::Wait);
+        gathering.arrived(1);
+        assert_eq!(gathering.readiness(NOW), Readiness::Begin);
+        assert!(gathering.missing().is_empty());
+    }
+
+    #[test]
+    fn where_all_are_busy_the_work_waits_without_a_timer() {
+        let mut gathering = Gathering::new(2, 0, LATE);
+        gathering.busy(0);
+        gathering.failed(1, "nothing listens there".to_owned());
+        assert_eq!(gathering.deadline(), None);
+        assert_eq!(gathering.readiness(LATE), Readiness::Wait);
+        gathering.failed(0, "nothing listens there".to_owned());
+        assert_eq!(gathering.readiness(LATE), Readiness::Hopeless);
     }
 
     #[test]

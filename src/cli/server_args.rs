@@ -129,7 +129,8 @@ pub(super) struct HostArgs {
     /// else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
-    /// Wait for clients that are busy with another job
+    /// Wait for clients that are busy with another job: the walk begins with those that are free, and the others
+    /// join it as they become free
     #[arg(long)]
     pub(super) wait: bool,
     /// Where the keys are (default: ~/.config/hydra)

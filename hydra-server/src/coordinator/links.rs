@@ -108,7 +108,6 @@ impl Coordinator {
     /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
     /// its work for a server that may come back.
     fn turned_away(&mut self, conn: ConnId, busy: &Busy) {
-        let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
         self.mute.remove(&conn);
         let Some(state) = self.conns.remove(&conn) else {
             return;
@@ -116,20 +115,40 @@ impl Coordinator {
         let Origin::Dialled(client) = state.origin else {
             return;
         };
-        match self.wait || busy.job == Some(self.job_id) {
-            true => {
-                let name = self.client_name(client);
-                let told = self.waits_for.insert(client, reason.clone());
-                if told.is_none_or(|told| told != reason) {
-                    tracing::info!(client = name, %reason, "waiting for it");
-                }
-                self.gathering.wait_for_ever();
-                self.dial_again(client);
+        let reason = format!("it is busy: it serves {}", busy.server.escape_debug());
+        match busy.job {
+            // It has not noticed yet that its connection is gone.
+            Some(job) if job == self.job_id && self.may_have_served(client) => {
+                self.try_again(client, reason);
             }
-            false => {
-                self.give_up(client, format!("{reason}; --wait waits for it"));
+            Some(job) if job == self.job_id => {
+                self.give_up(client, "it serves this job under another name".to_owned());
             }
+            Some(_) if self.wait => self.wait_for(client, reason),
+            Some(_) => self.give_up(client, format!("{reason}; --wait waits for it")),
+            // Whose job it will have is not settled yet.
+            None => self.try_again(client, reason),
         }
+    }
+
+    /// Whether a session of this job may be this client's, of this server or of one before it.
+    fn may_have_served(&self, client: usize) -> bool {
+        self.incarnation > 0 || self.served.contains(&client)
+    }
+
+    fn try_again(&mut self, client: usize, reason: String) {
+        self.gathering.put_off(client, reason);
+        self.dial_again(client);
+    }
+
+    fn wait_for(&mut self, client: usize, reason: String) {
+        let name = self.client_name(client);
+        let told = self.waits_for.insert(client, reason.clone());
+        if told.is_none_or(|told| told != reason) {
+            tracing::info!(client = name, %reason, "waiting for it");
+        }
+        self.gathering.busy(client);
+        self.dial_again(client);
     }
 
     /// Tells the user, now and in the report.
@@ -154,10 +173,7 @@ impl Coordinator {
             .clone()
             .unwrap_or_else(|| "it closed the connection".to_owned());
         match state.origin {
-            Origin::Dialled(client) => {
-                self.gathering.put_off(client, why);
-                self.dial_again(client);
-            }
+            Origin::Dialled(client) => self.try_again(client, why),
             // It does not come back.
             Origin::Embedded => self.gathering.failed(self.clients.len(), why),
             Origin::Accepted => {}
@@ -231,6 +247,7 @@ impl Coordinator {
         };
         tracing::debug!(client = name, workers, "joined");
         self.tally.joined(child, &name, workers);
+        self.note_served(origin);
         if let Some(state) = self.conns.get_mut(&conn) {
             self.mute.remove(&conn);
             state.child = Some(child);
@@ -254,9 +271,18 @@ impl Coordinator {
         };
         self.mute.remove(&conn);
         state.child = Some(child);
-        match state.origin {
+        let origin = state.origin;
+        self.note_served(Some(origin));
+        match origin {
             Origin::Accepted => self.rename(child),
             Origin::Dialled(_) | Origin::Embedded => Ok(()),
+        }
+    }
+
+    fn note_served(&mut self, origin: Option<Origin>) {
+        if let Some(Origin::Dialled(client)) = origin {
+            self.served.insert(client);
+            self.waits_for.remove(&client);
         }
     }
 

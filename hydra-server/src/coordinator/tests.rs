@@ -4,7 +4,7 @@ use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::{
-    Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
+    Busy, Hello, HelloHeader, PROTOCOL_VERSION, Ready, Resume, RootFacts, RootView, Up,
 };
 use hydra_proto::reduce::Merger;
 use std::sync::Arc;
@@ -388,4 +388,67 @@ async fn the_work_of_the_last_client_was_said_to_go_to_others() {
         warnings[1].ends_with("no other client is left"),
         "{warnings:?}"
     );
+}
+
+/// A server of two clients.
+fn of_two(wait: bool) -> Server {
+    Server::of(false, |config| {
+        config.clients.push(HostPort {
+            host: "host2".to_owned(),
+            port: 8101,
+        });
+        config.wait = wait;
+    })
+}
+
+fn busy_with(job: Option<JobId>) -> Up {
+    Up::Busy(Busy {
+        header: header(),
+        server: "host9:999".to_owned(),
+        job,
+    })
+}
+
+#[tokio::test]
+async fn one_client_of_two_names_was_waited_for_without_end() {
+    for wait in [false, true] {
+        let mut server = of_two(wait);
+        let job = server.coordinator.job_id;
+        server.join(Origin::Dialled(0), seen());
+        let other = server.connect(NOW, Origin::Dialled(1));
+        server.say(NOW, other, busy_with(None));
+        assert_eq!(server.coordinator.phase(), Phase::Gathering);
+        let other = server.connect(NOW, Origin::Dialled(1));
+        server.say(NOW, other, busy_with(Some(job)));
+        assert_eq!(server.coordinator.phase(), Phase::Walking);
+        assert_eq!(
+            server.coordinator.warnings,
+            ["going on without client host2:8101: it serves this job under another name"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_not_noticed_that_its_connection_is_gone_is_dialled_again() {
+    let mut server = Server::new(false);
+    let job = server.coordinator.job_id;
+    let conn = server.join(Origin::Dialled(0), seen());
+    server.handle(NOW, Event::Closed(conn, None));
+    let again = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, again, busy_with(Some(job)));
+    assert!(server.is_to_be_dialled());
+}
+
+#[tokio::test]
+async fn two_servers_that_wait_begin_with_what_each_has() {
+    let mut server = of_two(true);
+    let busy = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, busy, busy_with(Some(JobId(0))));
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    server.join(Origin::Dialled(1), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    assert!(server.is_to_be_dialled());
+    server.join(Origin::Dialled(0), seen());
+    let names = ["host1:8101", "host2:8101"].map(|name| (name.to_owned(), 1));
+    assert_eq!(server.clients(), names);
 }
