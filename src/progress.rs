@@ -2,9 +2,12 @@
 //!
 //! Says nothing by itself: who walks calls [`Progress::update`].
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
+
+mod screen;
+
+pub use screen::Screen;
 
 /// The least time between two changes of the line.
 const REDRAW: Duration = Duration::from_millis(200);
@@ -83,44 +86,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.screen.clear();
-    }
-}
-
-/// Standard error, shared by the line of progress and by messages. Errors of writing to it are ignored:
-/// there is nowhere to report them.
-#[derive(Clone, Debug, Default)]
-pub struct Screen(Arc<Mutex<bool>>);
-
-impl Screen {
-    /// Shows or replaces the line. It stays at the bottom until it is cleared.
-    pub fn show(&self, line: &str) {
-        self.locked(|shown| {
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
-            *shown = true;
-        });
-    }
-
-    /// Writes a whole line above the line of progress, which comes back when it changes next.
-    pub fn message(&self, line: &str) {
-        self.locked(|shown| {
-            let start = if *shown { "\r\x1b[K" } else { "" };
-            let _ = io::stderr().write_all(format!("{start}{line}\n").as_bytes());
-            *shown = false;
-        });
-    }
-
-    /// Takes the line away.
-    pub fn clear(&self) {
-        self.locked(|shown| {
-            if std::mem::take(shown) {
-                let _ = write!(io::stderr(), "\r\x1b[K");
-            }
-        });
-    }
-
-    fn locked(&self, draw: impl FnOnce(&mut bool)) {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.screen.wipe();
     }
 }
 

@@ -33,11 +33,12 @@ const WIDTH_MIN: usize = 40;
 
 /// Does a server's job.
 pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> Exit {
-    let screen = Screen::default();
+    let screen = Screen::new(name);
     logging::start(name, &config.log, &screen);
     match state::create(&config) {
         Ok(state) => serve(name, registry, &config, state, &screen),
         Err(error) => {
+            screen.clear();
             complain(name, &told(error.as_ref()));
             Exit::Usage
         }
@@ -46,11 +47,12 @@ pub(super) fn server(name: &str, registry: &Registry, config: ServerConfig) -> E
 
 /// Goes on with a job.
 pub(super) fn resume(name: &str, registry: &Registry, config: ResumeConfig) -> Exit {
-    let screen = Screen::default();
+    let screen = Screen::new(name);
     logging::start(name, &config.log, &screen);
     match state::open(config, registry) {
         Ok((config, state)) => serve(name, registry, &config, Some(state), &screen),
         Err(error) => {
+            screen.clear();
             complain(name, &told(error.as_ref()));
             Exit::Nothing
         }
@@ -67,6 +69,7 @@ fn serve(
     let sinks = match open_sinks(config, state) {
         Ok(sinks) => sinks,
         Err(error) => {
+            screen.clear();
             complain(name, &told(error.as_ref()));
             return Exit::Usage;
         }
@@ -117,8 +120,11 @@ fn status_of(error: &anyhow::Error) -> Exit {
 
 /// Serves jobs as a client, until it is told to stop.
 pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> Exit {
-    logging::start(name, &config.log, &Screen::default());
-    match host::serve(registry, config) {
+    let screen = Screen::new(name);
+    logging::start(name, &config.log, &screen);
+    let served = host::serve(registry, config);
+    screen.clear();
+    match served {
         Ok(()) => Exit::Complete,
         Err(error) => {
             complain(name, &told(error.as_ref()));
@@ -129,7 +135,7 @@ pub(super) fn client(name: &str, registry: &Registry, config: ClientConfig) -> E
 
 /// Makes keys, and says where they are and what to do with them.
 pub(super) fn keygen(name: &str, config: KeygenConfig) -> Exit {
-    logging::start(name, &config.log, &Screen::default());
+    logging::start(name, &config.log, &Screen::new(name));
     let Some(dir) = config.key_dir else {
         let text = "there is no home directory to keep keys in: say where with --key-dir";
         complain(name, &text);

@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 /// A tree of a few files, of which each waits at a gate when `exec` comes to it.
@@ -307,6 +308,22 @@ fn the_progress_line_is_shown_on_a_terminal_and_not_when_quiet() {
             assert_eq!(text, "");
         }
     }
+}
+
+#[test]
+fn a_log_that_nobody_reads_held_up_the_walk() {
+    let lab = Lab::new();
+    forest(&lab.path("tree"), 50);
+    let mut server = lab.command(env!("CARGO_BIN_EXE_hydra-server"));
+    server.args(["--json", "--log-level", "trace", "./tree"]);
+    server.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = server.spawn().unwrap();
+    let mut stdout = fs::File::from(OwnedFd::from(child.stdout.take().unwrap()));
+    let report: Value = serde_json::from_str(&read_until(&mut stdout, "never said")).unwrap();
+    assert_eq!(report["complete"], true);
+    // Until now standard error was open, and is full.
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
 }
 
 #[test]
