@@ -19,7 +19,7 @@ use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Down;
-use hydra_proto::words::words;
+use hydra_proto::words::not_started;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl Crew {
             }
             Err(error) => {
                 let program = self.config.worker.program.display();
-                self.last_words = format!("cannot start {program}: {}", words(&error));
+                self.last_words = format!("cannot start {program}: {}", not_started(&error));
                 self.unborn += 1;
                 post.postpone(now);
             }

@@ -3,6 +3,7 @@
 use crate::config::{Config, LookAtRoot, PathMap};
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::RootView;
+use hydra_proto::words::not_started;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -77,8 +78,12 @@ pub(crate) async fn look(config: &Config, roots: &[RootSpec]) -> Vec<Looked> {
     let mut looked = Vec::new();
     let mut hanging = 0;
     while looked.len() < looker.locals.len() {
-        if hanging < HANGING_MAX {
-            look_in_thread(&looker, &mut looked, config.timings.root_look).await;
+        if hanging < HANGING_MAX
+            && let Err(error) = look_in_thread(&looker, &mut looked, config.timings.root_look).await
+        {
+            let rest = looker.locals.iter().skip(looked.len());
+            looked.extend(rest.map(|local| unseen(local, &error)));
+            return looked;
         }
         // What is missing now did not answer.
         if let Some(local) = looker.locals.get(looked.len()) {
@@ -89,8 +94,12 @@ pub(crate) async fn look(config: &Config, roots: &[RootSpec]) -> Vec<Looked> {
     looked
 }
 
-/// Looks at the roots that are not looked at yet, until one does not answer.
-async fn look_in_thread(looker: &Arc<Looker>, looked: &mut Vec<Looked>, limit: Duration) {
+/// Looks at the roots that are not looked at yet, until one does not answer. Fails where no thread can be made.
+async fn look_in_thread(
+    looker: &Arc<Looker>,
+    looked: &mut Vec<Looked>,
+    limit: Duration,
+) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let (theirs, from) = (Arc::clone(looker), looked.len());
     // Detached on purpose: whether it ever ends is up to the file system.
@@ -103,19 +112,31 @@ async fn look_in_thread(looker: &Arc<Looker>, looked: &mut Vec<Looked>, limit: D
                 }
             }
         });
-    if spawned.is_err() {
-        return;
-    }
+    spawned?;
     while let Ok(Some(one)) = timeout(limit, receiver.recv()).await {
         looked.push(one);
     }
+    Ok(())
 }
 
 fn silent(local: &[u8], limit: Duration) -> Looked {
+    let message = format!("the file system does not answer within {limit:?}");
+    not_seen(local, "ETIMEDOUT", message)
+}
+
+fn unseen(local: &[u8], error: &io::Error) -> Looked {
+    not_seen(
+        local,
+        "EAGAIN",
+        format!("it cannot be looked at: {}", not_started(error)),
+    )
+}
+
+fn not_seen(local: &[u8], kind: &str, message: String) -> Looked {
     Looked {
         view: RootView::Missing {
-            kind: "ETIMEDOUT".to_owned(),
-            message: format!("the file system does not answer within {limit:?}"),
+            kind: kind.to_owned(),
+            message,
         },
         local: local.to_vec(),
         real: local.to_vec(),

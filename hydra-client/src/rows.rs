@@ -6,7 +6,7 @@ use crate::roots::map_path;
 use hydra_proto::ids::ConnId;
 use hydra_proto::message::Rows;
 use hydra_proto::segment::{RowsDir, Segment};
-use hydra_proto::words::words;
+use hydra_proto::words::{not_started, words};
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, ResolveFlags, accessat, openat2};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -34,8 +34,11 @@ pub(crate) async fn look(config: &Config, rows: &RowsDir) -> Result<Vec<u8>, Str
             let _ = sender.send(look_at(path, &segments, allowed.as_deref()));
         });
     let limit = config.timings.root_look;
-    match (spawned, timeout(limit, found).await) {
-        (Ok(_), Ok(Ok(found))) => found,
+    if let Err(error) = spawned {
+        return Err(format!("it cannot be looked at: {}", not_started(&error)));
+    }
+    match timeout(limit, found).await {
+        Ok(Ok(found)) => found,
         _ => Err(format!("its file system does not answer within {limit:?}")),
     }
 }

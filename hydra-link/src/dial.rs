@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use hydra_proto::handshake::{HandshakeError, Key};
 use thiserror::Error;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::Timeouts;
 use crate::address::HostPort;
 use crate::connection::{Connection, EstablishError};
+use crate::resolve::look_up;
 
 /// The first pause before a port is tried again; it doubles each time.
 const RETRY_MIN: Duration = Duration::from_millis(50);
@@ -202,10 +203,9 @@ async fn resolve(address: &HostPort, deadline: Instant) -> Result<Vec<SocketAddr
         address: address.clone(),
         reason,
     };
-    let looked_up = lookup_host((address.host.as_str(), address.port));
-    let found: Vec<SocketAddr> = match timeout_at(deadline, looked_up).await {
-        Ok(Ok(found)) => found.collect(),
-        Ok(Err(error)) => return Err(unresolved(error.to_string())),
+    let found = match timeout_at(deadline, look_up(address)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Err(unresolved(words(&error))),
         Err(_) => return Err(unresolved("the name service does not answer".into())),
     };
     if found.is_empty() {

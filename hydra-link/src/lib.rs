@@ -15,6 +15,7 @@ pub mod clock;
 mod connection;
 mod dial;
 mod listen;
+mod resolve;
 
 pub use connection::{Connection, EstablishError, FrameReader, FrameWriter, LinkError};
 pub use dial::{DialError, dial, dial_telling};

@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use crate::Timeouts;
 use crate::address::HostPort;
 use crate::connection::{Connection, EstablishError};
+use crate::resolve::look_up;
 
 /// The most handshakes under way at one listener.
 pub const PENDING_MAX: usize = 64;
@@ -74,7 +75,7 @@ impl Listener {
         key: Arc<Key>,
         timeouts: Timeouts,
     ) -> Result<Self, ListenError> {
-        let binding = TcpListener::bind((address.host.as_str(), address.port));
+        let binding = async { TcpListener::bind(&*look_up(address).await?).await };
         let bound = timeout(timeouts.connect, binding).await;
         match bound.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(socket) => Ok(Self {

@@ -17,6 +17,18 @@ pub fn words(error: &io::Error) -> String {
     text
 }
 
+/// Why a process or a thread could not be started, as a lower-case fragment that says which limit it was.
+#[must_use]
+pub fn not_started(error: &io::Error) -> String {
+    const EAGAIN: i32 = 11;
+    const EMFILE: i32 = 24;
+    match error.raw_os_error() {
+        Some(EAGAIN) => "this user may have no more processes and threads (ulimit -u)".to_owned(),
+        Some(EMFILE) => "this process may have no more open files (ulimit -n)".to_owned(),
+        _ => words(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +40,13 @@ mod tests {
         assert_eq!(words_of(113), "no route to host");
         assert!(!words_of(99_999).contains("os error"));
         assert_eq!(words(&io::Error::other("Some text")), "Some text");
+    }
+
+    #[test]
+    fn a_limit_of_processes_was_told_as_a_resource_that_is_away_for_now() {
+        let told = |code| not_started(&io::Error::from_raw_os_error(code));
+        assert!(told(11).contains("ulimit -u"));
+        assert!(told(24).contains("ulimit -n"));
+        assert_eq!(told(2), "no such file or directory");
     }
 }

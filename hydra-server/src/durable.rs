@@ -46,7 +46,7 @@ impl Coordinator {
         let sync = state.durability == Durability::Fsync;
         let mut disk = Disk::begin(&state.dir, self.job_id, sequence, &snapshot, sync)?;
         disk.set_rows(rows, rows_len);
-        self.journal = Some(Journal::new(disk, state.lock, rows_len, reports));
+        self.journal = Some(Journal::new(disk, state.lock, rows_len, reports)?);
         self.parent.keep_records(true);
         // Clients that were inside the server have died with it.
         for child in std::mem::take(&mut self.orphans) {

@@ -8,6 +8,7 @@ use crate::walk::Walker;
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Uplink, UplinkConfig};
 use hydra_proto::message::{Ready, Refusal, RootFacts, RootView, Up};
+use hydra_proto::words::not_started;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -150,8 +151,9 @@ impl Session {
                 walk(walker, &shared);
             });
         if let Err(error) = spawned {
-            self.talker.leave(error.to_string());
-            return Err(WorkerError::Walk(error.to_string()));
+            let why = not_started(&error);
+            self.talker.leave(why.clone());
+            return Err(WorkerError::Walk(why));
         }
         self.talker.run()
     }

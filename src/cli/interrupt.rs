@@ -4,6 +4,7 @@
 //! A thread of its own waits for it, so that it also counts while the program is busy with something else.
 
 use crate::exit_codes::Exit;
+use hydra_proto::words::not_started;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -15,7 +16,8 @@ impl Interrupt {
     pub(super) fn watch() -> Self {
         let (tell, told) = watch::channel(false);
         let (ready, begun) = std::sync::mpsc::channel::<()>();
-        std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().name("signals".to_owned());
+        let spawned = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build();
@@ -31,6 +33,10 @@ impl Interrupt {
                 std::process::exit(i32::from(Exit::Interrupted.code()));
             });
         });
+        if let Err(error) = spawned {
+            let why = not_started(&error);
+            tracing::warn!("a signal ends this program at once, without a report: {why}");
+        }
         // It ends when the thread has begun, or cannot.
         let _ = begun.recv();
         Self(told)

@@ -9,6 +9,8 @@ use serde_json::Value;
 use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 /// A tree of a few files, of which each waits at a gate when `exec` comes to it.
@@ -324,6 +326,27 @@ fn a_log_that_nobody_reads_held_up_the_walk() {
     // Until now standard error was open, and is full.
     drop(child.stderr.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn where_no_thread_could_be_made_the_program_panicked() {
+    let lab = Lab::new();
+    forest(&lab.path("tree"), 2);
+    fs::set_permissions(lab.path("."), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut server = lab.command("bash");
+    server.args(["-c", "ulimit -u 1 && exec \"$0\" \"$@\""]);
+    server.args([env!("CARGO_BIN_EXE_hydra-server"), "--json", "./tree"]);
+    if rustix::process::geteuid().is_root() {
+        // Root has no such limit.
+        server.uid(65534).gid(65534);
+    }
+    let ran = Process::start(server).finish();
+    if ran.status == Some(126) {
+        eprintln!("not tested: this program cannot be started by another user");
+        return;
+    }
+    ran.assert_status(4).assert_says("ulimit -u");
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
 
 #[test]

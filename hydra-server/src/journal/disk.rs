@@ -42,6 +42,11 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
+    /// The directory that it is in.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Begins a journal in `dir` with a snapshot; an older journal there is replaced.
     pub(crate) fn begin(
         dir: &Path,

@@ -12,6 +12,7 @@ use super::entry::Entry;
 use hydra_proto::codec;
 use hydra_proto::ledger::Time;
 use std::fs::File;
+use std::thread;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -61,14 +62,28 @@ pub(crate) struct Journal {
     snapshot_bytes: u64,
     log_bytes: u64,
     rows: u64,
-    reports: mpsc::Sender<Report>,
+    /// Where a batch goes, with the disk.
+    writer: std::sync::mpsc::Sender<(Disk, Batch)>,
     /// Keeps the directory locked.
     _lock: File,
 }
 
 impl Journal {
-    pub(crate) fn new(disk: Disk, lock: File, rows: u64, reports: mpsc::Sender<Report>) -> Self {
-        Self {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub(crate) fn new(
+        disk: Disk,
+        lock: File,
+        rows: u64,
+        reports: mpsc::Sender<Report>,
+    ) -> Result<Self, JournalError> {
+        let (writer, batches) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new().name("journal".to_owned());
+        let spawned = thread.spawn(move || write_all(&batches, &reports));
+        spawned.map_err(|error| JournalError::io("begin to write to", disk.dir(), error))?;
+        Ok(Self {
             snapshot_bytes: disk.len(),
             log_bytes: 0,
             disk: Some(disk),
@@ -78,9 +93,9 @@ impl Journal {
             number: 1,
             durable: 0,
             rows,
-            reports,
+            writer,
             _lock: lock,
-        }
+        })
     }
 
     /// Adds an entry.
@@ -155,21 +170,9 @@ impl Journal {
         }
     }
 
-    fn write(&mut self, mut disk: Disk, batch: Batch) {
-        let reports = self.reports.clone();
-        // Not awaited: its end is told as a report.
-        drop(tokio::task::spawn_blocking(move || {
-            let written = disk.write(&batch);
-            let snapshot = batch.snapshot.as_ref().filter(|_| written.is_ok());
-            let compacted = snapshot.map(|snapshot| disk.compact(snapshot));
-            // There is room for the one report that can be under way; nobody listens when the server has ended.
-            let _ = reports.try_send(Report {
-                disk,
-                batch,
-                written,
-                compacted,
-            });
-        }));
+    fn write(&self, disk: Disk, batch: Batch) {
+        // The thread is there as long as this journal.
+        let _ = self.writer.send((disk, batch));
     }
 
     /// A batch was written, or could not be.
@@ -213,5 +216,21 @@ impl Journal {
             true => Ok(Written::RoomAgain),
             false => Ok(Written::Durable),
         }
+    }
+}
+
+/// Writes batches as they come, until the journal is dropped.
+fn write_all(batches: &std::sync::mpsc::Receiver<(Disk, Batch)>, reports: &mpsc::Sender<Report>) {
+    while let Ok((mut disk, batch)) = batches.recv() {
+        let written = disk.write(&batch);
+        let snapshot = batch.snapshot.as_ref().filter(|_| written.is_ok());
+        let compacted = snapshot.map(|snapshot| disk.compact(snapshot));
+        // There is room for the one report that can be under way; nobody listens when the server has ended.
+        let _ = reports.try_send(Report {
+            disk,
+            batch,
+            written,
+            compacted,
+        });
     }
 }

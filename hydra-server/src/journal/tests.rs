@@ -174,7 +174,7 @@ async fn a_full_disk_that_was_asked_too_early_is_asked_again() {
     let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
     let disk = Disk::begin(dir.path(), JOB, 1, &beginning(), false).unwrap();
     let (reports, mut written) = tokio::sync::mpsc::channel(1);
-    let mut journal = Journal::new(disk, state.lock, 0, reports);
+    let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
     journal.append(&Entry::Began).unwrap();
     let (ticket, now) = (journal.ticket(), Time::ZERO);
     journal.flush(now, None);
