@@ -35,6 +35,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_DOUBLINGS_MAX: u32 = 7;
 /// Workers that were killed and do not die, for each post, before the job is given up.
 const LINGERING_PER_POST: usize = 2;
+/// So many workers may be on their way to their Hello. The others begin after them: starting a worker takes the
+/// dispatcher's time, and hundreds at once are none of them ready in time.
+const STARTING_MAX: usize = 16;
 /// So many stand-ins there may be, even where there are fewer workers than that.
 const STAND_INS_MIN: usize = 4;
 
@@ -50,6 +53,10 @@ pub(crate) struct Crew {
     nonce: u64,
     /// Deaths before Hello, and refusals, since some worker has done some work.
     unborn: u32,
+    /// When a worker has made room for another to start.
+    room_since: Time,
+    /// It was told that not all workers of this job can be started.
+    is_short: bool,
     /// How the last of them died.
     last_words: String,
     /// How long a system call may take.
@@ -115,6 +122,8 @@ impl Crew {
             next_conn: 1,
             nonce: rand::random(),
             unborn: 0,
+            room_since: Time::ZERO,
+            is_short: false,
             last_words: String::new(),
             stall: Duration::MAX,
             rounds: None,
@@ -124,6 +133,7 @@ impl Crew {
     /// Starts the workers of a job. Those whose system calls take as long as `stall` are taken to hang.
     pub(crate) fn hire(&mut self, now: Time, stall: Duration) {
         self.unborn = 0;
+        self.is_short = false;
         self.stall = stall;
         self.rounds = Some(Rounds::new(now, stall));
         self.stopping = false;
@@ -139,12 +149,16 @@ impl Crew {
             return;
         }
         let patience = self.config.timings.worker_start;
+        let mut room = self.room_to_start();
         for index in 0..self.posts.len() {
             let Some(post) = self.posts.get(index) else {
                 return;
             };
             match &post.worker {
-                None if now >= post.start_at => self.start(now, index),
+                None if now >= post.start_at && room > 0 => {
+                    room -= 1;
+                    self.start(now, index);
+                }
                 Some(running) if !running.born && now >= running.since + patience => {
                     let conn = running.worker.conn;
                     self.note_death(now, conn, "it did not say Hello in time");
@@ -152,6 +166,12 @@ impl Crew {
                 _ => {}
             }
         }
+    }
+
+    /// How many workers may be started now.
+    fn room_to_start(&self) -> usize {
+        let running = self.posts.iter().filter_map(|post| post.worker.as_ref());
+        STARTING_MAX.saturating_sub(running.filter(|running| !running.born).count())
     }
 
     fn start(&mut self, now: Time, index: usize) {
@@ -182,9 +202,22 @@ impl Crew {
             Err(error) => {
                 let program = self.config.worker.program.display();
                 self.last_words = format!("cannot start {program}: {}", not_started(&error));
-                self.unborn += 1;
                 post.postpone(now);
+                self.note_shortage(&not_started(&error));
             }
+        }
+    }
+
+    /// A worker could not be started. Those that run go on without it; where none does, workers cannot run here.
+    fn note_shortage(&mut self, why: &str) {
+        let mut running = self.posts.iter().filter_map(|post| post.worker.as_ref());
+        if !running.any(|running| running.born) {
+            self.unborn += 1;
+        } else if !std::mem::replace(&mut self.is_short, true) {
+            warn!(
+                "not all {} workers can be started now: {why}",
+                self.config.workers
+            );
         }
     }
 
@@ -194,8 +227,9 @@ impl Crew {
             return None;
         }
         let patience = self.config.timings.worker_start;
+        let has_room = self.room_to_start() > 0;
         let deadlines = self.posts.iter().filter_map(|post| match &post.worker {
-            None => Some(post.start_at),
+            None => has_room.then_some(post.start_at.max(self.room_since)),
             Some(running) => (!running.born).then(|| running.since + patience),
         });
         let round = self.rounds.as_ref().map(Rounds::due);
@@ -260,9 +294,10 @@ impl Crew {
     }
 
     /// A worker has said Hello.
-    pub(crate) fn born(&mut self, conn: ConnId) {
+    pub(crate) fn born(&mut self, now: Time, conn: ConnId) {
         if let Some(running) = self.running(conn) {
             running.born = true;
+            self.room_since = now;
         }
     }
 
@@ -298,6 +333,7 @@ impl Crew {
         };
         let number = post.number;
         let pid = running.worker.pid;
+        self.room_since = now;
         self.lingering.insert(conn, pid);
         if self.stopping {
             return true;

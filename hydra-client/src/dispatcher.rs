@@ -452,6 +452,7 @@ fn new_relay(config: &Config, nonce: u64, resumable: bool) -> Relay {
             nonce,
             release: config.release.clone(),
             resumable,
+            uncut: !resumable,
         },
         secrets: rand::random,
     })

@@ -7,13 +7,20 @@ use crate::doors::Doors;
 use crate::error::ClientError;
 use crate::logs::LogSocket;
 use hydra_link::Connection;
+use rustix::process::{Resource, getrlimit};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tracing::warn;
 
 /// Events of workers that may wait for the dispatcher; who brings more waits.
 const EVENTS_MAX: usize = 64;
 /// Log lines that may wait to be forwarded; more are dropped.
 const LINES_MAX: usize = 1024;
+
+/// Descriptors that each worker takes here: its control channel, its slot, its process and its log.
+const WORKER_DESCRIPTORS: u64 = 4;
+/// Descriptors that are kept for other things, where there are so many.
+const OTHER_DESCRIPTORS: u64 = 128;
 
 /// Serves servers, as `config.mode` says, until `shutdown`. With `config.once` until a job is over.
 ///
@@ -27,7 +34,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     serve(config, doors, shutdown).await
 }
 
-/// Serves one job of the server at the other end of `connection`, in this process or not.
+/// Serves one job of the server at the other end of `connection`, which is over when it ends, and not before, however
+/// silent the server is: nothing can cut what lies within a process.
 ///
 /// # Errors
 /// [`ClientError`]: the job could not be done.
@@ -44,7 +52,10 @@ async fn serve(
     doors: Doors,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ClientError> {
-    let config = Arc::new(config);
+    let config = Arc::new(Config {
+        workers: affordable(config.workers),
+        ..config
+    });
     let (forward, lines) = mpsc::channel(LINES_MAX);
     let socket =
         LogSocket::open(Arc::clone(&config.log_sink), forward).map_err(ClientError::LogSocket)?;
@@ -54,5 +65,36 @@ async fn serve(
     tokio::select! {
         result = dispatcher.run(shutdown) => result,
         () = socket.serve() => Ok(()),
+    }
+}
+
+/// How many of the `wanted` workers there are descriptors for; says so if not for all.
+fn affordable(wanted: u32) -> u32 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let workers = wanted.min(affordable_with(limit));
+    if workers < wanted {
+        warn!(
+            "{workers} workers run here instead of {wanted}: this process may have only {limit} open files (ulimit -n)"
+        );
+    }
+    workers
+}
+
+fn affordable_with(limit: u64) -> u32 {
+    let room = limit - OTHER_DESCRIPTORS.min(limit / 4);
+    u32::try_from(room / WORKER_DESCRIPTORS)
+        .unwrap_or(u32::MAX)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_workers_than_there_are_descriptors_for_ended_the_job() {
+        assert_eq!(affordable_with(1024), 224);
+        assert_eq!(affordable_with(0), 1);
+        assert_eq!(affordable_with(u64::MAX), u32::MAX);
     }
 }

@@ -95,6 +95,7 @@ impl Session {
             nonce: identity.nonce,
             release: identity.release.clone(),
             resumable: false,
+            uncut: false,
         });
         let shared = Shared::new(uplink).map_err(|errno| WorkerError::Channel {
             operation: "eventfd",

@@ -350,6 +350,25 @@ fn where_no_thread_could_be_made_the_program_panicked() {
 }
 
 #[test]
+fn more_workers_than_are_started_at_once_all_work() {
+    const WORKERS: usize = 40;
+    let lab = Lab::new();
+    for number in 0..WORKERS {
+        fs::create_dir_all(lab.path(&format!("tree/d{number}"))).unwrap();
+        fs::write(lab.path(&format!("tree/d{number}/file")), "").unwrap();
+    }
+    let gate = Gate::new(&lab);
+    let mut server = exec_at(&lab, &gate);
+    server.args(["--workers", &WORKERS.to_string()]);
+    let server = Process::start(server);
+    (0..WORKERS).for_each(|_| gate.reached());
+    gate.open(WORKERS);
+    let ran = server.finish();
+    assert_eq!(ran.assert_status(0).report()["totals"]["files"], WORKERS);
+    lab.assert_nobody_left();
+}
+
+#[test]
 fn a_closed_pipe_ends_a_job_quietly() {
     let lab = Lab::new();
     forest(&lab.path("tree"), 50);

@@ -200,6 +200,7 @@ impl Client {
             nonce: number as u64,
             release: "bench".to_owned(),
             resumable: true,
+            uncut: false,
         });
         Ok(Self {
             shared,

@@ -82,7 +82,7 @@ impl Dispatcher {
         match action {
             Action::Send { conn, message } => self.send_to_worker(now, conn, message),
             Action::Close { conn } => self.dismiss(now, conn),
-            Action::Joined { conn, .. } => self.crew.born(conn),
+            Action::Joined { conn, .. } => self.crew.born(now, conn),
             Action::Applied { result, .. } => self.work_done(now, result),
             Action::Lost { child, reason } => {
                 debug!(

@@ -100,6 +100,7 @@ fn relay(number: u32, workers: u32) -> Relay {
             nonce: u64::from(number),
             release: "1".to_owned(),
             resumable: true,
+            uncut: false,
         },
         secrets: || [7; 16],
     })

@@ -40,6 +40,7 @@ impl Worker {
                 nonce: number,
                 release: String::new(),
                 resumable: false,
+                uncut: false,
             }),
             frontier: None,
             hand: None,

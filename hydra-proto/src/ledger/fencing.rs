@@ -54,6 +54,14 @@ impl Parent {
         }
     }
 
+    /// A child is in the same process: its connection cannot be cut, so its silence means nothing but that the process
+    /// was held up.
+    pub fn never_silent(&mut self, child: ChildId) {
+        if let Some(session) = self.sessions.get_mut(&child) {
+            session.uncut = true;
+        }
+    }
+
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time) {
         self.now = now;
@@ -71,6 +79,7 @@ impl Parent {
         let mut released = Vec::new();
         for session in self.sessions.values() {
             match session.link {
+                Link::Up { .. } if session.uncut => {}
                 Link::Up { conn, heard } if now >= heard + timing.dead_after => silent.push(conn),
                 Link::Down { since } if now >= since + timing.grace => gone.push(session.child),
                 Link::Fenced { release } if now >= release => released.push(session.child),
@@ -104,11 +113,15 @@ impl Parent {
     /// Looks at all timers.
     pub(super) fn find_deadline(&mut self) {
         let timing = self.config.spec.timing;
-        let deadlines = self.sessions.values().map(|session| match session.link {
-            Link::Up { heard, .. } => heard + timing.dead_after,
-            Link::Down { since } => since + timing.grace,
-            Link::Fenced { release } => release,
-        });
+        let deadlines = self
+            .sessions
+            .values()
+            .filter_map(|session| match session.link {
+                Link::Up { .. } if session.uncut => None,
+                Link::Up { heard, .. } => Some(heard + timing.dead_after),
+                Link::Down { since } => Some(since + timing.grace),
+                Link::Fenced { release } => Some(release),
+            });
         self.deadline = deadlines.min();
     }
 

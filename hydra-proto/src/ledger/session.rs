@@ -38,6 +38,8 @@ pub(super) struct Session {
     pub(super) epoch: Epoch,
     pub(super) secret: Secret,
     pub(super) link: Link,
+    /// Its connection cannot be cut: it is over when it ends, however long it is silent.
+    pub(super) uncut: bool,
     /// The highest resume attempt that was seen.
     pub(super) attempt: u64,
     /// The last commit that was applied.
@@ -83,6 +85,7 @@ impl Session {
             epoch: opened.epoch,
             secret: opened.secret,
             link,
+            uncut: false,
             attempt: 0,
             applied: 0,
             parts: Parts::default(),

@@ -28,6 +28,8 @@ pub struct UplinkConfig {
     pub release: String,
     /// Whether the session outlives its connection.
     pub resumable: bool,
+    /// The connection is within this process and cannot be cut: its silence means nothing.
+    pub uncut: bool,
 }
 
 /// What has happened to the session.
@@ -392,7 +394,9 @@ impl Uplink {
     pub fn tick(&mut self, now: Time, load: Load) {
         let timing = self.timing();
         match self.link {
-            Link::Open(conn) | Link::Opening(conn) if now >= self.heard + timing.dead_after => {
+            Link::Open(conn) | Link::Opening(conn)
+                if self.silence().is_some_and(|at| now >= at) =>
+            {
                 self.events.push_back(UplinkEvent::Drop(conn));
                 self.closed(now, conn);
             }
@@ -402,6 +406,11 @@ impl Uplink {
             }
             _ => {}
         }
+    }
+
+    /// When the parent has been silent for too long. Never, where the connection cannot be cut.
+    fn silence(&self) -> Option<Time> {
+        (!self.config.uncut).then(|| self.heard + self.timing().dead_after)
     }
 
     fn timing(&self) -> Timing {
@@ -415,8 +424,11 @@ impl Uplink {
     pub fn poll_timeout(&self) -> Option<Time> {
         let timing = self.timing();
         match self.link {
-            Link::Open(_) => Some(self.next_beat.min(self.heard + timing.dead_after)),
-            Link::Opening(_) => Some(self.heard + timing.dead_after),
+            Link::Open(_) => Some(
+                self.silence()
+                    .map_or(self.next_beat, |at| at.min(self.next_beat)),
+            ),
+            Link::Opening(_) => self.silence(),
             Link::None => self.lost.map(|lost| lost + timing.grace),
         }
     }

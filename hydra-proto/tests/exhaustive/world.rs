@@ -137,6 +137,7 @@ fn uplink(workers: u32, nonce: u64, resumable: bool) -> UplinkConfig {
         nonce,
         release: String::new(),
         resumable,
+        uncut: false,
     }
 }
 

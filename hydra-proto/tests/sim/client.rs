@@ -107,6 +107,7 @@ fn relay(name: String, workers: u32, nonce: u64) -> Relay {
             nonce,
             release: String::new(),
             resumable: true,
+            uncut: false,
         },
         secrets,
     })

@@ -88,6 +88,7 @@ impl Worker {
             nonce: uid,
             release: String::new(),
             resumable: false,
+            uncut: false,
         });
         uplink.limit_parts(habits.part_bytes);
         uplink.connected(now, conn);

@@ -27,7 +27,9 @@ impl Coordinator {
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let outbox = connection::start(conn, connection, self.intake.clone());
-        self.mute.insert(conn, now);
+        if origin != Origin::Embedded {
+            self.mute.insert(conn, now);
+        }
         self.conns.insert(
             conn,
             Conn {
@@ -255,6 +257,7 @@ impl Coordinator {
         let embedded = origin == Some(Origin::Embedded);
         if embedded {
             self.embedded.insert(child);
+            self.parent.never_silent(child);
         }
         self.note(&Entry::Client {
             child,

@@ -452,3 +452,22 @@ async fn two_servers_that_wait_begin_with_what_each_has() {
     let names = ["host1:8101", "host2:8101"].map(|name| (name.to_owned(), 1));
     assert_eq!(server.clients(), names);
 }
+
+#[tokio::test]
+async fn the_client_in_a_server_that_was_held_up_was_lost() {
+    let mut server = Server::of(true, |config| config.clients.clear());
+    let local = server.connect(NOW, Origin::Embedded);
+    let late = NOW + server.coordinator.job.timing.dead_after * 2;
+    server.coordinator.tick(late).unwrap();
+    assert!(server.coordinator.conns.contains_key(&local));
+    server.join(Origin::Embedded, seen());
+    server.coordinator.tick(late).unwrap();
+    assert!(
+        server
+            .coordinator
+            .parent
+            .children()
+            .all(|view| view.connected)
+    );
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+}

@@ -71,6 +71,7 @@ pub(crate) fn run(mood: &str) -> ! {
         nonce: start.nonce,
         release: "test".to_owned(),
         resumable: false,
+        uncut: false,
     });
     let worker = Worker {
         control,

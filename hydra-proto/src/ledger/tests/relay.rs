@@ -16,6 +16,7 @@ pub(super) fn client_of(job: JobSpec) -> Relay {
         nonce: 5,
         release,
         resumable: true,
+        uncut: false,
     };
     let mut relay = Relay::new(RelayConfig {
         uplink,

@@ -2,15 +2,20 @@ use super::*;
 
 const CONN: ConnId = ConnId(1);
 
-fn uplink(resumable: bool) -> Uplink {
+fn config(resumable: bool) -> UplinkConfig {
     let (name, release) = ("c".to_owned(), "1.2.3".to_owned());
-    Uplink::new(UplinkConfig {
+    UplinkConfig {
         name,
         workers: 2,
         nonce: 5,
         release,
         resumable,
-    })
+        uncut: false,
+    }
+}
+
+fn uplink(resumable: bool) -> Uplink {
+    Uplink::new(config(resumable))
 }
 
 fn welcome() -> Down {
@@ -201,6 +206,22 @@ fn silence_loses_the_link_and_then_the_session() {
     uplink.tick(dead_after + grace, Load::default());
     assert_eq!(events(&mut uplink), [UplinkEvent::Over(None)]);
     assert_eq!(uplink.poll_timeout(), None);
+}
+
+#[test]
+fn a_server_in_the_same_process_that_was_held_up_was_taken_for_dead() {
+    let mut uplink = Uplink::new(UplinkConfig {
+        uncut: true,
+        ..config(false)
+    });
+    uplink.connected(ms(0), CONN);
+    assert_eq!(uplink.poll_timeout(), None);
+    uplink.handle(ms(0), CONN, welcome());
+    events(&mut uplink);
+    let late = Timing::default().dead_after * 2;
+    uplink.tick(late, Load::default());
+    assert_eq!(events(&mut uplink), []);
+    assert!(uplink.poll_timeout() > Some(late));
 }
 
 #[test]
