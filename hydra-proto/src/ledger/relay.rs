@@ -106,10 +106,12 @@ pub struct Relay {
     ack_takes: Time,
     /// What the server was told of this client's hunger.
     told: Hunger,
+    /// How much it was told that this client holds.
+    told_held: u64,
     /// Before this it does not say that it has enough.
     may_tell: Time,
     /// It has enough, and has not said so yet.
-    owes_plenty: bool,
+    owes_load: bool,
     paused: bool,
     gate: Gate,
 }
@@ -135,8 +137,9 @@ impl Relay {
             timed: None,
             ack_takes: Time::ZERO,
             told: Hunger::None,
+            told_held: 0,
             may_tell: Time::ZERO,
-            owes_plenty: false,
+            owes_load: false,
             paused: false,
             gate: Gate::default(),
         }
@@ -256,7 +259,7 @@ impl Relay {
         let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
         let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
-        let plenty = self.owes_plenty.then_some(self.may_tell);
+        let plenty = self.owes_load.then_some(self.may_tell);
         [self.uplink.poll_timeout(), workers, cut, plenty]
             .into_iter()
             .flatten()
@@ -472,6 +475,7 @@ impl Relay {
             begun: join_ids(begun),
         };
         self.told = self.hunger(cut.load);
+        self.told_held = cut.load.held;
         self.uplink.commit(cut);
         if self.uplink.is_open() {
             self.timed.get_or_insert((self.uplink.commits().0, now));

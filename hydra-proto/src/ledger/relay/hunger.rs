@@ -35,12 +35,14 @@ impl Relay {
     pub fn balance(&mut self, now: Time) {
         let load = self.load();
         let hunger = self.hunger(load);
-        // That there is enough again may change soon, and is told less eagerly.
-        self.owes_plenty = hunger < self.told && self.uplink.is_open();
-        let tells = hunger > self.told || (self.owes_plenty && now >= self.may_tell);
+        // That there is enough again may change soon, and is told less eagerly; so is how much there is.
+        let differs = hunger < self.told || differs(load.held, self.told_held);
+        self.owes_load = differs && self.uplink.is_open();
+        let tells = hunger > self.told || (self.owes_load && now >= self.may_tell);
         if tells && self.uplink.is_open() {
-            self.owes_plenty = false;
+            self.owes_load = false;
             self.told = hunger;
+            self.told_held = load.held;
             self.may_tell = now + self.commit_interval / PLENTY_SHARE;
             self.uplink.beat(now, load);
         }
@@ -59,4 +61,9 @@ impl Relay {
             false => Hunger::None,
         }
     }
+}
+
+/// Whether the server, which was told that `before` items are held, would choose otherwise if it knew of `now`.
+fn differs(now: u64, before: u64) -> bool {
+    now > before.saturating_mul(2) || now < before / 2
 }
