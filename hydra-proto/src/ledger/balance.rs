@@ -353,10 +353,10 @@ impl Parent {
         self.index(child);
     }
 
-    /// Asks the richest child, because this parent's own parent wants work back.
+    /// Asks all rich children, because this parent's own parent wants work back: what goes there has a longer way.
     pub(super) fn ask_for_parent(&mut self, hungry: u32) {
-        let richest = self.balance.rich.iter().next_back().copied();
-        if let Some((_, child)) = richest {
+        let rich: Vec<ChildId> = self.balance.rich.iter().map(|&(_, child)| child).collect();
+        for child in rich {
             self.ask_one(child, hungry);
         }
     }

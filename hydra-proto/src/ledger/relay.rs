@@ -29,6 +29,9 @@ const WORKER_LEASES: u64 = 1 << 16;
 /// and finished between commits costs the server nothing, so a busy server gets less to do.
 const ACK_SHARE: u32 = 20;
 /// Into how many parts the commit interval is divided for the first commits of clients.
+/// A request for work waits for all workers that were asked, for one part in as many of the time that the server takes
+/// to answer.
+const GATHER_SHARE: u32 = 2;
 const PHASES: u64 = 16;
 /// It does not wait longer than so many commit intervals.
 const INTERVALS_MAX: u32 = 25;
@@ -104,6 +107,8 @@ pub struct Relay {
     timed: Option<(u64, Time)>,
     /// How long the server takes to acknowledge one.
     ack_takes: Time,
+    /// Until when a request for work waits for all workers that were asked.
+    gathers_until: Time,
     /// What the server was told of this client's hunger.
     told: Hunger,
     /// How much it was told that this client holds.
@@ -136,6 +141,7 @@ impl Relay {
             commit_interval: Time::ZERO,
             timed: None,
             ack_takes: Time::ZERO,
+            gathers_until: Time::ZERO,
             told: Hunger::None,
             told_held: 0,
             may_tell: Time::ZERO,
@@ -259,8 +265,11 @@ impl Relay {
         let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
         let cut = may_cut.then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
-        let plenty = self.owes_load.then_some(self.may_tell);
-        [self.uplink.poll_timeout(), workers, cut, plenty]
+        let load = self.owes_load.then_some(self.may_tell);
+        let answers = self.parent.as_ref().is_some_and(Parent::has_for_parent);
+        let answer = (self.shed.is_some() && answers && self.uplink.has_window())
+            .then_some(self.gathers_until);
+        [self.uplink.poll_timeout(), workers, cut, load, answer]
             .into_iter()
             .flatten()
             .min()
@@ -315,7 +324,10 @@ impl Relay {
                 }
                 self.told = Hunger::None;
             }
-            UplinkEvent::Asked(shed) => self.set_shed(Some(shed)),
+            UplinkEvent::Asked(shed) => {
+                self.set_shed(Some(shed));
+                self.gathers_until = now + self.ack_takes / GATHER_SHARE;
+            }
             UplinkEvent::Paused(pause) => self.pause(pause),
             UplinkEvent::Over(refusal) => {
                 self.forget();
@@ -431,7 +443,9 @@ impl Relay {
             return false;
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
-        let gives = parent.has_held() || (self.shed.is_some() && parent.has_for_parent());
+        let gathered = !parent.has_asked() || now >= self.gathers_until;
+        let answers = self.shed.is_some() && gathered && parent.has_for_parent();
+        let gives = parent.has_held() || answers;
         let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
         dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
     }
