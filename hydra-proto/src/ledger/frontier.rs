@@ -473,7 +473,8 @@ impl<P: Place> Frontier<P> {
         new
     }
 
-    /// Takes from the front, on record, what the waiting request asks for.
+    /// Takes what the waiting request asks for: of what is on record the same part of every batch, from the front, so
+    /// that whoever gives keeps as much of what is large as it can.
     fn answer(&mut self) -> Vec<IdRange> {
         let Some(shed) = self.shed.filter(|_| !self.keeps_all()) else {
             return Vec::new();
@@ -481,42 +482,61 @@ impl<P: Place> Frontier<P> {
         let hungry = u64::from(shed.hungry.max(1));
         let keep = u64::from(self.hand.is_none());
         let share = (u128::from(self.held) * u128::from(hungry) / u128::from(hungry + 1)) as u64;
-        let mut left = share.max(1).min(self.held.saturating_sub(keep));
-        let mut given = Vec::new();
-        while left > 0 && self.recorded > 0 {
-            self.keep_rest();
-            let is_rest = self.batches.front().is_some_and(Batch::is_rest);
-            if is_rest && self.recorded < 2 && self.keeps < Keeps::Nothing {
-                break;
-            }
-            let Some(batch) = self.batches.front_mut() else {
-                break;
-            };
-            let (Some(first), count) = (batch.first, left.min(batch.len() as u64)) else {
-                break;
-            };
-            let whole = count == batch.len() as u64;
-            let start = match &mut batch.work {
-                Pending::Dirs { from, .. } => {
-                    let start = first.0 + *from as u64;
-                    *from += count as usize;
-                    start
-                }
-                Pending::One(_) => first.0,
-            };
-            given.push(IdRange {
-                start,
-                end: start + count,
-            });
-            left -= count;
-            self.held -= count;
-            self.actions -= batch.actions();
-            if whole {
-                self.batches.pop_front();
-                self.recorded -= 1;
-            }
+        let left = share.max(1).min(self.held.saturating_sub(keep));
+        let mut given = self.take_parts(left, hungry);
+        if given.is_empty() && left > 0 && (self.recorded > 1 || self.keeps == Keeps::Nothing) {
+            given.extend(self.take_front(1));
         }
         given
+    }
+
+    /// Takes `hungry` of `hungry + 1` items of every batch on record, but no rests, until there are as many as `left`.
+    fn take_parts(&mut self, mut left: u64, hungry: u64) -> Vec<IdRange> {
+        let (mut given, mut due, mut index) = (Vec::new(), hungry, 0);
+        while left > 0 && index < self.recorded {
+            let Some(batch) = self.batches.get(index).filter(|batch| !batch.is_rest()) else {
+                index += 1;
+                continue;
+            };
+            let len = batch.len() as u64;
+            due += len * hungry;
+            let count = (due / (hungry + 1)).min(len).min(left);
+            due -= count * (hungry + 1);
+            left -= count;
+            given.extend(self.take_of(index, count));
+            index += usize::from(count < len);
+        }
+        given
+    }
+
+    fn take_front(&mut self, count: u64) -> Option<IdRange> {
+        self.take_of(0, count)
+    }
+
+    /// Takes the first `count` items of a batch on record.
+    fn take_of(&mut self, index: usize, count: u64) -> Option<IdRange> {
+        let batch = self.batches.get_mut(index).filter(|_| count > 0)?;
+        let first = batch.first?;
+        let whole = count == batch.len() as u64;
+        let actions = batch.actions();
+        let start = match &mut batch.work {
+            Pending::Dirs { from, .. } => {
+                let start = first.0 + *from as u64;
+                *from += count as usize;
+                start
+            }
+            Pending::One(_) => first.0,
+        };
+        self.held -= count;
+        self.actions -= actions;
+        if whole {
+            self.batches.remove(index);
+            self.recorded -= 1;
+        }
+        Some(IdRange {
+            start,
+            end: start + count,
+        })
     }
 
     /// Brings something else to the front than the rest of a listing, if there is anything: whoever gets a rest
