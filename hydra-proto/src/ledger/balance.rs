@@ -35,8 +35,10 @@ pub(super) struct Balance {
     asked: BTreeSet<ChildId>,
     /// Workers of all children that may be granted something.
     weight: u64,
-    /// Workers of those that are hungry or own nothing.
-    needy_weight: u64,
+    /// Workers of the hungry ones.
+    hungry_weight: u64,
+    /// Workers of those that own nothing and do not say yet that they are hungry.
+    idle_weight: u64,
     /// Children that own nothing: hungry, or about to say so.
     idle: usize,
 }
@@ -68,8 +70,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    fn needy_weight(&self) -> u64 {
-        match self.hungry.is_some() || self.idle {
+    fn idle_weight(&self) -> u64 {
+        match self.hungry.is_none() && self.idle {
             true => self.weight,
             false => 0,
         }
@@ -80,8 +82,9 @@ impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
         self.idle -= usize::from(standing.idle);
-        self.needy_weight -= standing.needy_weight();
+        self.idle_weight -= standing.idle_weight();
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight -= standing.weight;
             self.hungry.remove(&(hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -95,8 +98,9 @@ impl Balance {
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
         self.idle += usize::from(standing.idle);
-        self.needy_weight += standing.needy_weight();
+        self.idle_weight += standing.idle_weight();
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight += standing.weight;
             self.hungry.insert((hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -263,15 +267,15 @@ impl Parent {
     fn most_of_pool(&self, session: &Session) -> u64 {
         let pool = self.table.pool_len() * session.weight;
         let share = pool.div_ceil(self.balance.weight.max(1));
-        let due = pool.div_ceil(self.balance.needy_weight.max(session.weight));
+        let hungry = self.balance.hungry_weight.max(session.weight);
         let first = self.table.pool().next().and_then(|id| self.table.get(id));
         match first.as_ref().map(|entry| entry.item.parcel()) {
             // Pieces of one listing are small and alike, and were given for those who are in need now: dealt out at
             // once, they do not all go to whoever comes back first.
-            Some(Parcel::Names(_)) => share.max(due),
+            Some(Parcel::Names(_)) => share.max(pool.div_ceil(hungry + self.balance.idle_weight)),
             // Of much else, its share by the number of its workers; of little, enough for them to be at work while
             // the next grant is on its way, unless others need it now.
-            _ => share.max(due.min(HELD_MIN * session.weight)),
+            _ => share.max(pool.div_ceil(hungry).min(HELD_MIN * session.weight)),
         }
     }
 
