@@ -39,6 +39,7 @@ pub fn walk<P: Plugin>(mut options: P::Options, root: &Path) -> Result<Found, Se
     let options: P::Options = serde_json::from_slice(&encoded).map_err(encoding)?;
     let path = root.as_os_str().as_bytes().to_vec();
     let job = JobSpec {
+        rows: None,
         plugin: plugin.to_owned(),
         options: encoded,
         acts: P::ACTS,

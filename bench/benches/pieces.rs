@@ -245,6 +245,7 @@ mod make {
         let mut parent = Parent::new(ParentConfig {
             job: EPOCH.job,
             spec: JobSpec {
+                rows: None,
                 plugin: "bench".to_owned(),
                 options: Vec::new(),
                 acts: false,

@@ -41,6 +41,9 @@ pub struct Config {
     pub once: bool,
     /// The directories below which roots are served, as local paths. Default: empty, which means any.
     pub allow_roots: Vec<PathBuf>,
+    /// The directories below which workers may write rows where the server asks for it, as local paths; `None`: anywhere,
+    /// for the embedded client, whose own command line asks. Default: nowhere.
+    pub allow_rows_dirs: Option<Vec<PathBuf>>,
     /// Which plugins that change the tree or run commands are served. Default: none.
     pub allow_plugins: Allow,
     /// Where the server's paths are on this host; the longest that fits counts. Default: none.
@@ -88,6 +91,7 @@ impl Config {
             }),
             once: false,
             allow_roots: Vec::new(),
+            allow_rows_dirs: Some(Vec::new()),
             allow_plugins: Allow::Only(Vec::new()),
             maps: Vec::new(),
             key: None,
@@ -113,6 +117,7 @@ impl fmt::Debug for Config {
             .field("mode", &self.mode)
             .field("once", &self.once)
             .field("allow_roots", &self.allow_roots)
+            .field("allow_rows_dirs", &self.allow_rows_dirs)
             .field("allow_plugins", &self.allow_plugins)
             .field("maps", &self.maps)
             .field("timings", &self.timings)

@@ -19,14 +19,13 @@
 //! put by instead of handled ([`Dispatcher::is_full`]), so they are not acknowledged, the workers' own windows
 //! close, and they stop. Put by are at most a window of commits for each worker. Beats go on meanwhile.
 
-use self::beginning::Job;
+use self::beginning::{Around, Job};
 use self::ending::Next;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::doors::{Arrival, Doors, Want};
 use crate::error::ClientError;
 use crate::link::{Link, LinkEvent};
-use crate::roots::Looked;
 use crate::worker::WorkerEvent;
 use hydra_link::Connection;
 use hydra_link::clock;
@@ -44,6 +43,7 @@ use tracing::{debug, info, trace, warn};
 mod beginning;
 mod breaking;
 mod ending;
+mod rows;
 mod workers;
 
 /// Events that may wait for the dispatcher; who brings more waits.
@@ -65,7 +65,7 @@ enum Event {
     Arrival(Arrival),
     Link(LinkEvent),
     Worker(WorkerEvent),
-    Looked(Epoch, Vec<Looked>),
+    Looked(Epoch, Box<Around>),
     Line(LogLine),
     Timer,
 }
@@ -87,7 +87,7 @@ pub(crate) struct Dispatcher {
     relay: Relay,
     crew: Crew,
     job: Option<Job>,
-    looked: Inbox<(Epoch, Vec<Looked>)>,
+    looked: Inbox<(Epoch, Box<Around>)>,
     doors: Doors,
     link: Option<Link>,
     links: Inbox<LinkEvent>,
@@ -221,7 +221,7 @@ impl Dispatcher {
                 self.worker_said(now, conn, message);
             }
             Event::Worker(WorkerEvent::Exited(exit)) => self.worker_exited(now, &exit),
-            Event::Looked(epoch, looked) => self.roots_looked(now, epoch, looked),
+            Event::Looked(epoch, around) => self.looked_around(now, epoch, *around),
             Event::Line(line) => self.keep_line(line),
             Event::Timer => {}
         }
@@ -293,7 +293,7 @@ impl Dispatcher {
         let lines = std::mem::take(&mut self.unsent_lines);
         let is_slow = self.link.as_ref().is_none_or(Link::is_slow);
         if !lines.is_empty() && !is_slow {
-            self.relay.log(Up::Log(lines));
+            self.relay.send(Up::Log(lines));
         }
     }
 
@@ -423,9 +423,18 @@ impl Dispatcher {
             RelayAction::End(refusal) => self.session_over(now, refusal),
             RelayAction::DropServer(_) => self.drop_link(now),
             RelayAction::ServerLost => self.server_lost(),
-            RelayAction::ServerBack => info!("the connection to the server is back"),
+            RelayAction::ServerBack => self.server_back(),
+            RelayAction::Kept(segment) => self.rows_kept(now, segment),
             RelayAction::Worker(action) => self.perform_for_worker(now, action),
         }
+    }
+
+    fn server_back(&mut self) {
+        info!("the connection to the server is back");
+        if let Some(job) = &mut self.job {
+            job.pieces.send_again();
+        }
+        self.send_rows();
     }
 
     fn server_lost(&mut self) {

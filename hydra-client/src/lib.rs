@@ -25,6 +25,7 @@ mod logs;
 mod mounts;
 mod results;
 mod roots;
+mod rows;
 mod run;
 mod watch;
 mod worker;

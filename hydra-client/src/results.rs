@@ -6,7 +6,9 @@
 use hydra_proto::item::Parcel;
 use hydra_proto::message::{Commit, Delta};
 use hydra_proto::reduce::{Reduce, ReduceError, Summary};
+use hydra_proto::segment::Segment;
 use hydra_proto::walk::WalkSummary;
+use std::collections::BTreeMap;
 
 /// What may gather before a commit is cut at once, in bytes. With one more commit of a worker on top it still
 /// fits into a frame.
@@ -17,6 +19,8 @@ pub(crate) struct Results {
     walk: WalkSummary,
     rows: Vec<u8>,
     lost_workers: u32,
+    /// What counts of the segments of workers, by worker and number.
+    segments: BTreeMap<(u64, u32), u64>,
     /// Whether anything was added since the last [`Results::take`].
     any: bool,
     pending_bytes: usize,
@@ -29,6 +33,7 @@ impl Results {
             walk: WalkSummary::default(),
             rows: Vec::new(),
             lost_workers: 0,
+            segments: BTreeMap::new(),
             any: false,
             pending_bytes: 0,
         }
@@ -44,6 +49,9 @@ impl Results {
         self.any = true;
         self.pending_bytes += delta.rows.len() + delta.plugin.len();
         self.walk.merge(delta.walk);
+        let segments = delta.segments.into_iter();
+        self.segments
+            .extend(segments.map(|segment| ((segment.worker, segment.number), segment.bytes)));
         match self.rows.is_empty() {
             true => self.rows = delta.rows,
             false => self.rows.extend_from_slice(&delta.rows),
@@ -69,11 +77,18 @@ impl Results {
         if !std::mem::take(&mut self.any) {
             return Ok(None);
         }
+        let segments = std::mem::take(&mut self.segments).into_iter();
+        let segments = segments.map(|((worker, number), bytes)| Segment {
+            worker,
+            number,
+            bytes,
+        });
         Ok(Some(Delta {
             walk: std::mem::take(&mut self.walk),
             plugin: self.reducer.take()?,
             rows: std::mem::take(&mut self.rows),
             lost_workers: std::mem::take(&mut self.lost_workers),
+            segments: segments.collect(),
         }))
     }
 }

@@ -103,6 +103,7 @@ impl Place {
         let Some(mut path) = directory else {
             return match doing.call {
                 Some("open") => Self::End(doing.name.clone()),
+                Some("write") => Self::Path(doing.name.clone()),
                 _ => Self::Name(doing.name.clone()),
             };
         };

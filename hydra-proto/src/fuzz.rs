@@ -264,6 +264,7 @@ fn job() -> Parent {
     let mut parent = Parent::new(ParentConfig {
         job: JobId(0xfeed),
         spec: JobSpec {
+            rows: None,
             plugin: "none".to_owned(),
             options: Vec::new(),
             acts: false,

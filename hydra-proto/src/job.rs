@@ -1,6 +1,7 @@
 //! What a job is: the plugin, the roots, and how to walk. Goes from the server to every worker.
 
 use crate::ids::RootId;
+use crate::segment::RowsDir;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct JobSpec {
     pub walk: WalkOptions,
     /// Periods and limits that both sides of a session must agree on.
     pub timing: Timing,
+    /// Where rows go that are too many for a commit.
+    pub rows: Option<RowsDir>,
 }
 
 impl JobSpec {

@@ -15,5 +15,6 @@ pub mod ledger;
 pub mod logs;
 pub mod message;
 pub mod reduce;
+pub mod segment;
 pub mod walk;
 pub mod words;

@@ -5,6 +5,7 @@
 use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId, Secret};
 use crate::item::{Item, Parcel};
 use crate::job::JobSpec;
+use crate::segment::Segment;
 use crate::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -47,6 +48,10 @@ pub enum Up {
     /// Where the child gets no answer for now: all of it, each time. Advice: what it returns from there is offered to
     /// other children first.
     Walls(Vec<Wall>),
+    /// Something that the server's user should know. Advice: it changes nothing.
+    Warning(String),
+    /// A piece of a segment that the child cannot write itself. It counts for nothing before a commit names it.
+    Rows(Rows),
 }
 
 /// What a parent says.
@@ -76,6 +81,8 @@ pub enum Down {
     Pause(bool),
     /// The job is over: stop, keep nothing.
     Stop,
+    /// Answers [`Up::Rows`]: so much of the segment is kept, and a commit may name it.
+    Kept(Segment),
 }
 
 /// Opens a session.
@@ -272,6 +279,22 @@ pub struct Delta {
     pub rows: Vec<u8>,
     /// Where the work was done, for the report's `run` part.
     pub lost_workers: u32,
+    /// Output rows that are in segments. The last word on each of them counts.
+    pub segments: Vec<Segment>,
+}
+
+/// A piece of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// The number of the session of the worker whose rows they are.
+    pub worker: u64,
+    /// Counts that worker's segments.
+    pub number: u32,
+    /// Where in the segment they begin. What is there already may come again, and is the same.
+    pub at: u64,
+    /// Whole rows or parts of them.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
 }
 
 /// Advice about how much a child has to do.

@@ -2,6 +2,7 @@
 
 use crate::journal::StateDir;
 use crate::outcome::Progress;
+use crate::rows::Store;
 use hydra_link::address::HostPort;
 use hydra_link::{Connection, Timeouts};
 use hydra_proto::handshake::Key;
@@ -43,6 +44,9 @@ pub struct Config {
     pub state: Option<StateDir>,
     /// Where output rows go; with a state directory that is said there.
     pub rows: Option<Box<dyn Write + Send>>,
+    /// The directory for rows, if the job has one. With a state directory [`Store::streamed`] is to be
+    /// said there.
+    pub rows_dir: Option<Store>,
     /// Is told how far the job is.
     pub progress: Option<ProgressSink>,
     /// Is given workers' logs; they are asked for only if this is set.

@@ -6,6 +6,7 @@ use crate::gathering::Gathering;
 use crate::journal::Journal;
 use crate::outcome::{Ending, Progress, ServerError};
 use crate::roots::RootBook;
+use crate::rows::{Counts, Keeper};
 use crate::tally::Tally;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 mod links;
+mod rows;
 mod stages;
 
 /// Ids that each session gets: enough for any job, and 2^22 sessions of them.
@@ -64,8 +66,13 @@ pub(crate) struct Coordinator {
     pub(crate) book: RootBook,
     /// What makes all this durable; none if this server's death would be the end of the job.
     pub(crate) journal: Option<Journal>,
+    /// The directory for rows.
+    pub(crate) rows: Option<Keeper>,
+    /// What counts of the segments in it.
+    pub(crate) segments: Counts,
     pub(crate) held: VecDeque<HeldBack>,
     pub(crate) disk_full: bool,
+    pub(crate) rows_full: bool,
     /// How often a server has begun with this job, before this one.
     pub(crate) incarnation: u32,
     /// An earlier server has begun to grant.
@@ -146,6 +153,7 @@ impl Coordinator {
             journal: None,
             held: VecDeque::new(),
             disk_full: false,
+            rows_full: false,
             incarnation: 0,
             began_before: false,
             embedded: BTreeSet::new(),
@@ -172,6 +180,8 @@ impl Coordinator {
             lonely: None,
             progress: config.progress,
             logs: config.logs,
+            rows: None,
+            segments: Counts::new(),
             waits_for: BTreeMap::new(),
             warnings: Vec::new(),
         }
@@ -251,8 +261,9 @@ impl Coordinator {
         self.proceed(now)
     }
 
-    /// Tells how far the job is.
+    /// Tells how far the job is: the user, and readers of rows.
     pub(crate) fn tell(&mut self, now: Time) {
+        self.publish_rows();
         let Some(tell) = &mut self.progress else {
             return;
         };
@@ -303,13 +314,18 @@ impl Coordinator {
             Action::Back { child, conn } => return self.back(child, conn),
             Action::Sees { child, roots } => return self.sees(child, roots),
             Action::Applied {
-                child, mut result, ..
+                child,
+                epoch,
+                mut result,
+                ..
             } => {
-                self.hold_rows(&mut result);
+                self.note_rows(epoch, &mut result);
                 return self.tally.add(child, result.map(|delta| *delta));
             }
             Action::Lost { child, reason } => self.lost(child, &reason),
             Action::Log { child, lines } => self.log(child, &lines),
+            Action::Rows { conn, epoch, rows } => self.rows_came(now, conn, epoch, rows),
+            Action::Warning { child, text } => self.warned(child, &text),
         }
         Ok(())
     }

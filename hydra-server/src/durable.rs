@@ -9,13 +9,18 @@ use crate::journal::{
     Disk, Durability, Entry, Journal, NoSum, Report, StateDir, Writer, Written, replay,
 };
 use crate::outcome::{Ending, ServerError};
-use hydra_proto::ids::ConnId;
+use crate::rows::{self, Keeper};
+use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Record, Time};
 use hydra_proto::message::{Delta, Down};
+use hydra_proto::segment::SegmentId;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use tokio::sync::mpsc;
+
+/// Segments in one entry of a snapshot.
+const SEGMENTS_AT_ONCE: usize = 4096;
 
 impl Coordinator {
     /// Goes on where the journal ends, if there is one to go on with, and begins a new file.
@@ -72,6 +77,7 @@ impl Coordinator {
         self.parent = restored.parent;
         self.tally = restored.tally;
         self.book = restored.book;
+        self.segments = restored.segments;
         self.orphans = restored.embedded.into_iter().collect();
         if restored.began && self.parent.is_done() {
             self.end(now, Ending::Done);
@@ -122,6 +128,14 @@ impl Coordinator {
         saved.map_err(crate::journal::JournalError::from)?;
         pushed?;
         out.push(&Entry::Rows(rows))?;
+        let segments: Vec<_> = self
+            .segments
+            .iter()
+            .map(|(id, bytes)| (*id, *bytes))
+            .collect();
+        for some in segments.chunks(SEGMENTS_AT_ONCE) {
+            out.push(&Entry::Segments(some.to_vec()))?;
+        }
         Ok(out.finish()?)
     }
 
@@ -145,8 +159,22 @@ impl Coordinator {
         self.note(&Entry::Ledger(record))
     }
 
-    /// Takes the rows out of a result: they are written when the commit is durable.
-    pub(crate) fn hold_rows(&mut self, result: &mut Option<Box<Delta>>) {
+    /// Notes where the rows of a commit are. Those in it are taken out where they are written when it is durable.
+    pub(crate) fn note_rows(&mut self, session: Epoch, result: &mut Option<Box<Delta>>) {
+        let ticket = self.journal.as_ref().map_or(0, Journal::ticket);
+        if let (Some(keeper), Some(delta)) = (&mut self.rows, &mut *result) {
+            for segment in &delta.segments {
+                let id = SegmentId::new(session, segment);
+                rows::count(&mut self.segments, id, segment.bytes);
+                keeper.named(ticket, id, segment.bytes);
+            }
+            if !delta.rows.is_empty() {
+                keeper.came(ticket, delta.rows.len());
+                if self.journal.is_none() {
+                    keeper.append(std::mem::take(&mut delta.rows));
+                }
+            }
+        }
         if let (Some(journal), Some(delta)) = (&mut self.journal, result) {
             journal.add_rows(&delta.rows);
             delta.rows = Vec::new();
@@ -220,17 +248,22 @@ impl Coordinator {
                     "the disk of the journal is full: the walk pauses until there is room"
                 );
                 self.disk_full = true;
-                self.parent.pause(true);
+                self.pause();
             }
             Written::Full => {}
             Written::RoomAgain => {
                 tracing::warn!("the disk of the journal has room again: the walk goes on");
                 self.disk_full = false;
-                self.parent.pause(false);
+                self.pause();
             }
         }
         self.release(now);
         self.proceed(now)
+    }
+
+    /// Has the walk pause while a disk is full.
+    pub(crate) fn pause(&mut self) {
+        self.parent.pause(self.disk_full || self.rows_full);
     }
 
     /// Sends what has waited long enough.
@@ -256,7 +289,8 @@ impl Coordinator {
 
     /// Whether clients have to wait with what they have to say.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.journal.as_ref().is_some_and(Journal::is_crowded)
+        let rows = self.rows.as_ref().is_some_and(Keeper::is_crowded);
+        rows || self.journal.as_ref().is_some_and(Journal::is_crowded)
     }
 }
 

@@ -22,9 +22,11 @@ mod gathering;
 pub mod journal;
 mod outcome;
 mod roots;
+mod rows;
 mod run;
 mod tally;
 
 pub use config::{Config, LogSink, ProgressSink};
 pub use outcome::{ClientRun, Ending, Outcome, Progress, ServerError, SetAside};
+pub use rows::{RowsError, Store as RowsStore};
 pub use run::run;

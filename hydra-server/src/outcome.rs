@@ -1,6 +1,7 @@
 //! What comes out of a job.
 
 use crate::journal::JournalError;
+use crate::rows::RowsError;
 use hydra_link::ListenError;
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::walk::WalkSummary;
@@ -32,6 +33,9 @@ pub enum ServerError {
     /// Output rows could not be written.
     #[error("output rows could not be written")]
     Rows(#[source] io::Error),
+    /// Rows cannot be kept in their directory.
+    #[error(transparent)]
+    RowsDir(#[from] RowsError),
     /// The journal cannot be used, or not any more.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -38,11 +38,16 @@ pub async fn run(
             .await;
     }
     let state = config.state.take();
+    let rows_dir = config.rows_dir.take();
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
     if let Some(state) = state {
         coordinator.keep_journal(clock::now(), state, reports)?;
+    }
+    let (done, mut rows) = mpsc::unbounded_channel();
+    if let Some(store) = rows_dir {
+        coordinator.keep_rows(store, done)?;
     }
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
@@ -62,6 +67,7 @@ pub async fn run(
         let crowded = coordinator.is_crowded();
         tokio::select! {
             Some(report) = written.recv() => coordinator.written(clock::now(), report)?,
+            Some(done) = rows.recv() => coordinator.rows_done(clock::now(), done)?,
             event = incoming.recv(), if !crowded => {
                 let mut next = event;
                 for _ in 0..EVENTS_AT_ONCE {

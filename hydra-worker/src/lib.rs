@@ -9,6 +9,7 @@ mod lease;
 pub mod node;
 mod place;
 pub mod plugin;
+mod rows;
 mod session;
 mod shared;
 pub mod sys;

@@ -3,8 +3,10 @@
 use crate::entry::{Dir, Entry};
 use crate::errno;
 use crate::lease::Lease;
+use crate::rows::{COMMIT_ROWS_MAX, Outlet, ROWS_BYTES_MAX};
 use hydra_proto::item::Listing;
 use hydra_proto::reduce::Summary;
+use hydra_proto::segment::Segment;
 use hydra_proto::walk::{WalkError, WalkSummary};
 use serde::Serialize;
 use std::ops::BitOr;
@@ -140,6 +142,11 @@ pub struct Sink<S> {
     lease: Option<Arc<Lease>>,
     again: bool,
     barred: bool,
+    outlet: Outlet,
+    /// Rows of one entry were left out.
+    overflow: bool,
+    /// Why rows cannot be kept.
+    failure: Option<String>,
 }
 
 impl<S> Sink<S> {
@@ -148,7 +155,10 @@ impl<S> Sink<S> {
     pub fn row<T: Serialize>(&mut self, row: &T) {
         let start = self.rows.len();
         match serde_json::to_writer(&mut self.rows, row) {
-            Ok(()) => self.rows.push(b'\n'),
+            Ok(()) => {
+                self.rows.push(b'\n');
+                self.relieve();
+            }
             Err(error) => {
                 self.rows.truncate(start);
                 self.walk.fail(WalkError {
@@ -193,6 +203,81 @@ impl<S> Sink<S> {
     #[must_use]
     pub fn again(&self) -> bool {
         self.again
+    }
+
+    /// Where rows go that are too many for a commit.
+    pub(crate) fn set_outlet(&mut self, outlet: Outlet) {
+        self.outlet = outlet;
+    }
+
+    /// Whether there are so many rows that a commit is due.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.len() > ROWS_BYTES_MAX
+    }
+
+    /// Moves rows out of memory, or leaves some out, where they are too many. Says whether some were left out since
+    /// [`Sink::take_overflow`].
+    #[inline]
+    pub(crate) fn relieve(&mut self) -> bool {
+        if self.rows.len() > ROWS_BYTES_MAX {
+            self.move_rows();
+        }
+        self.overflow
+    }
+
+    #[cold]
+    fn move_rows(&mut self) {
+        match &mut self.outlet {
+            Outlet::Unlimited => {}
+            Outlet::Commits if self.rows.len() <= COMMIT_ROWS_MAX => {}
+            Outlet::Commits => {
+                let kept = self.rows.get(..COMMIT_ROWS_MAX).unwrap_or_default();
+                let whole = kept.iter().rposition(|&byte| byte == b'\n');
+                self.rows.truncate(whole.map_or(0, |last| last + 1));
+                self.overflow = true;
+            }
+            Outlet::Segments(segments) => {
+                if self.failure.is_none() {
+                    self.failure = segments.write(&self.rows).err();
+                }
+                self.rows.clear();
+            }
+        }
+    }
+
+    pub(crate) fn take_overflow(&mut self) -> bool {
+        std::mem::take(&mut self.overflow)
+    }
+
+    /// # Errors
+    /// When rows could not be kept: the worker cannot go on.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// A commit is about to be cut: what it will name of segments is where it belongs. `false` if the session is over.
+    ///
+    /// # Errors
+    /// As [`Sink::check`].
+    pub(crate) fn settle(&mut self) -> Result<bool, String> {
+        self.check()?;
+        let Outlet::Segments(segments) = &mut self.outlet else {
+            return Ok(true);
+        };
+        if segments.wants(self.rows.len()) {
+            segments.write(&self.rows)?;
+            self.rows.clear();
+        }
+        segments.settle()
+    }
+
+    /// What the commit names.
+    pub(crate) fn take_segments(&mut self) -> Vec<Segment> {
+        match &mut self.outlet {
+            Outlet::Segments(segments) => segments.take(),
+            _ => Vec::new(),
+        }
     }
 
     pub(crate) fn set_again(&mut self, again: bool) {

@@ -49,6 +49,8 @@ pub(crate) struct Ledger {
     pub(crate) told_hungry: bool,
     /// The talker was woken to look whether the parent believes the right thing.
     pub(crate) hunger_noted: bool,
+    /// Pieces of rows that the server has kept.
+    pub(crate) kept: u64,
     /// Why the walker has given up.
     pub(crate) failure: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Shared {
             steps: 0,
             told_hungry: true,
             hunger_noted: false,
+            kept: 0,
             failure: None,
         };
         Ok(Self {

@@ -204,6 +204,7 @@ impl Talker {
                 UplinkEvent::Granted(grant) => granted(&mut ledger, grant)?,
                 UplinkEvent::Asked(shed) => asked(&mut ledger, shed),
                 UplinkEvent::Paused(paused) => ledger.paused = paused,
+                UplinkEvent::Kept(_) => ledger.kept += 1,
                 UplinkEvent::Over(refusal) => self.over = Some(refusal),
                 UplinkEvent::Resumed | UplinkEvent::Lost | UplinkEvent::Drop(_) => {}
             }

@@ -32,6 +32,9 @@ pub(super) struct ClientArgs {
     /// Serve only what lies below PATH (default: everything); a relative one begins at the working directory
     #[arg(long, value_name = "PATH")]
     pub(super) allow_root: Vec<OsString>,
+    /// Let workers write rows below PATH, where a server's --rows-dir is (default: nowhere; they send them)
+    #[arg(long, value_name = "PATH")]
+    pub(super) allow_rows_dir: Vec<OsString>,
     /// Serve this plugin, though it changes things or runs commands
     #[arg(long, value_name = "PLUGIN")]
     pub(super) allow: Vec<String>,

@@ -33,6 +33,8 @@ pub struct ClientConfig {
     pub maps: Vec<(Vec<u8>, Vec<u8>)>,
     /// Paths below which it serves; empty for all.
     pub allow_roots: Vec<Vec<u8>>,
+    /// Paths below which its workers may write rows; empty for none.
+    pub allow_rows_dirs: Vec<Vec<u8>>,
     /// Plugins that it serves although they act.
     pub allow_plugins: Vec<String>,
     /// Where the key is; none without a home and an option.
@@ -83,6 +85,10 @@ pub(super) fn resolve(
     for path in &args.allow_root {
         allow_roots.push(absolute(path, environment.cwd()?)?);
     }
+    let mut allow_rows_dirs = Vec::new();
+    for path in &args.allow_rows_dir {
+        allow_rows_dirs.push(absolute(path, environment.cwd()?)?);
+    }
     for plugin in &args.allow {
         if registry.get(plugin).is_none() {
             let known: Vec<_> = registry.iter().map(|plugin| plugin.name()).collect();
@@ -98,6 +104,7 @@ pub(super) fn resolve(
         name: client_name(args.name.unwrap_or_else(|| environment.host_name.clone()))?,
         maps,
         allow_roots,
+        allow_rows_dirs,
         allow_plugins: args.allow,
         key_dir: args.key_dir.or_else(|| environment.key_dir.clone()),
         connect_timeout: args.connect_timeout,

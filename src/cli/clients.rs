@@ -28,8 +28,10 @@ pub(super) fn walk(
     interrupt: Interrupt,
 ) -> anyhow::Result<Outcome> {
     let (reducer, lent) = lend(config.plugin.reducer(&config.job.options)?);
+    let mut job = config.job.clone();
+    job.rows = sinks.rows_dir.as_ref().map(|dir| dir.spec().clone());
     let server = hydra_server::Config {
-        job: config.job.clone(),
+        job,
         clients: clients.hosts.clone(),
         listen: clients.listen.clone(),
         min_clients: usize::try_from(clients.min_clients)?,
@@ -48,6 +50,7 @@ pub(super) fn walk(
         reducer,
         state: sinks.state,
         rows: sinks.rows,
+        rows_dir: sinks.rows_dir,
         progress: Some(progress(config, screen)),
         logs: clients.forward_logs.then(|| logs(name, config, screen)),
         release: env!("CARGO_PKG_VERSION").to_owned(),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub(super) fn embedded(workers: u32, registry: &Registry, log: &LogConfig) -> Config {
     let mut config = client("local".to_owned(), workers, registry);
     config.allow_plugins = Allow::All;
+    config.allow_rows_dirs = None;
     config.log_filter.clone_from(&log.filter);
     config
 }
@@ -51,6 +52,8 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
     warn_of_missing(&config.allow_roots);
     let roots = config.allow_roots.into_iter();
     client.allow_roots = roots.map(|root| OsString::from_vec(root).into()).collect();
+    let dirs = config.allow_rows_dirs.into_iter();
+    client.allow_rows_dirs = Some(dirs.map(|dir| OsString::from_vec(dir).into()).collect());
     client.allow_plugins = Allow::Only(config.allow_plugins);
     client.timings.link.connect = config.connect_timeout;
     client.timings.link.handshake = config.handshake_timeout;
@@ -120,13 +123,18 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
 
 fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     let view = slot::decode(bytes)?;
-    let about_name = matches!(view.call, Some(Call::Open | Call::Stat | Call::Link));
+    let about_name = matches!(
+        view.call,
+        Some(Call::Open | Call::Stat | Call::Link | Call::Write)
+    );
+    // Rows lie elsewhere than what is walked.
+    let directory = view.directory.filter(|_| view.call != Some(Call::Write));
     let name = view.path.filter(|_| about_name);
     Some(Doing {
         item: view.item.map(ItemId),
         progress: view.progress,
         call: view.call.map(Call::name),
-        directory: view.directory,
+        directory,
         name: name.map(|path| path.bytes).unwrap_or_default(),
     })
 }

@@ -20,11 +20,12 @@ use anyhow::Context as _;
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use hydra_proto::words::words;
-use hydra_server::ServerError;
-use hydra_server::journal::StateDir;
+use hydra_server::journal::{Durability, StateDir};
+use hydra_server::{RowsStore, ServerError};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// Nobody reads a report on a terminal that is narrower than that.
@@ -98,7 +99,15 @@ fn status_of(error: &anyhow::Error) -> Exit {
     let serial = error.downcast_ref::<SerialError>();
     let kept = error.is::<ReduceError>() || error.is::<io::Error>();
     match (server, serial) {
-        (Some(ServerError::Reduce { .. } | ServerError::Rows(_) | ServerError::Journal(_)), _)
+        (
+            Some(
+                ServerError::Reduce { .. }
+                | ServerError::Rows(_)
+                | ServerError::RowsDir(_)
+                | ServerError::Journal(_),
+            ),
+            _,
+        )
         | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
         (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
         _ if kept => Exit::Incomplete,
@@ -271,25 +280,62 @@ pub(super) struct Sinks {
     pub(super) rows: Option<Rows>,
     /// Takes the rows too, if there is one.
     pub(super) state: Option<StateDir>,
+    /// Where rows go that are too many for a commit.
+    pub(super) rows_dir: Option<RowsStore>,
 }
 
 fn open_sinks(config: &ServerConfig, state: Option<StateDir>) -> anyhow::Result<Sinks> {
     let rows = config.output.rows.as_ref();
+    if let Some(RowsTo::Dir(path)) = rows {
+        return open_rows_dir(config, state, path);
+    }
     Ok(match (state, rows) {
         (Some(state), Some(RowsTo::File(path))) => Sinks {
             rows: None,
             state: Some(state.with_rows(state::open_rows(path)?)),
+            rows_dir: None,
         },
         (state, rows) => Sinks {
             rows: open_rows(rows)?,
             state,
+            rows_dir: None,
         },
+    })
+}
+
+/// The directory for rows, made for a new job, or as the journal says.
+fn open_rows_dir(
+    config: &ServerConfig,
+    state: Option<StateDir>,
+    path: &Path,
+) -> anyhow::Result<Sinks> {
+    let is_remote = match &config.mode {
+        Mode::Clients(clients) => !clients.hosts.is_empty() || clients.listen.is_some(),
+        Mode::Serial => false,
+    };
+    let durability = config.state.as_ref().map(|state| state.durability);
+    // Other hosts see what one has written when it has told its disk, or the file server.
+    let sync = is_remote || durability == Some(Durability::Fsync);
+    let opened = match &config.job.rows {
+        Some(spec) => RowsStore::open(spec),
+        None => RowsStore::create(&std::path::absolute(path)?, sync),
+    };
+    let rows_dir = opened.context("--rows-dir")?;
+    // Without a journal to be written behind they are written there like all others.
+    let state = match state {
+        Some(state) => Some(state.with_rows(rows_dir.streamed().context("--rows-dir")?)),
+        None => None,
+    };
+    Ok(Sinks {
+        rows: None,
+        state,
+        rows_dir: Some(rows_dir),
     })
 }
 
 fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
     Ok(match rows {
-        None => None,
+        None | Some(RowsTo::Dir(_)) => None,
         Some(RowsTo::Stdout) => Some(Box::new(BufWriter::new(io::stdout()))),
         Some(RowsTo::File(path)) => {
             let shown = escape(path.as_os_str().as_bytes());

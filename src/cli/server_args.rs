@@ -185,6 +185,10 @@ pub(super) struct OutputArgs {
     /// Write the plugin's rows to FILE as lines of JSON (-: standard output, instead of the report)
     #[arg(long, value_name = "FILE")]
     pub(super) rows: Option<PathBuf>,
+    /// Write them to files in DIR, with a manifest that says what of them counts; clients that see DIR and were started
+    /// with --allow-rows-dir write there themselves
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["rows", "serial"])]
+    pub(super) rows_dir: Option<PathBuf>,
 }
 
 /// The command line of `resume`.

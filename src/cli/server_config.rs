@@ -114,6 +114,8 @@ pub enum RowsTo {
     Stdout,
     /// A file, which is replaced.
     File(PathBuf),
+    /// Files in a directory.
+    Dir(PathBuf),
 }
 
 impl From<Level> for Durability {
@@ -153,8 +155,12 @@ pub(super) fn resolve(
     let output = output(args.output, environment)?;
     if output.rows.is_some() && !plugin.has_rows() {
         let name = plugin.name();
+        let option = match output.rows {
+            Some(RowsTo::Dir(_)) => "--rows-dir",
+            _ => "--rows",
+        };
         return Err(UsageError::Options(format!(
-            "--rows cannot be used with {name}: it has no rows, only a report (--json)"
+            "{option} cannot be used with {name}: it has no rows, only a report (--json)"
         )));
     }
     if args.state.state_dir.is_some() && output.rows == Some(RowsTo::Stdout) {
@@ -162,6 +168,7 @@ pub(super) fn resolve(
         return Err(UsageError::Options(text.to_owned()));
     }
     let job = JobSpec {
+        rows: None,
         plugin: plugin.name().to_owned(),
         options: plugin.read_options(matches, environment.now)?,
         acts: plugin.acts(),
@@ -363,6 +370,7 @@ fn output(args: OutputArgs, environment: &Environment) -> Result<Output, UsageEr
         b"-" => RowsTo::Stdout,
         _ => RowsTo::File(path),
     });
+    let rows = rows.or(args.rows_dir.map(RowsTo::Dir));
     let report = match (args.json, &rows) {
         (true, Some(RowsTo::Stdout)) => {
             let text = "--json and --rows - both want standard output: write the rows to a file";

@@ -117,7 +117,11 @@ pub(super) fn open(
         bail!("this program has no plugin '{plugin}', which the job is done with");
     };
     let (note, _) = codec::load::<Note>(state.note()).context("the journal is of another build")?;
-    let output = note.output(config.json, config.color);
+    let mut output = note.output(config.json, config.color);
+    if let Some(rows) = &job.rows {
+        let path = OsStr::from_bytes(&rows.path);
+        output.rows = Some(RowsTo::Dir(path.into()));
+    }
     let before = note.clients();
     let clients = Clients {
         connect_timeout: before.connect_timeout,
@@ -192,7 +196,8 @@ fn note_of(clients: &Clients, output: &Output) -> anyhow::Result<Note> {
         json: output.report == ReportShape::Json,
         rows: match &output.rows {
             Some(RowsTo::File(path)) => Some(absolute(path)?),
-            Some(RowsTo::Stdout) | None => None,
+            // The journal says where that is.
+            Some(RowsTo::Dir(_) | RowsTo::Stdout) | None => None,
         },
     })
 }

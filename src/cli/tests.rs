@@ -262,6 +262,8 @@ fn wrong_usage_is_told_in_one_sentence() {
         ("--paths-from /no/such/file", "cannot read /no/such/file"),
         ("--hostfile /no/such/file /x", "cannot read /no/such/file"),
         ("--serial --workers 2 /x", "cannot be used with"),
+        ("--serial --rows-dir d /x", "cannot be used with"),
+        ("--rows f --rows-dir d /x", "cannot be used with"),
         ("--workers 0 /x", "0 is not in"),
         ("--grace soon /x", "'soon' is not a duration"),
         ("-0 /x", "--paths-from"),
@@ -275,7 +277,7 @@ fn wrong_usage_is_told_in_one_sentence() {
 fn every_option_of_the_client_reaches_the_configuration() {
     let config = client(
         "--connect host:9 --once --workers 5 --name me --map /data=/mnt/a/ --map /b=/c --allow-root /mnt \
-         --allow-root rel --allow act --key-dir /k --connect-timeout 2s --handshake-timeout 1s -v",
+         --allow-root rel --allow-rows-dir rows --allow act --key-dir /k --connect-timeout 2s --handshake-timeout 1s -v",
     );
     assert_eq!(
         config,
@@ -289,6 +291,7 @@ fn every_option_of_the_client_reaches_the_configuration() {
                 (b"/b".to_vec(), b"/c".to_vec())
             ],
             allow_roots: vec![b"/mnt".to_vec(), b"/home/me/rel".to_vec()],
+            allow_rows_dirs: vec![b"/home/me/rows".to_vec()],
             allow_plugins: vec!["act".into()],
             key_dir: Some("/k".into()),
             connect_timeout: Duration::from_secs(2),

@@ -20,6 +20,7 @@ fn job(roots: &[&Path], walk: WalkOptions) -> JobSpec {
         stops: Vec::new(),
     };
     JobSpec {
+        rows: None,
         plugin: "probe".into(),
         options: Vec::new(),
         acts: false,

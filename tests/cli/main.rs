@@ -32,7 +32,7 @@ fn report(output: &Output) -> Value {
 
 #[test]
 fn wrong_usage_is_one_sentence_and_status_2() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 15] = [
         (&[], "no path is given"),
         (&["nonsense"], "audit, count, keygen"),
         (&["--no-such", "/"], "--no-such"),
@@ -41,6 +41,10 @@ fn wrong_usage_is_one_sentence_and_status_2() {
         (&["--paths-from", "/no/such/list"], "/no/such/list"),
         (&["--serial", "--clients", "a", "/"], "cannot be used with"),
         (&["--rows", "-", "/"], "--rows cannot be used with audit"),
+        (
+            &["--rows-dir", "x", "/"],
+            "--rows-dir cannot be used with audit",
+        ),
         (
             &["count", "--rows", "x", "/"],
             "--rows cannot be used with count",

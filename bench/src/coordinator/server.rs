@@ -78,6 +78,7 @@ fn config(clients: usize, window: u32, port: u16, key: Key) -> Config {
     let host = "127.0.0.1".to_owned();
     Config {
         job: JobSpec {
+            rows: None,
             plugin: "bench".to_owned(),
             options: Vec::new(),
             acts: false,
@@ -105,6 +106,7 @@ fn config(clients: usize, window: u32, port: u16, key: Key) -> Config {
         reducer: Box::new(Merger::<Found>::default()),
         state: None,
         rows: None,
+        rows_dir: None,
         progress: None,
         logs: None,
         release: "bench".to_owned(),

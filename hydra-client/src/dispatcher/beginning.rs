@@ -7,19 +7,29 @@ use super::Dispatcher;
 use crate::breaker::Breakers;
 use crate::results::Results;
 use crate::roots::{self, Looked};
+use crate::rows::{self, Pieces};
 use hydra_proto::ids::Epoch;
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::Time;
-use hydra_proto::message::{RootView, Welcome};
+use hydra_proto::message::{RootView, Up, Welcome};
 use hydra_proto::reduce::{Merger, Reduce};
 use std::sync::Arc;
 use tracing::{info, warn};
+
+/// What this host has of a job.
+pub(super) struct Around {
+    roots: Vec<Looked>,
+    /// Where the directory for rows is, if the job has one.
+    rows: Option<Result<Vec<u8>, String>>,
+}
 
 /// The job in hand.
 pub(super) struct Job {
     /// What workers are told: the roots where this host has them.
     pub(super) spec: JobSpec,
     pub(super) results: Results,
+    /// Rows on their way to the server.
+    pub(super) pieces: Pieces,
     pub(super) forward_logs: bool,
     /// Where the roots are, without symbolic links.
     pub(super) real_roots: Vec<Vec<u8>>,
@@ -45,12 +55,13 @@ impl Dispatcher {
                 Some(reason),
             ),
         };
-        let roots = spec.roots.clone();
+        let (roots, rows) = (spec.roots.clone(), spec.rows.clone());
         self.job = Some(Job {
             real_roots: Vec::new(),
             breakers: Breakers::new(spec.timing.stall),
             spec,
             results: Results::new(reducer),
+            pieces: Pieces::default(),
             forward_logs,
             epoch,
         });
@@ -63,9 +74,14 @@ impl Dispatcher {
             None => {
                 let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
                 tokio::spawn(async move {
-                    let found = roots::look(&config, &roots).await;
+                    let roots = roots::look(&config, &roots).await;
+                    let rows = match &rows {
+                        Some(rows) => Some(rows::look(&config, rows).await),
+                        None => None,
+                    };
+                    let around = Box::new(Around { roots, rows });
                     // The dispatcher may have ended meanwhile.
-                    let _ = looked.send((epoch, found)).await;
+                    let _ = looked.send((epoch, around)).await;
                 });
             }
         }
@@ -83,12 +99,24 @@ impl Dispatcher {
     }
 
     /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
-    pub(super) fn roots_looked(&mut self, now: Time, epoch: Epoch, looked: Vec<Looked>) {
+    pub(super) fn looked_around(&mut self, now: Time, epoch: Epoch, around: Around) {
         let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
             return;
         };
-        let mut views = Vec::with_capacity(looked.len());
-        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(looked) {
+        let mut trouble = None;
+        if let (Some(dir), Some(found)) = (&mut job.spec.rows, around.rows) {
+            dir.session = epoch.number;
+            // Without a path workers send their rows.
+            dir.path = found.unwrap_or_else(|reason| {
+                let path = dir.path.escape_ascii();
+                trouble = Some(format!(
+                    "rows come through its connection, as it does not write to {path}: {reason}"
+                ));
+                Vec::new()
+            });
+        }
+        let mut views = Vec::with_capacity(around.roots.len());
+        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(around.roots) {
             root.local = local;
             job.real_roots.push(real);
             views.push(view);
@@ -97,5 +125,8 @@ impl Dispatcher {
             self.crew.hire(now, job.spec.timing.stall);
         }
         self.relay.ready(views);
+        if let Some(trouble) = trouble {
+            self.relay.send(Up::Warning(trouble));
+        }
     }
 }

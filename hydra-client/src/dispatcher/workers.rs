@@ -39,6 +39,7 @@ impl Dispatcher {
                 self.apply(now, exit.conn, message);
             }
             self.put_by.retain(|(from, _)| *from != exit.conn);
+            self.forget_rows(exit.conn);
             let (conn, in_hand) = (exit.conn, exit.in_hand);
             self.relay.worker_died(now, conn, in_hand, &exit.reason);
             self.count_lost_worker();
@@ -69,6 +70,7 @@ impl Dispatcher {
         reason: &str,
     ) {
         self.put_by.retain(|(from, _)| *from != conn);
+        self.forget_rows(conn);
         self.moves(conn);
         if self.crew.dismiss(now, conn, reason) {
             self.relay.worker_died(now, conn, in_hand, reason);
@@ -88,6 +90,8 @@ impl Dispatcher {
                     reason, "a worker's work goes back to the pool"
                 );
             }
+            Action::Rows { conn, rows, .. } => self.rows_came(conn, rows),
+            Action::Warning { text, .. } => self.relay.send(Up::Warning(text)),
             Action::Log { lines, .. } => lines.into_iter().for_each(|line| self.keep_line(line)),
             // Workers do not come back, and see what their client sees; a client keeps no journal.
             Action::Back { .. } | Action::Sees { .. } | Action::Record(_) => {}

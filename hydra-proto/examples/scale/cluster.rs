@@ -72,6 +72,7 @@ fn server(setup: &Setup) -> Parent {
     Parent::new(ParentConfig {
         job: JobId(1),
         spec: JobSpec {
+            rows: None,
             plugin: "audit".to_owned(),
             options: Vec::new(),
             acts: false,
@@ -386,7 +387,7 @@ impl Cluster {
             }
             RelayAction::End(reason) => panic!("a client has ended: {reason:?}"),
             RelayAction::DropServer(_) | RelayAction::ServerLost => panic!("a link was lost"),
-            RelayAction::ServerBack | RelayAction::Worker(_) => {}
+            RelayAction::ServerBack | RelayAction::Kept(_) | RelayAction::Worker(_) => {}
         }
     }
 

@@ -3,6 +3,7 @@ use crate::ids::{Epoch, IdRange, ItemId, JobId, RootId, Secret};
 use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
+use crate::segment::{RowsDir, Segment};
 use crate::walk::{FileType, WalkError, WalkSummary};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -84,6 +85,11 @@ fn delta() -> Delta {
         plugin: vec![1, 2],
         rows: b"{}\n".to_vec(),
         lost_workers: 1,
+        segments: vec![Segment {
+            worker: 2,
+            number: 3,
+            bytes: 300,
+        }],
     }
 }
 
@@ -116,6 +122,12 @@ fn job() -> JobSpec {
         ..WalkOptions::default()
     };
     JobSpec {
+        rows: Some(RowsDir {
+            path: b"/rows".to_vec(),
+            nonce: 5,
+            session: 0,
+            sync: true,
+        }),
         plugin: "count".to_owned(),
         options: vec![9],
         acts: true,
@@ -186,6 +198,13 @@ pub(crate) fn ups() -> Vec<Up> {
             without: vec![ByteBuf::from(b"a/b".to_vec())],
             reason: "dead".to_owned(),
         }]),
+        Up::Warning("no".to_owned()),
+        Up::Rows(Rows {
+            worker: 2,
+            number: 3,
+            at: 300,
+            bytes: b"{}\n".to_vec(),
+        }),
     ]
 }
 
@@ -225,6 +244,11 @@ pub(crate) fn downs() -> Vec<Down> {
         }),
         Down::Pause(true),
         Down::Stop,
+        Down::Kept(Segment {
+            worker: 2,
+            number: 3,
+            bytes: 300,
+        }),
     ];
     downs.extend(refusals.map(Down::Refused));
     downs
@@ -259,26 +283,29 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Changing any of these needs another [`PROTOCOL_VERSION`]: an older build would misread them.
-const GOLDEN_UPS: [&str; 9] = [
+const GOLDEN_UPS: [&str; 11] = [
     "000105302e312e300268310208",
     "010105302e312e30fbedfe0307070707070707070707070707070707010201",
     "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
     "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106010a0b",
+     010203fb2c01050102fb2c010106010a0b",
     "04fbedfe030102050102fb2c01",
     "05010102030477616c6b041b5b306d",
     "060466756c6c",
     "07fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\
-     050102fb2c010106010a0b",
+     010203fb2c01050102fb2c010106010a0b",
     "09010103612fff0103612f620464656164",
+    "0a026e6f",
+    "0b0203fb2c01037b7d0a",
 ];
-const GOLDEN_DOWNS: [&str; 13] = [
+const GOLDEN_DOWNS: [&str; 14] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\
-     2f6d6e740101610001032a2e6f0000000000010005000f00080000fc00c2eb0b10fb2c01000101",
+     2f6d6e740101610001032a2e6f0000000000010005000f00080000fc00c2eb0b10fb2c010001052f726f7773\
+     0500010101",
     "0104",
     "03fbedfe030204000a0103612fff02780a020102010c0103612fff010902780a02010202080000020d0103\
      612fff000702fdffffffffffffffff030e0103612fff0901fb2c0101",
@@ -287,6 +314,7 @@ const GOLDEN_DOWNS: [&str; 13] = [
     "06fbedfe03010800",
     "0701",
     "08",
+    "090203fb2c01",
     "02000105302e312e30",
     "0201",
     "0202",

@@ -3,7 +3,9 @@
 use super::*;
 use crate::codec::tests::{downs, ups};
 use crate::ids::Epoch;
-use crate::message::{Commit, Hello, HelloHeader, Load, PROTOCOL_VERSION, Ready, RootView, UpBeat};
+use crate::message::{
+    Commit, Hello, HelloHeader, Load, PROTOCOL_VERSION, Ready, RootView, Rows, UpBeat,
+};
 use std::fs;
 
 #[path = "../../../fuzz/driver.rs"]
@@ -93,7 +95,7 @@ fn fresh() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 }
 
 /// What an honest child says from beginning to end.
-fn session() -> [Vec<u8>; 6] {
+fn session() -> [Vec<u8>; 8] {
     let epoch = Epoch {
         job: JobId(0xfeed),
         number: 1,
@@ -141,6 +143,12 @@ fn session() -> [Vec<u8>; 6] {
         last_grant: 1,
         load: Load::default(),
     };
+    let rows = Rows {
+        worker: 1,
+        number: 0,
+        at: 300,
+        bytes: b"{}\n".to_vec(),
+    };
     [
         Up::Hello(hello),
         Up::Ready(ready),
@@ -148,6 +156,8 @@ fn session() -> [Vec<u8>; 6] {
         part,
         Up::Commit(Box::new(commit)),
         Up::Beat(beat),
+        Up::Rows(rows),
+        Up::Warning("no".to_owned()),
     ]
     .map(|up| codec::encode(&up).unwrap())
 }

@@ -107,6 +107,7 @@ impl Parent {
             return Ok(());
         };
         session.applied = commit.seq;
+        let epoch = session.epoch;
         session.loaded(commit.load);
         if commit.answers.is_some() && commit.answers == session.shed {
             session.shed = None;
@@ -118,6 +119,7 @@ impl Parent {
         let known = applied.done.iter().filter(|(_, recorded)| *recorded);
         self.actions.push_back(Action::Applied {
             child,
+            epoch,
             result,
             done: join_ranges(known.map(|&(ids, _)| ids).collect()),
             new: join_ranges(applied.new),

@@ -6,10 +6,11 @@ use super::session::{Link, Session};
 use super::suspects::Suspects;
 use super::table::{Aside, Counts, Table};
 use super::{ProtocolError, Time};
-use crate::ids::{ChildId, ConnId, IdRange, ItemId, JobId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, JobId};
 use crate::item::{Item, Parcel};
 use crate::job::JobSpec;
-use crate::message::{Delta, Down, Load, LogLine, RootView, Up};
+use crate::message::{Delta, Down, Load, LogLine, RootView, Rows, Up};
+use crate::segment::{PIECE_BYTES, SEGMENT_BYTES_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
@@ -88,6 +89,8 @@ pub enum Action {
     Applied {
         /// Whose it was.
         child: ChildId,
+        /// The child's session.
+        epoch: Epoch,
         /// What was found.
         result: Option<Box<Delta>>,
         /// Items that are finished and that this parent's own parent knows.
@@ -101,6 +104,22 @@ pub enum Action {
         child: ChildId,
         /// Why.
         reason: String,
+    },
+    /// A piece of a segment: keep it, and answer with [`Down::Kept`].
+    Rows {
+        /// Where the answer goes.
+        conn: ConnId,
+        /// The child's session.
+        epoch: Epoch,
+        /// The piece.
+        rows: Rows,
+    },
+    /// Something that the user should know.
+    Warning {
+        /// Who says so.
+        child: ChildId,
+        /// In words.
+        text: String,
     },
     /// Lines of workers' logs.
     Log {
@@ -378,9 +397,13 @@ impl Parent {
             Up::Resume(resume) => self.resume(now, conn, &resume),
             Up::Beat(beat) => self.stray(conn, beat.epoch),
             Up::Commit(commit) | Up::Part(commit) => self.stray(conn, commit.epoch),
-            Up::Ready(_) | Up::Log(_) | Up::Leave(_) | Up::Busy(_) | Up::Walls(_) => {
-                self.hang_up(conn)
-            }
+            Up::Ready(_)
+            | Up::Log(_)
+            | Up::Leave(_)
+            | Up::Busy(_)
+            | Up::Walls(_)
+            | Up::Warning(_)
+            | Up::Rows(_) => self.hang_up(conn),
         }
     }
 
@@ -398,6 +421,23 @@ impl Parent {
             Up::Log(lines) => self.actions.push_back(Action::Log { child, lines }),
             Up::Leave(reason) => self.fence(now, child, &reason),
             Up::Walls(walls) => return self.wall(child, walls),
+            Up::Warning(text) => self.actions.push_back(Action::Warning { child, text }),
+            Up::Rows(rows) => return self.rows(child, rows),
+        }
+        Ok(())
+    }
+
+    /// A piece of a segment moves no work: it is handed to the shell.
+    fn rows(&mut self, child: ChildId, rows: Rows) -> Result<(), ProtocolError> {
+        let end = rows.at.saturating_add(rows.bytes.len() as u64);
+        if rows.bytes.len() > PIECE_BYTES || end > SEGMENT_BYTES_MAX {
+            return Err(ProtocolError::Unexpected("rows beyond the limit"));
+        }
+        if let Some(session) = self.sessions.get(&child)
+            && let Some(conn) = session.conn()
+        {
+            let epoch = session.epoch;
+            self.actions.push_back(Action::Rows { conn, epoch, rows });
         }
         Ok(())
     }

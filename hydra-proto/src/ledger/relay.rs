@@ -18,6 +18,7 @@ use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, IdRange, ItemId, join_ids, join_ranges};
 use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
+use crate::segment::Segment;
 use gate::Gate;
 use std::fmt;
 
@@ -68,6 +69,8 @@ pub enum RelayAction {
     ServerLost,
     /// The session with the server goes on.
     ServerBack,
+    /// The server keeps so much of a segment.
+    Kept(Segment),
     /// To or about a worker.
     Worker(Action),
 }
@@ -217,8 +220,8 @@ impl Relay {
         }
     }
 
-    /// Sends lines of workers' logs to the server.
-    pub fn log(&mut self, message: Up) {
+    /// Sends what belongs to no sequence to the server: lines of workers' logs, warnings, rows. Lost if the link is down.
+    pub fn send(&mut self, message: Up) {
         self.uplink.send(message);
     }
 
@@ -328,6 +331,7 @@ impl Relay {
                 self.set_shed(Some(shed));
                 self.gathers_until = now + self.ack_takes / GATHER_SHARE;
             }
+            UplinkEvent::Kept(segment) => return Some(RelayAction::Kept(segment)),
             UplinkEvent::Paused(pause) => self.pause(pause),
             UplinkEvent::Over(refusal) => {
                 self.forget();

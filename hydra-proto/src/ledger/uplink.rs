@@ -9,6 +9,7 @@ use crate::message::{
     Commit, Down, DownBeat, Grant, Hello, HelloHeader, Load, PROTOCOL_VERSION, Refusal, Resume,
     Shed, Up, UpBeat, Welcome,
 };
+use crate::segment::Segment;
 use std::collections::VecDeque;
 
 /// Beats that may be on their way at once; older ones are forgotten.
@@ -42,6 +43,8 @@ pub enum UplinkEvent {
     Asked(Shed),
     /// Stop taking new directories, or go on.
     Paused(bool),
+    /// The parent keeps so much of a segment.
+    Kept(Segment),
     /// It is over: forget the job. With the parent's reason, if that was no ordinary end.
     Over(Option<Refusal>),
     /// The connection has been silent for too long, or is unusable: close it.
@@ -250,6 +253,7 @@ impl Uplink {
             Down::Beat(beat) => self.beat_answered(&beat),
             Down::Pause(pause) => self.events.push_back(UplinkEvent::Paused(pause)),
             Down::Stop => self.end(None),
+            Down::Kept(segment) => self.events.push_back(UplinkEvent::Kept(segment)),
         }
     }
 

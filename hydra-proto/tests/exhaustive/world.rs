@@ -117,6 +117,7 @@ pub(super) struct World {
 
 fn spec() -> JobSpec {
     JobSpec {
+        rows: None,
         plugin: "test".to_owned(),
         options: Vec::new(),
         acts: false,

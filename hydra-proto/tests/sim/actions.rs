@@ -186,7 +186,7 @@ impl World {
                 }
                 Action::Lost { child, reason } => self.lost(child, &reason),
                 Action::Record(record) => self.recorded(*record),
-                Action::Log { .. } => {}
+                Action::Log { .. } | Action::Warning { .. } | Action::Rows { .. } => {}
             }
             if turns > TURNS_MAX {
                 return self.fail("the server has too much to do at once");
@@ -346,7 +346,7 @@ impl World {
                 self.end(at);
             }
             RelayAction::DropServer(conn) => self.server_gone(at, conn),
-            RelayAction::ServerLost | RelayAction::ServerBack => {}
+            RelayAction::ServerLost | RelayAction::ServerBack | RelayAction::Kept(_) => {}
             RelayAction::Worker(Action::Send { conn, mut message }) => {
                 self.say(|| format!("  {conn:?} ◄ {}", brief_down(&message)));
                 self.judge(&message);

@@ -94,6 +94,7 @@ impl Client {
             plugin: self.merger.take().expect("a summary that fits"),
             rows: Vec::new(),
             lost_workers: 0,
+            segments: Vec::new(),
         })
     }
 }

@@ -299,6 +299,7 @@ pub(crate) fn server(spec: &JobSpec, lease_ids: u64) -> Parent {
 
 fn spec(tree: &Tree, acts: bool, timing: Timing) -> JobSpec {
     JobSpec {
+        rows: None,
         plugin: "total".to_owned(),
         options: Vec::new(),
         acts,

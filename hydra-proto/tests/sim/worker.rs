@@ -177,7 +177,7 @@ impl Worker {
                 UplinkEvent::Over(_) | UplinkEvent::Drop(_) | UplinkEvent::Lost => {
                     self.alive = false;
                 }
-                UplinkEvent::Resumed => {}
+                UplinkEvent::Resumed | UplinkEvent::Kept(_) => {}
             }
         }
         let Some(frontier) = &mut self.frontier else {
@@ -230,6 +230,7 @@ impl Worker {
             plugin: codec::encode(&std::mem::take(&mut self.total)).unwrap_or_default(),
             rows: Vec::new(),
             lost_workers: 0,
+            segments: Vec::new(),
         });
         let Some(cut) = frontier.cut(delta) else {
             return false;

@@ -202,12 +202,15 @@ impl Coordinator {
     /// When nobody could walk anything, or the last rows could not be written.
     pub(crate) fn finish(mut self) -> Result<Outcome, ServerError> {
         if self.hopeless {
+            // The directory can be used again.
+            self.end_rows()?;
             let missing = self.gathering.missing().into_iter();
             let reasons =
                 missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));
             return Err(ServerError::NoClient(reasons.collect()));
         }
         self.tally.finish()?;
+        self.end_rows()?;
         let mut set_aside: Vec<SetAside> = self
             .parent
             .aside()

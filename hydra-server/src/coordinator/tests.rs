@@ -29,6 +29,7 @@ impl Server {
         let (intake, incoming) = Intake::new();
         let mut config = Config {
             job: JobSpec {
+                rows: None,
                 plugin: "test".to_owned(),
                 options: Vec::new(),
                 acts: false,
@@ -50,6 +51,7 @@ impl Server {
             reducer: Box::new(Merger::<()>::default()),
             state: None,
             rows: None,
+            rows_dir: None,
             progress: None,
             logs: None,
             release: "test".to_owned(),

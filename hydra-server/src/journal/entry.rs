@@ -8,6 +8,7 @@ use hydra_proto::ids::{ChildId, JobId, RootId};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::Record;
 use hydra_proto::message::RootFacts;
+use hydra_proto::segment::SegmentId;
 use hydra_proto::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,8 @@ pub(crate) enum Entry {
     Rows(u64),
     /// The end of a snapshot.
     Complete,
+    /// Snapshots only: what counts of some segments.
+    Segments(Vec<(SegmentId, u64)>),
 }
 
 /// Collects the entries of a snapshot as payloads of frames.

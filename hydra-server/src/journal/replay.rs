@@ -7,12 +7,14 @@ use super::error::EntryError;
 use super::state_dir::sound;
 use crate::coordinator;
 use crate::roots::RootBook;
+use crate::rows::{self, Counts};
 use crate::tally::Tally;
 use hydra_proto::codec;
 use hydra_proto::ids::{ChildId, JobId};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Action, Parent};
 use hydra_proto::reduce::{Reduce, ReduceError};
+use hydra_proto::segment::SegmentId;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -31,6 +33,8 @@ pub(crate) struct Restored {
     pub(crate) rows_kept: u64,
     /// Rows behind them, from commits since the snapshot.
     pub(crate) rows: Vec<u8>,
+    /// What counts of segments.
+    pub(crate) segments: Counts,
     /// The number of the next frame.
     pub(crate) sequence: u64,
 }
@@ -120,6 +124,7 @@ impl Replay<'_> {
             began: false,
             rows_kept: 0,
             rows: Vec::new(),
+            segments: Counts::new(),
             sequence: 0,
         });
         Ok(())
@@ -155,6 +160,7 @@ impl Restored {
             Entry::Walk(walk) => self.tally.walk = *walk,
             Entry::Plugin(piece) => self.tally.reducer.load(&piece)?,
             Entry::Rows(length) => self.rows_kept = length,
+            Entry::Segments(segments) => self.segments.extend(segments),
         }
         Ok(())
     }
@@ -162,10 +168,20 @@ impl Restored {
     /// Adds up what the record has committed.
     fn add_up(&mut self) -> Result<(), EntryError> {
         while let Some(action) = self.parent.poll_action() {
-            if let Action::Applied { child, result, .. } = action {
+            if let Action::Applied {
+                child,
+                epoch,
+                result,
+                ..
+            } = action
+            {
                 let mut delta = result.map(|delta| *delta);
                 if let Some(delta) = &mut delta {
                     self.rows.append(&mut delta.rows);
+                    for segment in &delta.segments {
+                        let id = SegmentId::new(epoch, segment);
+                        rows::count(&mut self.segments, id, segment.bytes);
+                    }
                 }
                 self.tally.merge(child, delta)?;
             }

@@ -14,6 +14,7 @@ const CONN: ConnId = ConnId(1);
 
 pub(crate) fn spec() -> JobSpec {
     JobSpec {
+        rows: None,
         plugin: "none".to_owned(),
         options: Vec::new(),
         acts: false,

@@ -59,11 +59,13 @@ pub enum Call {
     Stat = 3,
     /// Looking where a symbolic link leads.
     Link = 4,
+    /// Writing rows.
+    Write = 5,
 }
 
 impl Call {
     fn from_code(code: u64) -> Option<Self> {
-        let all = [Self::Open, Self::List, Self::Stat, Self::Link];
+        let all = [Self::Open, Self::List, Self::Stat, Self::Link, Self::Write];
         all.into_iter().find(|call| *call as u64 == code)
     }
 
@@ -75,6 +77,7 @@ impl Call {
             Self::List => "list",
             Self::Stat => "stat",
             Self::Link => "readlink",
+            Self::Write => "write",
         }
     }
 }

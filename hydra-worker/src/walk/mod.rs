@@ -34,6 +34,7 @@ use crate::errno::walk_error;
 use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::{Facts, Sink, Visit, Wants};
+use crate::rows::{COMMIT_ROWS_MAX, Outlet};
 use crate::session::{Identity, WorkerError};
 use crate::shared::{Attention, Shared};
 use crate::sys::Errno;
@@ -57,9 +58,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-/// Rows beyond this many bytes force a commit.
-const ROWS_BYTES_MAX: usize = 1 << 20;
 
 /// The walking thread's half of a worker.
 pub(crate) struct Walker<V: Visit> {
@@ -86,7 +84,7 @@ pub(crate) struct Walker<V: Visit> {
     /// Names of the directory that is handed out piece by piece.
     spool: Option<Spool>,
     pace: Pace,
-    slot: Option<Slot>,
+    slot: Option<Arc<Slot>>,
     /// Directories found in the piece in hand.
     subdirs: NameList,
     /// What the piece in hand leaves behind, in the order in which it goes into the deque.
@@ -134,6 +132,8 @@ impl<V: Visit> Walker<V> {
             return Err(WorkerError::Walk(reason.to_owned()));
         }
         sink.bar(intents);
+        let slot = identity.slot.map(Arc::new);
+        sink.set_outlet(Outlet::new(&shared, job.rows.as_ref(), slot.clone()));
         Ok(Self {
             intents,
             facts: entry::mask(wants.facts),
@@ -153,7 +153,7 @@ impl<V: Visit> Walker<V> {
             spool_rules: SpoolRules::new(&identity.spool_dir, identity.spool_bytes),
             spool: None,
             pace: Pace::default(),
-            slot: identity.slot,
+            slot,
             subdirs: NameList::default(),
             left: Vec::new(),
             stale: None,
@@ -208,7 +208,7 @@ impl<V: Visit> Walker<V> {
     /// Whether the piece in hand must end after this entry.
     #[inline]
     fn is_pressed(&self) -> bool {
-        self.shared.wants(Attention::Now) || self.sink.rows.len() > ROWS_BYTES_MAX
+        self.shared.wants(Attention::Now) || self.sink.is_full()
     }
 
     /// Calls the plugin; a panic costs what the call was about.
@@ -219,11 +219,23 @@ impl<V: Visit> Walker<V> {
     ) -> Option<T> {
         self.tell_none();
         let (visit, sink) = (&mut self.visit, &mut self.sink);
-        match catch_unwind(AssertUnwindSafe(|| call(visit, sink))) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| call(visit, sink)));
+        let path = match self.sink.relieve() || outcome.is_err() {
+            true => path(),
+            false => Vec::new(),
+        };
+        if self.sink.take_overflow() {
+            let most = COMMIT_ROWS_MAX >> 20;
+            let message = format!(
+                "its rows come to more than {most} MiB: the others are left out (--rows-dir takes any number)"
+            );
+            self.sink.fail_as(path.clone(), "rows", "EFBIG", message);
+        }
+        match outcome {
             Ok(value) => Some(value),
             Err(payload) => {
                 self.sink.walk.fail(WalkError {
-                    path: path(),
+                    path,
                     operation: "plugin".to_owned(),
                     kind: "PANIC".to_owned(),
                     message: panic_message(&*payload),

@@ -1,6 +1,6 @@
 //! Between two pieces of work: what was found is handed over, commits are cut, the next piece is taken.
 
-use super::{Left, ROWS_BYTES_MAX, Walker};
+use super::{Left, Walker};
 use crate::clock;
 use crate::place::At;
 use crate::plugin::Visit;
@@ -36,6 +36,7 @@ pub(super) struct Turn {
 impl<V: Visit> Walker<V> {
     /// Finishes the piece in hand and takes the next; waits for one if need be. `None` when the session is over.
     pub(super) fn next(&mut self, shared: &Shared) -> Result<Option<(Key, Work<At>)>, String> {
+        self.sink.check()?;
         let mut ledger = shared.lock();
         self.hand_over(&mut ledger);
         ledger = self.attend(shared, ledger)?;
@@ -53,7 +54,7 @@ impl<V: Visit> Walker<V> {
             if news && ledger.uplink.has_window() {
                 let cut;
                 (ledger, cut) = self.cut(shared, ledger)?;
-                if cut {
+                if cut || ledger.over {
                     continue;
                 }
             }
@@ -105,7 +106,7 @@ impl<V: Visit> Walker<V> {
         let must = self.turn.careful
             || (self.wants.acts && !self.intents)
             || self.turn.unrecorded > UNRECORDED_BYTES_MAX
-            || self.sink.rows.len() > ROWS_BYTES_MAX;
+            || self.sink.is_full();
         while must && !ledger.uplink.has_window() && !ledger.over {
             ledger = self.wait(shared, ledger);
         }
@@ -169,7 +170,7 @@ impl<V: Visit> Walker<V> {
         }
     }
 
-    /// Cuts a commit; `false` if there are not enough ids for what is new.
+    /// Cuts a commit; `false` if there are not enough ids for what is new, or the session is over.
     fn cut<'a>(
         &mut self,
         shared: &'a Shared,
@@ -179,7 +180,11 @@ impl<V: Visit> Walker<V> {
         drop(ledger);
         let begun = clock::now();
         self.call(Vec::new, |visit, out| visit.flush(out));
+        let settled = self.sink.settle()?;
         let mut ledger = shared.lock();
+        if !settled {
+            return Ok((ledger, false));
+        }
         let Some(mut cut) = ledger.frontier.cut(None) else {
             return Ok((ledger, false));
         };
@@ -206,6 +211,7 @@ impl<V: Visit> Walker<V> {
             plugin: codec::encode(&summary).map_err(|error| error.to_string())?,
             rows: std::mem::take(&mut self.sink.rows),
             lost_workers: 0,
+            segments: self.sink.take_segments(),
         })
     }
 }

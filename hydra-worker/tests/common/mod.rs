@@ -64,6 +64,7 @@ pub struct Cluster {
 pub fn job(root: &Path) -> JobSpec {
     let bytes = root.as_os_str().as_bytes().to_vec();
     JobSpec {
+        rows: None,
         plugin: "test".to_owned(),
         options: Vec::new(),
         acts: false,

@@ -60,6 +60,7 @@ pub(crate) const SLOW: Tree = Tree {
 
 pub(crate) fn job(tree: Tree) -> JobSpec {
     JobSpec {
+        rows: None,
         plugin: "count".to_owned(),
         options: tree.encode(),
         acts: false,

@@ -175,7 +175,11 @@ impl Server {
                 Action::Lost { reason, .. } => self.lost.push(reason),
                 Action::Back { .. } => self.back += 1,
                 Action::Log { lines, .. } => self.lines.extend(lines.into_iter().map(|l| l.text)),
-                Action::Joined { .. } | Action::Applied { .. } | Action::Record(_) => {}
+                Action::Joined { .. }
+                | Action::Applied { .. }
+                | Action::Warning { .. }
+                | Action::Rows { .. }
+                | Action::Record(_) => {}
             }
         }
         open

@@ -7,6 +7,7 @@ mod frontier;
 mod intents;
 mod joining;
 mod relay;
+mod rows;
 mod suspects;
 mod table;
 mod uplink;
@@ -29,6 +30,7 @@ fn ms(ms: u64) -> Time {
 
 fn spec(acts: bool, roots: usize) -> JobSpec {
     JobSpec {
+        rows: None,
         plugin: "test".to_owned(),
         options: Vec::new(),
         acts,
@@ -262,6 +264,7 @@ fn applied(child: ChildId, done: &[u64], new: &[u64]) -> Action {
     let ids = |ids: &[u64]| ids.iter().copied().map(ItemId).collect();
     Action::Applied {
         child,
+        epoch: epoch(child),
         result: None,
         done: join_ids(ids(done)),
         new: join_ids(ids(new)),

@@ -230,3 +230,15 @@ fn periods_that_no_clock_can_reach_made_a_child_panic() {
     assert_eq!(uplink.acts_until(), Some(Time::MAX));
     assert!(uplink.poll_timeout() > Some(ms(2)));
 }
+
+#[test]
+fn what_the_parent_keeps_of_a_segment_is_told() {
+    let mut uplink = open(true);
+    let segment = crate::segment::Segment {
+        worker: 7,
+        number: 2,
+        bytes: 305,
+    };
+    uplink.handle(ms(1), ConnId(1), Down::Kept(segment));
+    assert_eq!(events(&mut uplink), [UplinkEvent::Kept(segment)]);
+}

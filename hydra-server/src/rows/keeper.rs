@@ -1,0 +1,171 @@
+//! The coordinator's side of the directory for rows: what waits to be told to readers, and what waits for the disk.
+
+use super::manifest::Manifest;
+use super::thread::{self, Done, End, Order, Piece};
+use super::{RowsError, STREAMED, Store};
+use hydra_proto::ids::{ConnId, Epoch, JobId};
+use hydra_proto::message::Rows;
+use hydra_proto::segment::SegmentId;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+
+/// Pieces, and commits with rows in them, that may wait to be written before nothing more is read from clients.
+const ORDERS_MAX: usize = 256;
+
+/// Says what must be durable before readers may be told.
+pub(crate) type Ticket = u64;
+
+/// How much of each segment counts.
+pub(crate) type Counts = BTreeMap<SegmentId, u64>;
+
+/// Notes that so much of a segment counts.
+pub(crate) fn count(counts: &mut Counts, id: SegmentId, bytes: u64) {
+    let counted = counts.entry(id).or_default();
+    *counted = bytes.max(*counted);
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    orders: mpsc::Sender<Order>,
+    stop: Arc<AtomicBool>,
+    /// Bytes of rows that came inside commits.
+    streamed: u64,
+    /// What was committed, and is perhaps not durable.
+    waiting: VecDeque<(Ticket, String, u64)>,
+    /// What is durable, and not in the manifest.
+    news: BTreeMap<String, u64>,
+    publishing: bool,
+    /// What waits to be written.
+    orders_open: usize,
+}
+
+impl Keeper {
+    /// Begins the manifest of this job, of which so much counts already. What is done comes to `done`.
+    pub(crate) fn start(
+        store: Store,
+        job: JobId,
+        sync: bool,
+        counts: &Counts,
+        streamed: u64,
+        done: tokio::sync::mpsc::UnboundedSender<Done>,
+    ) -> Result<Self, RowsError> {
+        let manifest = Manifest::begin(&store, job, named(counts, streamed))?;
+        let (orders, received) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&stop);
+        thread::start(store, job, sync, manifest, received, done, theirs)?;
+        Ok(Self {
+            orders,
+            stop,
+            streamed,
+            waiting: VecDeque::new(),
+            news: BTreeMap::new(),
+            publishing: false,
+            orders_open: 0,
+        })
+    }
+
+    /// A session has sent a piece of a segment.
+    pub(crate) fn piece(&mut self, conn: ConnId, session: Epoch, rows: Rows) {
+        self.orders_open += 1;
+        let id = SegmentId {
+            session: session.number,
+            worker: rows.worker,
+            number: rows.number,
+        };
+        let (at, bytes) = (rows.at, rows.bytes);
+        self.order(Order::Piece(Piece {
+            conn,
+            id,
+            at,
+            bytes,
+        }));
+    }
+
+    fn order(&self, order: Order) {
+        // It fails when the thread has ended, which has said why.
+        let _ = self.orders.send(order);
+    }
+
+    /// Rows came inside a commit, and there is no journal to write them behind.
+    pub(crate) fn append(&mut self, rows: Vec<u8>) {
+        self.orders_open += 1;
+        self.order(Order::Append(rows));
+    }
+
+    /// Whether so much waits that nothing more may come.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.orders_open > ORDERS_MAX
+    }
+
+    /// A commit has named so much of a segment.
+    pub(crate) fn named(&mut self, ticket: Ticket, id: SegmentId, bytes: u64) {
+        self.waiting.push_back((ticket, id.file_name(), bytes));
+    }
+
+    /// A commit had so many bytes of rows in it.
+    pub(crate) fn came(&mut self, ticket: Ticket, bytes: usize) {
+        self.streamed += bytes as u64;
+        let name = STREAMED.to_owned();
+        self.waiting.push_back((ticket, name, self.streamed));
+    }
+
+    /// Tells readers what has become durable.
+    pub(crate) fn publish(&mut self, is_durable: impl Fn(Ticket) -> bool) {
+        while let Some((ticket, ..)) = self.waiting.front()
+            && is_durable(*ticket)
+            && let Some((_, name, bytes)) = self.waiting.pop_front()
+        {
+            let said = self.news.entry(name).or_default();
+            *said = bytes.max(*said);
+        }
+        if !self.publishing && !self.news.is_empty() {
+            self.publishing = true;
+            let news = std::mem::take(&mut self.news).into_iter();
+            self.order(Order::Publish(news.collect()));
+        }
+    }
+
+    /// Something was done.
+    pub(crate) fn done(&mut self, done: &Done) {
+        match done {
+            Done::Kept(..) | Done::Appended => {
+                self.orders_open = self.orders_open.saturating_sub(1);
+            }
+            Done::Published => self.publishing = false,
+            Done::Full | Done::RoomAgain | Done::Failed(_) => {}
+        }
+    }
+
+    /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. Waits until
+    /// that is done.
+    pub(crate) fn end(
+        self,
+        counts: &Counts,
+        complete: bool,
+        for_good: bool,
+    ) -> Result<(), RowsError> {
+        self.stop.store(true, Ordering::Release);
+        let (answer, answered) = mpsc::channel();
+        self.order(Order::End(End {
+            counts: named(counts, self.streamed),
+            complete,
+            for_good,
+            answer,
+        }));
+        // Where the thread has failed before, that was told.
+        answered.recv().unwrap_or(Ok(()))
+    }
+}
+
+fn named(counts: &Counts, streamed: u64) -> BTreeMap<String, u64> {
+    let segments = counts.iter().map(|(id, bytes)| (id.file_name(), *bytes));
+    let mut named: BTreeMap<String, u64> = segments.collect();
+    if streamed > 0 {
+        named.insert(STREAMED.to_owned(), streamed);
+    }
+    named
+}

@@ -1,0 +1,289 @@
+use super::*;
+use hydra_proto::ids::{ConnId, Epoch, JobId};
+use hydra_proto::message::Rows;
+use hydra_proto::segment::{Segment, SegmentId};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use tokio::sync::mpsc;
+
+const SESSION: Epoch = Epoch {
+    job: JobId(9),
+    number: 3,
+};
+
+fn id(worker: u64) -> SegmentId {
+    SegmentId {
+        session: SESSION.number,
+        worker,
+        number: 0,
+    }
+}
+
+/// A store that somebody lets go of a little later than he says.
+fn patiently(open: impl Fn() -> Result<Store, RowsError>) -> Store {
+    let mut opened = std::iter::repeat_with(open);
+    let opened = opened.find(|opened| !matches!(opened, Err(RowsError::Locked(_))));
+    opened.unwrap().unwrap()
+}
+
+/// A directory with a job in it.
+struct Lab {
+    tmp: tempfile::TempDir,
+    spec: RowsDir,
+    done: mpsc::UnboundedReceiver<Done>,
+    sender: mpsc::UnboundedSender<Done>,
+}
+
+impl Lab {
+    fn new() -> (Self, Keeper) {
+        let tmp = tempfile::tempdir().unwrap();
+        let store = Store::create(&tmp.path().join("rows"), true).unwrap();
+        let spec = store.spec().clone();
+        drop(store);
+        let (sender, done) = mpsc::unbounded_channel();
+        let lab = Self {
+            tmp,
+            spec,
+            done,
+            sender,
+        };
+        let keeper = lab.keeper(&Counts::new(), 0);
+        (lab, keeper)
+    }
+
+    fn keeper(&self, counts: &Counts, streamed: u64) -> Keeper {
+        let store = patiently(|| Store::open(&self.spec));
+        let done = self.sender.clone();
+        Keeper::start(store, SESSION.job, true, counts, streamed, done).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.tmp
+            .path()
+            .join("rows")
+            .join(self.spec.segments())
+            .join(name)
+    }
+
+    fn write(&self, name: &str, bytes: usize) {
+        fs::write(self.path(name), vec![b'\n'; bytes]).unwrap();
+    }
+
+    /// What a reader finds in the manifest, and whether the job has ended.
+    fn read(&self) -> (BTreeMap<String, u64>, bool) {
+        let text = fs::read_to_string(self.tmp.path().join("rows/manifest.ndjson")).unwrap();
+        let mut lines = text.lines();
+        assert_eq!(
+            lines.next(),
+            Some(r#"{"schema":"hydra.rows/1","job":"0000000000000009"}"#)
+        );
+        let (mut counts, mut ended) = (BTreeMap::new(), false);
+        for line in lines {
+            let fields: Vec<&str> = line.split(['"', ':', ',', '}']).collect();
+            match fields[1] {
+                "segment" => {
+                    let (_, name) = fields[4].split_once('/').unwrap();
+                    counts.insert(name.to_owned(), fields[9].parse().unwrap());
+                }
+                _ => ended = true,
+            }
+        }
+        (counts, ended)
+    }
+
+    fn files(&self) -> BTreeMap<String, u64> {
+        let files = fs::read_dir(self.path("")).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, entry.metadata().unwrap().len())
+        });
+        files.collect()
+    }
+
+    fn wait(&mut self) -> Done {
+        self.done.blocking_recv().unwrap()
+    }
+}
+
+fn piece(worker: u64, at: u64, bytes: &[u8]) -> Rows {
+    Rows {
+        worker,
+        number: 0,
+        at,
+        bytes: bytes.to_vec(),
+    }
+}
+
+fn counts(list: &[(u64, u64)]) -> Counts {
+    list.iter()
+        .map(|&(worker, bytes)| (id(worker), bytes))
+        .collect()
+}
+
+#[test]
+fn a_directory_that_holds_something_is_left_alone() {
+    let tmp = tempfile::tempdir().unwrap();
+    for name in ["mine", manifest::MANIFEST] {
+        let mine = tmp.path().join(name);
+        fs::write(&mine, b"").unwrap();
+        let refused = Store::create(tmp.path(), false);
+        assert!(
+            matches!(refused, Err(RowsError::NotEmpty(_))),
+            "{refused:?}"
+        );
+        fs::remove_file(mine).unwrap();
+    }
+    let store = Store::create(&tmp.path().join("rows"), false).unwrap();
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(tmp.path().join("rows")), 0o700);
+    assert_eq!(mode(store.path_of("")), 0o700);
+    store.streamed().unwrap();
+    assert_eq!(mode(store.path_of(STREAMED)), 0o600);
+}
+
+#[test]
+fn a_directory_is_used_again_where_it_holds_no_rows_and_nobody_else_uses_it() {
+    let (lab, keeper) = Lab::new();
+    let path = lab.tmp.path().join("rows");
+    let used = Store::create(&path, false);
+    assert!(matches!(used, Err(RowsError::Locked(_))), "{used:?}");
+    keeper.end(&Counts::new(), false, true).unwrap();
+    let store = patiently(|| Store::create(&path, false));
+    fs::write(store.path_of(STREAMED), b"{}\n").unwrap();
+    drop(store);
+    let full = Store::create(&path, false);
+    assert!(matches!(full, Err(RowsError::NotEmpty(_))), "{full:?}");
+}
+
+#[test]
+fn pieces_are_kept_in_whatever_order_they_come_and_again() {
+    let (mut lab, mut keeper) = Lab::new();
+    for (at, bytes) in [(3, b"def"), (0, b"abc"), (3, b"def")] {
+        keeper.piece(ConnId(4), SESSION, piece(1, at, bytes));
+        let done = lab.wait();
+        keeper.done(&done);
+        let bytes = at + 3;
+        let segment = Segment {
+            worker: 1,
+            number: 0,
+            bytes,
+        };
+        match done {
+            Done::Kept(conn, kept) => assert_eq!((conn, kept), (ConnId(4), segment)),
+            done => panic!("{done:?}"),
+        }
+    }
+    assert_eq!(fs::read(lab.path(&id(1).file_name())).unwrap(), b"abcdef");
+}
+
+#[test]
+fn a_link_in_a_segment_s_place_is_not_followed() {
+    let (mut lab, mut keeper) = Lab::new();
+    let victim = lab.tmp.path().join("victim");
+    fs::write(&victim, b"precious").unwrap();
+    std::os::unix::fs::symlink(&victim, lab.path(&id(1).file_name())).unwrap();
+    keeper.piece(ConnId(4), SESSION, piece(1, 0, b"rows"));
+    let done = lab.wait();
+    assert!(
+        matches!(done, Done::Failed(RowsError::Io { .. })),
+        "{done:?}"
+    );
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+}
+
+#[test]
+fn a_reader_is_told_of_what_is_durable_and_of_nothing_else() {
+    let (mut lab, mut keeper) = Lab::new();
+    assert_eq!(lab.read(), (BTreeMap::new(), false));
+    keeper.named(1, id(1), 10);
+    keeper.came(2, 7);
+    keeper.named(2, id(1), 20);
+    keeper.publish(|_| false);
+    keeper.publish(|ticket| ticket <= 1);
+    keeper.done(&lab.wait());
+    let name = id(1).file_name();
+    assert_eq!(lab.read(), (BTreeMap::from([(name.clone(), 10)]), false));
+    keeper.publish(|_| true);
+    keeper.done(&lab.wait());
+    let all = BTreeMap::from([(name, 20), (STREAMED.to_owned(), 7)]);
+    assert_eq!(lab.read(), (all, false));
+}
+
+#[test]
+fn at_the_end_only_what_counts_is_left() {
+    let (lab, keeper) = Lab::new();
+    lab.write(&id(1).file_name(), 100);
+    lab.write(&id(2).file_name(), 40);
+    lab.write(&id(3).file_name(), 5);
+    lab.write(STREAMED, 0);
+    lab.write("somebody else's", 1);
+    keeper
+        .end(&counts(&[(1, 70), (2, 40)]), true, true)
+        .unwrap();
+    let expected = BTreeMap::from([(id(1).file_name(), 70), (id(2).file_name(), 40)]);
+    assert_eq!(lab.read(), (expected.clone(), true));
+    let mut files = lab.files();
+    assert_eq!(files.remove("somebody else's"), Some(1));
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn a_job_that_may_go_on_keeps_what_was_not_committed() {
+    let (lab, keeper) = Lab::new();
+    lab.write(&id(1).file_name(), 100);
+    lab.write(&id(3).file_name(), 5);
+    keeper.end(&counts(&[(1, 70)]), false, false).unwrap();
+    assert_eq!(lab.files().values().sum::<u64>(), 105);
+    // Who goes on with it says the same again, and ends it.
+    let keeper = lab.keeper(&counts(&[(1, 70)]), 0);
+    assert_eq!(
+        lab.read(),
+        (BTreeMap::from([(id(1).file_name(), 70)]), false)
+    );
+    keeper
+        .end(&counts(&[(1, 100), (3, 5)]), true, true)
+        .unwrap();
+    assert_eq!(lab.files().values().sum::<u64>(), 105);
+}
+
+#[test]
+fn rows_that_were_committed_and_are_gone_are_an_error() {
+    for bytes in [None, Some(69)] {
+        let (lab, keeper) = Lab::new();
+        if let Some(bytes) = bytes {
+            lab.write(&id(1).file_name(), bytes);
+        }
+        let lost = keeper.end(&counts(&[(1, 70)]), true, true);
+        assert!(
+            matches!(lost, Err(RowsError::Lost { expected: 70, .. })),
+            "{lost:?}"
+        );
+    }
+}
+
+#[test]
+fn a_long_manifest_is_written_anew_and_says_the_same() {
+    let (mut lab, mut keeper) = Lab::new();
+    let path = lab.tmp.path().join("rows/manifest.ndjson");
+    let mut longest = 0;
+    for round in 1..=40 {
+        for worker in 0..1000 {
+            keeper.named(0, id(worker), round);
+        }
+        keeper.publish(|_| true);
+        keeper.done(&lab.wait());
+        longest = longest.max(fs::metadata(&path).unwrap().len());
+    }
+    assert!(longest < 2 << 20, "{longest}");
+    let (counts, _) = lab.read();
+    assert!(counts.len() == 1000 && counts.values().all(|&bytes| bytes == 40));
+}
+
+#[test]
+fn rows_that_the_server_got_inside_commits_are_a_file_of_their_own() {
+    let (lab, keeper) = Lab::new();
+    drop(keeper);
+    let store = patiently(|| Store::open(&lab.spec));
+    store.streamed().unwrap().write_all_at(b"{}\n", 0).unwrap();
+    assert_eq!(fs::read(lab.path(STREAMED)).unwrap(), b"{}\n");
+}
