@@ -76,6 +76,8 @@ pub enum Down {
     Pause(bool),
     /// The job is over: stop, keep nothing.
     Stop,
+    /// Whether to find no more than is needed, for want of memory. Advice: what a child does not read it need not keep.
+    Frugal(bool),
 }
 
 /// Opens a session.

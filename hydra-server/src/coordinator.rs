@@ -133,7 +133,8 @@ impl Coordinator {
         };
         let job_id = JobId(rand::random());
         let logs = config.logs.is_some();
-        let parent = parent(job_id, &config.job, logs, config.release.clone());
+        let mut parent = parent(job_id, &config.job, logs, config.release.clone());
+        parent.limit_memory(config.memory);
         let wanted = if listens { config.min_clients } else { 0 };
         let expected = config.clients.len() + usize::from(has_embedded);
         let dialled = config.clients.iter();

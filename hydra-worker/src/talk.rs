@@ -199,6 +199,7 @@ impl Talker {
                 UplinkEvent::Granted(grant) => granted(&mut ledger, grant)?,
                 UplinkEvent::Asked(shed) => asked(&mut ledger, shed),
                 UplinkEvent::Paused(paused) => ledger.paused = paused,
+                UplinkEvent::Frugal(frugal) => shared.set_frugal(frugal),
                 UplinkEvent::Over(refusal) => self.over = Some(refusal),
                 UplinkEvent::Resumed | UplinkEvent::Lost | UplinkEvent::Drop(_) => {}
             }

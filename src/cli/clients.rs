@@ -47,6 +47,7 @@ pub(super) fn walk(
         embedded: None,
         reducer,
         state: sinks.state,
+        memory: clients.frontier_memory,
         rows: sinks.rows,
         progress: Some(progress(config, screen)),
         logs: clients.forward_logs.then(|| logs(name, config, screen)),
@@ -96,7 +97,7 @@ async fn serve(
     let (ours, theirs) = UnixStream::pair().context("the embedded client cannot be connected")?;
     server.embedded = Some(Connection::plain(ours, &server.timeouts));
     let connection = Connection::plain(theirs, &server.timeouts);
-    let client = host::embedded(workers, registry, &config.log);
+    let client = host::embedded(workers, clients.frontier_memory, registry, &config.log);
     let walking = hydra_client::serve_embedded(connection, client, std::future::pending());
     let serving = hydra_server::run(server, interrupt.told());
     let (walked, outcome) = tokio::join!(walking, serving);

@@ -104,6 +104,7 @@ fn config(clients: usize, window: u32, port: u16, key: Key) -> Config {
         embedded: None,
         reducer: Box::new(Merger::<Found>::default()),
         state: None,
+        memory: 1 << 30,
         rows: None,
         progress: None,
         logs: None,

@@ -227,6 +227,7 @@ pub(crate) fn downs() -> Vec<Down> {
         Down::Stop,
     ];
     downs.extend(refusals.map(Down::Refused));
+    downs.push(Down::Frugal(true));
     downs
 }
 
@@ -276,7 +277,7 @@ const GOLDEN_UPS: [&str; 9] = [
      050102fb2c010106010a0b",
     "09010103612fff0103612f620464656164",
 ];
-const GOLDEN_DOWNS: [&str; 13] = [
+const GOLDEN_DOWNS: [&str; 14] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\
      2f6d6e740101610001032a2e6f0000000000010005000f00080000fc00c2eb0b10fb2c01000101",
     "0104",
@@ -292,6 +293,7 @@ const GOLDEN_DOWNS: [&str; 13] = [
     "0202",
     "0203026e6f",
     "0204",
+    "0901",
 ];
 
 #[test]

@@ -155,11 +155,14 @@ impl Parent {
 
     /// Feeds the hungry, and asks the rich if that was not enough.
     pub(super) fn rebalance(&mut self) {
-        if self.balance.hungry.is_empty() || self.is_stopped() {
+        if self.is_stopped() {
             return;
         }
-        self.feed();
-        self.ask();
+        if !self.balance.hungry.is_empty() {
+            self.feed();
+            self.ask();
+        }
+        self.mind_memory();
     }
 
     fn feed(&mut self) {
@@ -339,6 +342,19 @@ impl Parent {
         let richest = self.balance.rich.iter().next_back().copied();
         if let Some((_, child)) = richest {
             self.ask_one(child, hungry);
+        }
+    }
+
+    /// Asks the child that holds most, because there are more items here than memory for them. One at a time: the
+    /// others may not be needed.
+    pub(super) fn ask_back(&mut self) {
+        if self.has_asked() {
+            return;
+        }
+        let rich = self.balance.rich.iter();
+        let spares = rich.filter(|&&(wealth, child)| self.can_spare(child, wealth.held));
+        if let Some(&(_, child)) = spares.max_by_key(|(wealth, _)| wealth.held) {
+            self.ask_one(child, 1);
         }
     }
 

@@ -29,6 +29,7 @@ mod checking;
 mod fencing;
 mod frontier;
 mod joining;
+mod memory;
 mod parent;
 mod parts;
 mod record;

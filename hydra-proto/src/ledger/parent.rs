@@ -1,6 +1,7 @@
 //! A parent's ledger: server over clients, client over workers.
 
 use super::balance::Balance;
+use super::memory::Memory;
 use super::record::Record;
 use super::session::{Link, Session};
 use super::suspects::Suspects;
@@ -143,6 +144,7 @@ pub struct Parent {
     pub(super) walled: BTreeSet<ChildId>,
     pub(super) suspects: Suspects,
     pub(super) balance: Balance,
+    pub(super) memory: Memory,
     pub(super) actions: VecDeque<Action>,
     pub(super) next_shed: u64,
     /// No timer of a session runs out before this. May be earlier than the first that does.
@@ -174,6 +176,7 @@ impl Parent {
             walled: BTreeSet::new(),
             suspects: Suspects::default(),
             balance: Balance::default(),
+            memory: Memory::default(),
             actions: VecDeque::new(),
             next_shed: 1,
             deadline: None,

@@ -10,6 +10,9 @@ use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Roughly the bytes that a run takes in a table, without what is in it.
+pub(super) const RUN_BYTES: u64 = 256;
+
 /// Where an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -82,6 +85,8 @@ pub(super) struct Table {
     pool: BTreeSet<(u32, ItemId)>,
     /// Items in `pool`.
     pooled: u64,
+    /// Bytes of what is in the runs.
+    content: u64,
     held: BTreeSet<ItemId>,
     aside: BTreeMap<ItemId, Aside>,
     owned: BTreeMap<ChildId, Owned>,
@@ -103,6 +108,11 @@ impl Table {
         let open = self.runs.iter().flat_map(|(first, run)| run.items(first));
         let aside = self.aside.values().map(|aside| aside.item.clone());
         open.map(|(_, item)| item).chain(aside)
+    }
+
+    /// Roughly the bytes that the open items take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.content + self.runs.len() as u64 * RUN_BYTES
     }
 
     pub(super) fn owned(&self, child: ChildId) -> u64 {

@@ -42,6 +42,8 @@ pub enum UplinkEvent {
     Asked(Shed),
     /// Stop taking new directories, or go on.
     Paused(bool),
+    /// Find no more than is needed, or go on as usual.
+    Frugal(bool),
     /// It is over: forget the job. With the parent's reason, if that was no ordinary end.
     Over(Option<Refusal>),
     /// The connection has been silent for too long, or is unusable: close it.
@@ -249,6 +251,7 @@ impl Uplink {
             Down::Shed(shed) => self.events.push_back(UplinkEvent::Asked(shed)),
             Down::Beat(beat) => self.beat_answered(&beat),
             Down::Pause(pause) => self.events.push_back(UplinkEvent::Paused(pause)),
+            Down::Frugal(frugal) => self.events.push_back(UplinkEvent::Frugal(frugal)),
             Down::Stop => self.end(None),
         }
     }

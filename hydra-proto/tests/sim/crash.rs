@@ -59,6 +59,7 @@ impl World {
         }
         let [mut living, mirror, durable] = next;
         living.keep_records(true);
+        living.limit_memory(self.memory);
         (self.server, self.mirror, self.durable) = (living, mirror, durable);
         let pause = Duration::from_micros(self.rng.skewed(2_500_000));
         self.last_fault = self.last_fault.max(self.now + pause);

@@ -22,6 +22,8 @@ struct Setup {
     timing: Timing,
     habits: Habits,
     lease_ids: u64,
+    /// Bytes that items may take at the server and at each client.
+    memory: u64,
     /// How long the walk takes three workers.
     span: Duration,
     latency: Duration,
@@ -71,6 +73,11 @@ impl Setup {
             0 => 1 << 40,
             ids => ids,
         };
+        // Nearly nothing, or more than there is.
+        let memory = match (shape.seed >> 20) % 4 {
+            0 => 1 << ((shape.seed >> 24) % 16),
+            _ => u64::MAX,
+        };
         let span = Duration::from_millis(rng.range(100, 4000));
         let picky = rng.chance(40);
         let member = |client: u64, rng: &mut Rng| Member {
@@ -96,6 +103,7 @@ impl Setup {
                 part_bytes,
             },
             lease_ids,
+            memory,
             span,
             latency: Duration::from_micros(1 << rng.range(5, 15)),
             redial: Duration::from_millis(200),
@@ -139,6 +147,7 @@ impl Setup {
                 part_bytes: 1 << 20,
             },
             lease_ids: 1 << 40,
+            memory: u64::MAX,
             span,
             latency: Duration::from_micros(200),
             redial: Duration::from_millis(5),
@@ -201,6 +210,7 @@ impl World {
         spec.walk.intents = setup.habits.intents;
         let mut server = server(&spec, setup.lease_ids);
         server.keep_records(true);
+        server.limit_memory(setup.memory);
         let mut world = Self {
             now: Time::ZERO,
             queue: BinaryHeap::new(),
@@ -215,6 +225,7 @@ impl World {
             server,
             spec,
             lease_ids: setup.lease_ids,
+            memory: setup.memory,
             incarnation: 0,
             clients: Vec::new(),
             workers: Vec::new(),
@@ -275,6 +286,7 @@ impl World {
         let number = self.clients.len();
         let mut client = Client::new(String::new(), member.workers, member.serves, 0);
         client.part_bytes = self.habits.part_bytes;
+        client.memory = self.memory;
         self.clients.push(client);
         self.at(member.starts, Event::Start(number));
     }

@@ -105,6 +105,8 @@ pub(crate) struct World {
     pub down: bool,
     pub spec: JobSpec,
     pub lease_ids: u64,
+    /// Bytes that items may take at the server and at each client.
+    pub memory: u64,
     pub incarnation: u32,
     pub clients: Vec<Client>,
     pub workers: Vec<Worker>,

@@ -49,6 +49,7 @@ impl Server {
             embedded: None,
             reducer: Box::new(Merger::<()>::default()),
             state: None,
+            memory: 1 << 30,
             rows: None,
             progress: None,
             logs: None,

@@ -55,6 +55,7 @@ impl Table {
         if run.owner == Owner::Pool {
             self.pooled += len;
         }
+        self.content += run.content();
         self.list(first, &run);
         self.runs.insert(first, run);
     }
@@ -87,6 +88,7 @@ impl Table {
         self.cut(part);
         let first = ItemId(part.start);
         let run = self.runs.remove(first)?;
+        self.content -= run.content();
         let (len, (root, depth)) = (u64::from(run.len), place_of(&run.item));
         match run.owner {
             Owner::Pool => {

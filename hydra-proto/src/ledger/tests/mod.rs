@@ -6,6 +6,7 @@ mod fencing;
 mod frontier;
 mod intents;
 mod joining;
+mod memory;
 mod relay;
 mod suspects;
 mod table;
