@@ -23,6 +23,7 @@ pub mod journal;
 mod outcome;
 mod roots;
 mod run;
+mod spill;
 mod tally;
 
 pub use config::{Config, LogSink, ProgressSink};

@@ -2,6 +2,7 @@
 
 use crate::journal::JournalError;
 use hydra_link::ListenError;
+use hydra_proto::ledger::StoreError;
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,9 @@ pub enum ServerError {
     /// Output rows could not be written.
     #[error("output rows could not be written")]
     Rows(#[source] io::Error),
+    /// What was put away for want of memory cannot be read.
+    #[error("what was put away for want of memory cannot be read")]
+    PutAway(#[from] StoreError),
     /// The journal cannot be used, or not any more.
     #[error(transparent)]
     Journal(#[from] JournalError),

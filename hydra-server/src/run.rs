@@ -41,9 +41,11 @@ pub async fn run(
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
+    let dir = state.as_ref().map(|state| state.dir.clone());
     if let Some(state) = state {
         coordinator.keep_journal(clock::now(), state, reports)?;
     }
+    coordinator.bound_memory(dir.as_deref());
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());

@@ -98,7 +98,15 @@ fn status_of(error: &anyhow::Error) -> Exit {
     let serial = error.downcast_ref::<SerialError>();
     let kept = error.is::<ReduceError>() || error.is::<io::Error>();
     match (server, serial) {
-        (Some(ServerError::Reduce { .. } | ServerError::Rows(_) | ServerError::Journal(_)), _)
+        (
+            Some(
+                ServerError::Reduce { .. }
+                | ServerError::Rows(_)
+                | ServerError::Journal(_)
+                | ServerError::PutAway(_),
+            ),
+            _,
+        )
         | (_, Some(SerialError::Reduce(_) | SerialError::Rows(_))) => Exit::Incomplete,
         (_, Some(SerialError::Plugin(_) | SerialError::Glob(_))) => Exit::Usage,
         _ if kept => Exit::Incomplete,

@@ -160,6 +160,9 @@ impl Parent {
         }
         if !self.balance.hungry.is_empty() {
             self.feed();
+            while self.bring_back() {
+                self.feed();
+            }
             self.ask();
         }
         self.mind_memory();
@@ -216,7 +219,7 @@ impl Parent {
         self.index(child);
     }
 
-    fn hungry(&self) -> impl Iterator<Item = ChildId> {
+    pub(super) fn hungry(&self) -> impl Iterator<Item = ChildId> {
         self.balance.hungry.iter().map(|&(_, child)| child)
     }
 
@@ -346,13 +349,18 @@ impl Parent {
     }
 
     /// Asks the child that holds most, because there are more items here than memory for them. One at a time: the
-    /// others may not be needed.
+    /// others may not be needed. Not one that was granted something a moment ago: it was hungry, and would be again.
     pub(super) fn ask_back(&mut self) {
         if self.has_asked() {
             return;
         }
+        let keeps = |child| {
+            let session = self.sessions.get(&child);
+            session.is_some_and(|session| self.now < session.keeps_until)
+        };
         let rich = self.balance.rich.iter();
-        let spares = rich.filter(|&&(wealth, child)| self.can_spare(child, wealth.held));
+        let spares =
+            rich.filter(|&&(wealth, child)| self.can_spare(child, wealth.held) && !keeps(child));
         if let Some(&(_, child)) = spares.max_by_key(|(wealth, _)| wealth.held) {
             self.ask_one(child, 1);
         }

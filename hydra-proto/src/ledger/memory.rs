@@ -1,16 +1,20 @@
 //! How much memory a parent's items may take. Beyond that its children are to be frugal: to read large directories
 //! piece by piece, so that they find less than they do. What there is too much of goes elsewhere: from a client back to
-//! the server (`relay`).
+//! the server (`relay`), from the server's pool into its store (`store`).
 //!
 //! ```text
-//!   bytes in memory   ───────────────── ¾ limit ──────────── limit ──────►
-//!                                          ▲                   │ frugal
-//!                                          └── as usual ◄──────┘
+//!   bytes in memory   ────── ½ limit ──────── ¾ limit ──────────── limit ──────►
+//!                               │ put away      ▲                   │ frugal, children are asked to give back
+//!                                               └── as usual ◄──────┘
 //! ```
 
 use super::parent::{Action, Parent};
 use crate::ids::ConnId;
 use crate::message::Down;
+
+/// A piece that is put away has this part of the limit, and at most so many bytes.
+const PIECE_SHARE: u64 = 64;
+const PIECE_MAX: u64 = 1 << 20;
 
 /// The limit, and what follows from it.
 #[derive(Debug)]
@@ -59,6 +63,8 @@ impl Parent {
 
     /// Compares what there is with the limit, and tells the children.
     pub(super) fn mind_memory(&mut self) {
+        let limit = self.memory.limit;
+        self.put_away(limit / 2, (limit / PIECE_SHARE).min(PIECE_MAX));
         let memory = &mut self.memory;
         let calm = match memory.over {
             true => memory.limit / 4 * 3,
@@ -68,6 +74,9 @@ impl Parent {
         let frugal = memory.over || memory.told;
         if std::mem::replace(&mut memory.frugal, frugal) != frugal {
             self.say_frugal(frugal);
+        }
+        if self.memory.over && self.has_room_elsewhere() {
+            self.ask_back();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The items of one parent: each in the pool, with one child, or set aside.
 
+mod away;
 mod moving;
 
 use super::runs::{Run, Runs};
@@ -8,6 +9,7 @@ use super::walls::Walls;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
+use away::Away;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Roughly the bytes that a run takes in a table, without what is in it.
@@ -77,6 +79,7 @@ struct Owned {
 /// ```text
 ///   runs:    first id → items, owner    pool: the runs whose owner is the pool, nearest to the root first
 ///   aside:   id → item, reason          owned[child]: a count; the runs are found by a pass over all
+///   away:    pool items that are not in memory: their ids, and where they are
 ///   held:    the runs that are held back, so that looking through the pool never meets them
 /// ```
 #[derive(Debug, Default)]
@@ -87,6 +90,9 @@ pub(super) struct Table {
     pooled: u64,
     /// Bytes of what is in the runs.
     content: u64,
+    /// Bytes of what is in `pool` and may go away.
+    loose: u64,
+    pub(super) away: Away,
     held: BTreeSet<ItemId>,
     aside: BTreeMap<ItemId, Aside>,
     owned: BTreeMap<ChildId, Owned>,
@@ -183,7 +189,9 @@ impl Table {
         }
         let open = self.runs.first_in(range).map(|part| ItemId(part.0.start));
         let aside = self.aside.range(ItemId(range.start)..ItemId(range.end));
-        open.into_iter().chain(aside.map(|(&id, _)| id)).min()
+        let away = self.away.first_in(range);
+        let known = open.into_iter().chain(away);
+        known.chain(aside.map(|(&id, _)| id)).min()
     }
 
     pub(super) fn is_in_pool(&self, id: ItemId) -> bool {

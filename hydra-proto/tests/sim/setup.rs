@@ -5,6 +5,7 @@ use super::faults::{Fault, Sabotage, plan};
 use super::journal::Journal;
 use super::oracle::Oracle;
 use super::rng::Rng;
+use super::store::Shelf;
 use super::tree::{Shape, Tree};
 use super::worker::Habits;
 use super::world::{Event, Stats, World};
@@ -210,7 +211,6 @@ impl World {
         spec.walk.intents = setup.habits.intents;
         let mut server = server(&spec, setup.lease_ids);
         server.keep_records(true);
-        server.limit_memory(setup.memory);
         let mut world = Self {
             now: Time::ZERO,
             queue: BinaryHeap::new(),
@@ -226,6 +226,7 @@ impl World {
             spec,
             lease_ids: setup.lease_ids,
             memory: setup.memory,
+            store: Shelf::default(),
             incarnation: 0,
             clients: Vec::new(),
             workers: Vec::new(),
@@ -254,6 +255,7 @@ impl World {
             spins: (Time::ZERO, 0),
             rng,
         };
+        world.limit_memory();
         // The first snapshot holds the roots.
         world.add_roots();
         world.pump_server();
@@ -265,6 +267,20 @@ impl World {
             world.at(at, Event::Strike(fault));
         }
         world
+    }
+
+    /// Gives the server of this incarnation a store of its own, and little memory.
+    pub(crate) fn limit_memory(&mut self) {
+        if self.memory < u64::MAX {
+            let fails_each =
+                [0, 2, 3, 7, 50][(self.memory.ilog2() + self.incarnation) as usize % 5];
+            self.store = Shelf::new(fails_each);
+            if self.sabotage == Some(Sabotage::LoseAway) {
+                self.store.lose_all();
+            }
+            self.server.limit_memory(self.memory);
+            self.server.keep_in(Box::new(self.store.clone()));
+        }
     }
 
     fn add_roots(&mut self) {

@@ -176,6 +176,7 @@ impl Server {
                 Action::Back { .. } => self.back += 1,
                 Action::Log { lines, .. } => self.lines.extend(lines.into_iter().map(|l| l.text)),
                 Action::Joined { .. } | Action::Applied { .. } | Action::Record(_) => {}
+                Action::KeptInMemory(_) | Action::NotReadBack(_) => unreachable!(),
             }
         }
         open

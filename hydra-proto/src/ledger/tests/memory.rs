@@ -95,6 +95,10 @@ fn a_client_returns_what_there_is_no_memory_for() {
     });
     assert!(!relay.wants_cut(ms(1)), "the pool is empty");
     relay.balance(ms(1));
+    assert_eq!(poll(&mut relay), [], "it was hungry a moment ago");
+    relay.tick(ms(2000));
+    sent(&mut relay);
+    relay.balance(ms(2000));
     let asked = RelayAction::Worker(send(1, Down::Shed(Shed { id: 1, hungry: 1 })));
     assert_eq!(poll(&mut relay), [asked]);
     relay.balance(ms(1));

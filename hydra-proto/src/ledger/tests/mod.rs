@@ -8,6 +8,7 @@ mod intents;
 mod joining;
 mod memory;
 mod relay;
+mod store;
 mod suspects;
 mod table;
 mod uplink;
