@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
 use crate::item::Item;
 use crate::message::{Down, Shed};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -19,6 +20,8 @@ use std::collections::BTreeSet;
 const GRANT_ITEMS_MAX: u64 = 4096;
 /// A grant that has this many bytes takes no more items.
 const GRANT_BYTES_MAX: usize = 1 << 20;
+/// Who gave so many of the first items in the pool gets them again: others' lie far behind.
+const PASSED_MAX: usize = 1 << 14;
 /// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
 
@@ -245,12 +248,17 @@ impl Parent {
             }
             fits
         };
-        let allowed = |id: &ItemId| {
-            self.may_grant(session, *id)
-                && !self.suspects.is_confined(*id)
-                && (own || !self.table.was_given_by(*id, child))
+        let passed = Cell::new(0);
+        let passes_over = |id: &ItemId| {
+            let own = !own && self.table.was_given_by(*id, child);
+            passed.set(passed.get() + usize::from(own));
+            own
         };
-        let pool = || self.table.pool().filter(allowed);
+        let allowed = |id: &ItemId| {
+            !passes_over(id) && self.may_grant(session, *id) && !self.suspects.is_confined(*id)
+        };
+        let near = |_: &ItemId| passed.get() < PASSED_MAX;
+        let pool = || self.table.pool().take_while(near).filter(allowed);
         let accused = |id: &ItemId| self.suspects.is_accused(*id);
         // What somebody has died of comes last, so that the others have not to wait for it.
         match self.suspects.is_empty() || pool().all(|id| accused(&id)) {
