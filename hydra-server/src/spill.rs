@@ -84,6 +84,7 @@ impl Inner {
         piece.file.write_all_at(bytes, piece.at)?;
         self.end += (bytes.len() as u64).next_multiple_of(BLOCK);
         self.next += 1;
+        tracing::debug!(bytes = bytes.len(), at = piece.at, "put away");
         self.pieces.insert(self.next, Arc::new(piece));
         Ok(self.next)
     }
