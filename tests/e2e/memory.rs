@@ -5,12 +5,12 @@ use serde_json::Value;
 use std::process::Command;
 
 /// Memory for some hundred directories.
-const LITTLE: [&str; 2] = ["--frontier-memory", "64K"];
+const LITTLE: [&str; 2] = ["--frontier-memory", "16K"];
 
 /// A lab with a tree that is wide on every level, and the report of one thread.
 fn wide() -> (Lab, Value) {
     let lab = Lab::in_memory();
-    spine(&lab.path("tree"), 12, 1500);
+    spine(&lab.path("tree"), 12, 4000);
     let reference = lab.serial(&[], &[&lab.path("tree")]);
     assert_eq!(reference["totals"], truth(&lab.path("tree")));
     (lab, reference)
@@ -39,7 +39,6 @@ fn what_does_not_fit_into_memory_is_walked_all_the_same() {
     let mut with_clients = server(&lab);
     with_clients.args(["--clients", &list, "./tree"]);
     let ran = lab.run(with_clients);
-    ran.assert_says("put away");
     assert_eq!(without_run(ran.assert_status(0).report()), reference);
 }
 
