@@ -445,7 +445,7 @@ impl Dispatcher {
 }
 
 fn new_relay(config: &Config, nonce: u64, resumable: bool) -> Relay {
-    Relay::new(RelayConfig {
+    let mut relay = Relay::new(RelayConfig {
         uplink: UplinkConfig {
             name: config.name.clone(),
             workers: config.workers,
@@ -454,7 +454,9 @@ fn new_relay(config: &Config, nonce: u64, resumable: bool) -> Relay {
             resumable,
         },
         secrets: rand::random,
-    })
+    });
+    relay.limit_memory(config.memory);
+    relay
 }
 
 /// Tells a server that this client serves another one.

@@ -11,5 +11,6 @@ mod hosts;
 mod huge;
 mod journal;
 mod lifecycle;
+mod memory;
 mod mounts;
 mod namespaces;

@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Down, Shed};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -19,6 +20,8 @@ use std::collections::BTreeSet;
 const GRANT_ITEMS_MAX: u64 = 4096;
 /// A grant that has this many bytes takes no more items.
 const GRANT_BYTES_MAX: usize = 1 << 20;
+/// Who gave so many of the first items in the pool gets them again: others' lie far behind.
+const PASSED_MAX: usize = 1 << 14;
 /// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
 
@@ -168,11 +171,17 @@ impl Parent {
 
     /// Feeds the hungry, and asks the rich if that was not enough.
     pub(super) fn rebalance(&mut self) {
-        if self.balance.hungry.is_empty() || self.is_stopped() {
+        if self.is_stopped() {
             return;
         }
-        self.feed();
-        self.ask();
+        if !self.balance.hungry.is_empty() {
+            self.feed();
+            while self.bring_back() {
+                self.feed();
+            }
+            self.ask();
+        }
+        self.mind_memory();
     }
 
     fn feed(&mut self) {
@@ -226,7 +235,7 @@ impl Parent {
         self.index(child);
     }
 
-    fn hungry(&self) -> impl Iterator<Item = ChildId> {
+    pub(super) fn hungry(&self) -> impl Iterator<Item = ChildId> {
         self.balance.hungry.iter().map(|&(_, child)| child)
     }
 
@@ -246,12 +255,17 @@ impl Parent {
             }
             fits
         };
-        let allowed = |id: &ItemId| {
-            self.may_grant(session, *id)
-                && !self.suspects.is_confined(*id)
-                && (own || !self.table.was_given_by(*id, child))
+        let passed = Cell::new(0);
+        let passes_over = |id: &ItemId| {
+            let own = !own && self.table.was_given_by(*id, child);
+            passed.set(passed.get() + usize::from(own));
+            own
         };
-        let pool = || self.table.pool().filter(allowed);
+        let allowed = |id: &ItemId| {
+            !passes_over(id) && self.may_grant(session, *id) && !self.suspects.is_confined(*id)
+        };
+        let near = |_: &ItemId| passed.get() < PASSED_MAX;
+        let pool = || self.table.pool().take_while(near).filter(allowed);
         let accused = |id: &ItemId| self.suspects.is_accused(*id);
         // What somebody has died of comes last, so that the others have not to wait for it.
         match self.suspects.is_empty() || pool().all(|id| accused(&id)) {
@@ -362,6 +376,24 @@ impl Parent {
         let rich: Vec<ChildId> = self.balance.rich.iter().map(|&(_, child)| child).collect();
         for child in rich {
             self.ask_one(child, hungry);
+        }
+    }
+
+    /// Asks the child that holds most, because there are more items here than memory for them. One at a time: the
+    /// others may not be needed. Not one that was granted something a moment ago: it was hungry, and would be again.
+    pub(super) fn ask_back(&mut self) {
+        if self.has_asked() {
+            return;
+        }
+        let keeps = |child| {
+            let session = self.sessions.get(&child);
+            session.is_some_and(|session| self.now < session.keeps_until)
+        };
+        let rich = self.balance.rich.iter();
+        let spares =
+            rich.filter(|&&(wealth, child)| self.can_spare(child, wealth.held) && !keeps(child));
+        if let Some(&(_, child)) = spares.max_by_key(|(wealth, _)| wealth.held) {
+            self.ask_one(child, 1);
         }
     }
 

@@ -122,6 +122,8 @@ pub struct Relay {
     owes_load: bool,
     paused: bool,
     gate: Gate,
+    /// Bytes that the items of a job may take here.
+    memory: u64,
 }
 
 impl Relay {
@@ -151,7 +153,13 @@ impl Relay {
             owes_load: false,
             paused: false,
             gate: Gate::default(),
+            memory: u64::MAX,
         }
+    }
+
+    /// Returns items to the server when all of a job take more than about so many bytes. Default: never.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.memory = bytes;
     }
 
     /// Sends commits in parts of about this many bytes, where they are larger. Default 1 MiB.
@@ -316,6 +324,7 @@ impl Relay {
                 self.set_shed(None);
                 self.told = Hunger::None;
                 self.pause(false);
+                self.be_frugal(false);
                 self.say_ready();
                 self.say_walls(true);
                 return Some(RelayAction::ServerBack);
@@ -333,6 +342,7 @@ impl Relay {
             }
             UplinkEvent::Kept(segment) => return Some(RelayAction::Kept(segment)),
             UplinkEvent::Paused(pause) => self.pause(pause),
+            UplinkEvent::Frugal(frugal) => self.be_frugal(frugal),
             UplinkEvent::Over(refusal) => {
                 self.forget();
                 return Some(RelayAction::End(refusal));
@@ -361,6 +371,7 @@ impl Relay {
             release: self.config.uplink.release.clone(),
             secrets: Box::new(self.config.secrets),
         });
+        parent.limit_memory(self.memory);
         // Epochs of workers must differ between the sessions of this client, too.
         parent.start_epochs_at(self.next_epoch);
         self.parent = Some(parent);
@@ -402,6 +413,12 @@ impl Relay {
         {
             self.paused = pause;
             parent.pause(pause);
+        }
+    }
+
+    fn be_frugal(&mut self, frugal: bool) {
+        if let Some(parent) = &mut self.parent {
+            parent.be_frugal(frugal);
         }
     }
 
@@ -448,8 +465,8 @@ impl Relay {
         }
         let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
         let gathered = !parent.has_asked() || now >= self.gathers_until;
-        let answers = self.shed.is_some() && gathered && parent.has_for_parent();
-        let gives = parent.has_held() || answers;
+        let wanted = (self.shed.is_some() && gathered) || parent.is_over();
+        let gives = parent.has_held() || (wanted && parent.has_for_parent());
         let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
         dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
     }
@@ -500,15 +517,19 @@ impl Relay {
         }
     }
 
-    /// What the waiting shed gets: from the pool, nearest to the root first.
+    /// What the waiting shed gets, and what there is no memory for: from the pool, nearest to the root first.
     fn answer(&mut self) -> (Vec<ItemId>, Option<u64>) {
         let held = self.load().held;
-        let (Some(shed), Some(parent)) = (self.shed, &self.parent) else {
+        let Some(parent) = &self.parent else {
             return (Vec::new(), None);
+        };
+        let surplus = if parent.is_over() { GIVE_ITEMS_MAX } else { 0 };
+        let Some(shed) = self.shed else {
+            return (parent.pick_for_parent(surplus), None);
         };
         let hungry = u128::from(shed.hungry.max(1));
         let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
-        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
+        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX).max(surplus));
         if give.is_empty() && !parent.is_done() {
             return (give, None);
         }

@@ -50,6 +50,7 @@ impl Server {
             embedded: None,
             reducer: Box::new(Merger::<()>::default()),
             state: None,
+            memory: 1 << 30,
             rows: None,
             rows_dir: None,
             progress: None,

@@ -46,11 +46,17 @@ impl Relay {
             self.may_tell = now + self.commit_interval / PLENTY_SHARE;
             self.uplink.beat(now, load);
         }
-        if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
-            && !parent.has_for_parent()
-            && !parent.has_asked()
-        {
-            parent.ask_for_parent(shed.hungry);
+        let Some(parent) = self
+            .parent
+            .as_mut()
+            .filter(|parent| !parent.has_for_parent())
+        else {
+            return;
+        };
+        match self.shed {
+            Some(shed) if !parent.has_asked() => parent.ask_for_parent(shed.hungry),
+            None if parent.is_over() => parent.ask_back(),
+            _ => {}
         }
     }
 
