@@ -13,3 +13,8 @@ mod journal;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+
+#[path = "../shared/mount.rs"]
+mod mount;
+#[path = "../shared/net.rs"]
+mod net;
