@@ -242,6 +242,17 @@ impl Coordinator {
         self.proceed(now)
     }
 
+    /// How long a child may be silent.
+    pub(crate) fn dead_after(&self) -> Time {
+        self.job.timing.dead_after
+    }
+
+    /// This process stood still for a while, until now: nobody's silence counts.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.parent.held_up(now);
+        self.mute.values_mut().for_each(|since| *since = now);
+    }
+
     /// The user wants the job to stop.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl<'a> Cluster<'a> {
         let wires = match plan.kind {
             _ if plan.clients == 0 => Wires::Inside,
             Kind::Namespaces => Wires::namespaces(plan.clients)?,
-            _ => Wires::proxied(plan.clients, plan.dialling)?,
+            _ => Wires::proxied(plan.clients, plan.dialling),
         };
         let mut cluster = Self {
             lab,
@@ -283,7 +283,9 @@ impl<'a> Cluster<'a> {
         };
         let child = self.clients[client].take();
         self.later(time, Recovery::Client(client));
-        child.is_some_and(|mut child| child.kill().is_ok() && child.wait().is_ok())
+        let killed = child.is_some_and(|mut child| child.kill().is_ok() && child.wait().is_ok());
+        self.wires.dies(Some(client), self.plan.dialling);
+        killed
     }
 
     /// False where it had come to its end before.
@@ -295,6 +297,7 @@ impl<'a> Cluster<'a> {
             return false;
         };
         let killed = server.kill().is_ok() && server.wait().is_ok();
+        self.wires.dies(None, self.plan.dialling);
         self.later(time, Recovery::Server);
         killed
     }

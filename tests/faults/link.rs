@@ -1,11 +1,16 @@
 //! A link that can be cut: a proxy between one client and the server. Needs no root.
+//!
+//! It listens only while its target does, so that who dials is refused as the target itself would refuse.
 
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{self, Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// How often it is looked whether the target listens.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What can be wrong with a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,13 +27,14 @@ pub(crate) enum Cut {
 
 /// The proxy. Its connections end with it.
 pub(crate) struct Proxy {
-    address: SocketAddr,
+    port: u16,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
-    target: SocketAddr,
+    port: u16,
+    target: u16,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -36,6 +42,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     closed: bool,
+    /// Whether the target is known to listen.
+    up: bool,
     /// Whether bytes are held back: from whoever dials, to whoever dials.
     held: [bool; 2],
     over: bool,
@@ -43,28 +51,39 @@ struct State {
 }
 
 impl Proxy {
-    /// Listens on a port of its own, and passes everything on to `target`.
-    pub(crate) fn new(target: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
+    /// Listens at `port`, and passes everything on to `target`: ports of this host.
+    pub(crate) fn new(port: u16, target: u16) -> Self {
         let shared = Arc::new(Shared {
+            port,
             target,
             state: Mutex::default(),
             changed: Condvar::new(),
         });
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || shared.accept(&listener)
+            move || while shared.serve() {}
         });
-        Ok(Self {
-            address,
+        Self {
+            port,
             shared,
             acceptor: Some(acceptor),
-        })
+        }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whoever listened at the target is gone, or goes.
+    pub(crate) fn target_dies(&self) {
+        self.shared.lock().up = false;
+        self.wake();
+    }
+
+    /// So that the acceptor looks up.
+    fn wake(&self) {
+        self.shared.changed.notify_all();
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 
     /// `up_is_out`: whether it is the client that dials.
@@ -72,8 +91,10 @@ impl Proxy {
         let mut state = self.shared.lock();
         match cut {
             Cut::Closed => {
-                state.closed = true;
+                (state.closed, state.up) = (true, false);
                 state.hang_up();
+                drop(state);
+                self.wake();
             }
             Cut::Silent => state.held = [true; 2],
             Cut::Up => state.held[usize::from(!up_is_out)] = true,
@@ -92,12 +113,10 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.over = true;
+        (state.over, state.up) = (true, false);
         state.hang_up();
         drop(state);
-        self.shared.changed.notify_all();
-        // So that the acceptor looks up.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
+        self.wake();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join();
         }
@@ -117,20 +136,35 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+    /// Waits for the target to listen, and listens until it does no more. Says whether to do so again.
+    fn serve(self: &Arc<Self>) -> bool {
+        let mut state = self.lock();
+        while state.closed || !is_listening(self.target) {
+            if state.over {
+                return false;
+            }
+            let waited = self.changed.wait_timeout(state, LOOK);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.up = true;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+        drop(state);
+        let Ok(listener) = listener else {
+            return !self.lock().over;
+        };
         for dialler in listener.incoming().flatten() {
-            let closed = match self.lock() {
-                state if state.over => return,
-                state => state.closed,
-            };
-            match TcpStream::connect(self.target) {
-                Ok(target) if !closed => self.join(dialler, target),
-                _ => {
-                    // As if nobody listened here either.
+            if !self.lock().up {
+                break;
+            }
+            match TcpStream::connect((Ipv4Addr::LOCALHOST, self.target)) {
+                Ok(target) => self.join(dialler, target),
+                Err(_) => {
                     let _ = set_socket_linger(&dialler, Some(Duration::ZERO));
+                    break;
                 }
             }
         }
+        !self.lock().over
     }
 
     fn join(self: &Arc<Self>, dialler: TcpStream, target: TcpStream) {
@@ -176,4 +210,13 @@ impl Shared {
         let state = self.changed.wait_while(self.lock(), waits);
         drop(state);
     }
+}
+
+fn is_listening(port: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let local = format!(":{port:04X}");
+    sockets.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|word| word.ends_with(&local)) && words.nth(1) == Some("0A")
+    })
 }

@@ -131,7 +131,7 @@ fn harness(runs: u64, first: u64, kills: u64) -> ExitCode {
     };
     let mut count = Count::default();
     for seed in first..first + runs {
-        count.run(&lab, &Plan::new(seed));
+        count.run(&lab, &Plan::new(seed), runs == 1);
     }
     count.show();
     let went_on = kill_servers(&lab, kills);
@@ -152,7 +152,7 @@ struct Count {
 }
 
 impl Count {
-    fn run(&mut self, lab: &Lab, plan: &Plan) {
+    fn run(&mut self, lab: &Lab, plan: &Plan, keep: bool) {
         let Plan { seed, kind, .. } = plan;
         if kind.needs_root() && !can_be_root() {
             self.skipped += 1;
@@ -161,7 +161,7 @@ impl Count {
             );
             return;
         }
-        match ordeal::run(lab, plan) {
+        match ordeal::run(lab, plan, keep) {
             Ok(told) => {
                 self.passed += 1;
                 self.longest = self.longest.max(told.took);

@@ -27,8 +27,8 @@ struct Task {
     faulty: Option<Faulty>,
 }
 
-/// Runs what this seed decides.
-pub(crate) fn run(lab: &Lab, plan: &Plan) -> Result<Told, String> {
+/// Runs what this seed decides. The log is kept where it went wrong, or if `keep` says so.
+pub(crate) fn run(lab: &Lab, plan: &Plan, keep: bool) -> Result<Told, String> {
     let task = Task::new(lab, plan).map_err(|error| format!("no tree: {error}"))?;
     let mut cluster = Cluster::start(lab, plan, task.paths.clone())
         .map_err(|error| format!("could not be started: {error}"))?;
@@ -39,6 +39,9 @@ pub(crate) fn run(lab: &Lab, plan: &Plan) -> Result<Told, String> {
     match outcome {
         Ok(()) => {
             let (hits, took) = cluster.hits();
+            if keep {
+                println!("{}", keep_log(plan.seed, &cluster.log()));
+            }
             Ok(Told { hits, took })
         }
         Err(error) => Err(format!("{error}; {}", keep_log(plan.seed, &cluster.log()))),

@@ -3,7 +3,7 @@
 use crate::link::{Cut, Proxy};
 use crate::net::{Net, address};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -30,16 +30,16 @@ pub(crate) enum Wires {
 
 impl Wires {
     /// Proxies for clients that are dialled, or that dial.
-    pub(crate) fn proxied(clients: usize, dialling: bool) -> io::Result<Self> {
+    pub(crate) fn proxied(clients: usize, dialling: bool) -> Self {
         let ports: Vec<u16> = match dialling {
             true => vec![free_port(); clients],
             false => (0..clients).map(|_| free_port()).collect(),
         };
-        let proxy = |&port: &u16| Proxy::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        Ok(Self::Proxied {
-            proxies: ports.iter().map(proxy).collect::<io::Result<_>>()?,
+        let proxies = ports.iter().map(|&port| Proxy::new(free_port(), port));
+        Self::Proxied {
+            proxies: proxies.collect(),
             ports,
-        })
+        }
     }
 
     pub(crate) fn namespaces(clients: usize) -> io::Result<Self> {
@@ -67,8 +67,19 @@ impl Wires {
     /// What is dialled to get there.
     pub(crate) fn is_dialled(&self, client: usize, dialling: bool) -> String {
         match self {
-            Self::Proxied { proxies, .. } => proxies[client].address().to_string(),
+            Self::Proxied { proxies, .. } => format!("127.0.0.1:{}", proxies[client].port()),
             Self::Inside | Self::Net(_) => self.listens(client, dialling),
+        }
+    }
+
+    /// A client dies, or the server, and connections with it.
+    pub(crate) fn dies(&self, client: Option<usize>, dialling: bool) {
+        if let Self::Proxied { proxies, .. } = self {
+            match client {
+                Some(client) if !dialling => proxies[client].target_dies(),
+                None if dialling => proxies.iter().for_each(Proxy::target_dies),
+                _ => {}
+            }
         }
     }
 

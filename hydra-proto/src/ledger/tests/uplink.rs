@@ -230,3 +230,17 @@ fn periods_that_no_clock_can_reach_made_a_child_panic() {
     assert_eq!(uplink.acts_until(), Some(Time::MAX));
     assert!(uplink.poll_timeout() > Some(ms(2)));
 }
+
+#[test]
+fn a_child_that_was_stopped_lost_its_link_for_its_own_silence() {
+    let mut uplink = open(true);
+    events(&mut uplink);
+    let dead_after = Timing::default().dead_after;
+    uplink.held_up(dead_after);
+    uplink.tick(dead_after, Load::default());
+    assert_eq!(events(&mut uplink), []);
+    assert!(uplink.is_open());
+    assert!(matches!(sent(&mut uplink).last(), Some(Up::Beat(_))));
+    uplink.tick(dead_after * 2, Load::default());
+    assert!(!uplink.is_open());
+}
