@@ -29,6 +29,8 @@ enum Recovery {
     Server,
     Heal(usize),
     Room,
+    /// No recovery, but what follows from a fault.
+    KillServer(Duration),
 }
 
 pub(crate) struct Cluster<'a> {
@@ -235,6 +237,7 @@ impl<'a> Cluster<'a> {
             Recovery::Room => self.make_room(),
             Recovery::Client(client) => self.start_client(client)?,
             Recovery::Server => self.resume()?,
+            Recovery::KillServer(time) => drop(self.kill_server(time)),
         }
         Ok(())
     }
@@ -261,15 +264,22 @@ impl<'a> Cluster<'a> {
                 None => false,
             },
             Fault::Cut(cut, time) => self.cut(cut, worker, time)?,
-            Fault::Fill(time) => {
-                self.later(time, Recovery::Room);
-                self.disk.as_ref().is_some_and(Mount::close)
+            Fault::Fill(time) => self.fill(time),
+            Fault::Strand(time) => {
+                self.later(time / 2, Recovery::KillServer(time));
+                // Whoever goes on says that there is no room, or finds a little.
+                self.fill(time * 10)
             }
         };
         if struck {
             self.count(&fault.to_string());
         }
         Ok(())
+    }
+
+    fn fill(&mut self, time: Duration) -> bool {
+        self.later(time, Recovery::Room);
+        self.disk.as_ref().is_some_and(Mount::close)
     }
 
     fn stop(&mut self, pid: Pid, time: Duration) -> bool {

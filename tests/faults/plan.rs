@@ -69,6 +69,8 @@ pub(crate) enum Fault {
     Cut(Cut, Duration),
     /// The disk of the journal has no room.
     Fill(Duration),
+    /// The same, and the server is killed meanwhile.
+    Strand(Duration),
 }
 
 impl fmt::Display for Fault {
@@ -85,6 +87,7 @@ impl fmt::Display for Fault {
             Self::Cut(Cut::Up, _) => "link silent upwards",
             Self::Cut(Cut::Down, _) => "link silent downwards",
             Self::Fill(_) => "disk filled",
+            Self::Strand(_) => "disk filled, and server killed",
         };
         f.write_str(words)
     }
@@ -134,6 +137,11 @@ impl Plan {
             let fault = plan.fault(&mut rng);
             plan.faults.push((at, fault));
         }
+        // Nobody is at work when the disk is full, so no other fault comes then.
+        if kind == Kind::Disk && rng.random_bool(0.5) {
+            let at = rng.random_range(10..850);
+            plan.faults.push((at, Fault::Strand(duration(&mut rng))));
+        }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -161,7 +169,7 @@ impl Plan {
                     self.clients > 0
                 }
                 Fault::Kill(Who::Server, _) => self.journal,
-                Fault::Fill(_) => self.kind == Kind::Disk,
+                Fault::Fill(_) | Fault::Strand(_) => self.kind == Kind::Disk,
             };
             if possible {
                 return fault;
