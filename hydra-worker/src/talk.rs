@@ -22,6 +22,8 @@ use std::time::Duration;
 const CONN: ConnId = ConnId(0);
 /// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a request waits before it gets pieces of listings, where there is nothing else.
+const PIECES_PATIENCE: Duration = Duration::from_millis(1);
 /// How long a request may wait before it gets the rest of a listing, which has to be read again then.
 const REST_PATIENCE: Duration = Duration::from_millis(250);
 /// How long the deque must have been empty, or not, before the parent is told: a chain of directories empties and
@@ -42,7 +44,7 @@ pub(crate) struct Talker {
     hunger_check: Option<Time>,
     /// When to ask more urgently, unless the walker has made this many steps by then.
     escalate: Option<(Time, u64)>,
-    /// The request that waits, and until when it gets no rests.
+    /// The request that waits, and since when.
     asked: Option<(u64, Time)>,
     over: Option<Option<Refusal>>,
 }
@@ -161,11 +163,14 @@ impl Talker {
         let commit = commit_timer(&ledger);
         let uplink = ledger.uplink.poll_timeout();
         let escalate = self.escalate.map(|(at, _)| at);
-        let late = self.asked.map(|(_, late)| late);
-        let late = late.filter(|late| *late > clock::now());
-        let next = [commit, uplink, self.hunger_check, escalate, late];
+        let now = clock::now();
+        let yields = self.asked.and_then(|(_, since)| {
+            let times = [PIECES_PATIENCE, REST_PATIENCE].map(|patience| since + patience);
+            times.into_iter().find(|time| *time > now)
+        });
+        let next = [commit, uplink, self.hunger_check, escalate, yields];
         let next = next.into_iter().flatten().min()?;
-        Some(next.saturating_sub(clock::now()))
+        Some(next.saturating_sub(now))
     }
 
     fn receive(&mut self) -> Result<(), WorkerError> {
@@ -224,7 +229,7 @@ impl Talker {
         if commit_timer(&ledger).is_some_and(|due| now >= due) {
             ledger.commit_due = true;
         }
-        self.yield_rest(&mut ledger, now);
+        self.yield_more(&mut ledger, now);
         self.tell_hunger(&mut ledger, now);
         self.press(&ledger, now);
     }
@@ -245,17 +250,28 @@ impl Talker {
         }
     }
 
-    /// Gives the rest of a listing away where the walker has long had nothing else to give: it sits in one long call.
-    fn yield_rest(&mut self, ledger: &mut Ledger, now: Time) {
+    /// Gives more to a request that has waited: pieces of a listing where nothing else is left, and at last the rest of
+    /// one where the walker sits in one long call.
+    fn yield_more(&mut self, ledger: &mut Ledger, now: Time) {
         let asked = ledger.frontier.asked().map(|shed| shed.id);
         if asked != self.asked.map(|(id, _)| id) {
-            self.asked = asked.map(|id| (id, now + REST_PATIENCE));
+            self.asked = asked.map(|id| (id, now));
         }
-        if self.asked.is_some_and(|(_, late)| now >= late) && ledger.uplink.has_window() {
-            ledger.frontier.yield_rest();
-            if let Some(cut) = ledger.frontier.give() {
-                ledger.uplink.commit(cut);
-            }
+        let Some((_, since)) = self.asked else {
+            return;
+        };
+        let waited = now.saturating_sub(since);
+        if waited < PIECES_PATIENCE {
+            return;
+        }
+        match waited < REST_PATIENCE {
+            true => ledger.frontier.yield_pieces(),
+            false => ledger.frontier.yield_rest(),
+        }
+        if ledger.uplink.has_window()
+            && let Some(cut) = ledger.frontier.give()
+        {
+            ledger.uplink.commit(cut);
         }
     }
 

@@ -14,32 +14,40 @@ fn crowded() -> (Lab, Value) {
     (lab, reference)
 }
 
+/// Walks with three clients, and returns the report and what each of them handled.
+fn shared(lab: &Lab, plugin: &str) -> (Value, Vec<u64>) {
+    let (_clients, list) = lab.listen_all(3, &["--workers", "1"]);
+    let mut server = lab.server();
+    server.arg(plugin).args(["--clients", &list, "./tree"]);
+    if plugin == "audit" {
+        server.args(["--reference-time", super::common::REFERENCE_TIME]);
+    }
+    let report = lab.run(server).assert_status(0).report();
+    let clients = report["run"]["clients"].as_array().unwrap();
+    let shares = clients
+        .iter()
+        .map(|client| client["entries"].as_u64().unwrap());
+    let shares: Vec<u64> = shares.collect();
+    assert_eq!(shares.len(), 3);
+    (report, shares)
+}
+
 #[test]
 fn each_of_three_equal_clients_handles_at_least_a_tenth() {
     let (lab, reference) = crowded();
-    // Counting without a look at the entries takes less time than passing names on does in a build for tests.
-    for (plugin, least) in [("audit", FILES as u64 / 10), ("count", 1)] {
-        let (_clients, list) = lab.listen_all(3, &["--workers", "1"]);
-        let mut server = lab.server();
-        server.arg(plugin).args(["--clients", &list, "./tree"]);
-        if plugin == "audit" {
-            server.args(["--reference-time", super::common::REFERENCE_TIME]);
+    for plugin in ["audit", "count"] {
+        let is_fair = |shares: &Vec<u64>| shares.iter().all(|&share| share >= FILES as u64 / 10);
+        // To count takes some forty milliseconds: a client that waits so long for a processor gets no share.
+        let mut tries: Vec<Vec<u64>> = Vec::new();
+        while tries.len() < 3 && !tries.last().is_some_and(is_fair) {
+            let (report, shares) = shared(&lab, plugin);
+            match plugin {
+                "audit" => assert_eq!(without_run(report), reference),
+                _ => assert_eq!(report["totals"]["entries"], reference["totals"]["entries"]),
+            }
+            tries.push(shares);
         }
-        let report = lab.run(server).assert_status(0).report();
-        let clients = report["run"]["clients"].as_array().unwrap();
-        let shares = clients
-            .iter()
-            .map(|client| client["entries"].as_u64().unwrap());
-        let shares: Vec<u64> = shares.collect();
-        assert_eq!(shares.len(), 3);
-        assert!(
-            shares.iter().all(|&share| share >= least),
-            "{plugin}: {shares:?}"
-        );
-        match plugin {
-            "audit" => assert_eq!(without_run(report), reference),
-            _ => assert_eq!(report["totals"]["entries"], reference["totals"]["entries"]),
-        }
+        assert!(tries.last().is_some_and(is_fair), "{plugin}: {tries:?}");
     }
 }
 

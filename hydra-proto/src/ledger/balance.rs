@@ -10,7 +10,7 @@
 use super::parent::{Action, Parent};
 use super::session::Session;
 use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
-use crate::item::Item;
+use crate::item::{Item, Parcel};
 use crate::message::{Down, Shed};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -35,8 +35,8 @@ pub(super) struct Balance {
     asked: BTreeSet<ChildId>,
     /// Workers of all children that may be granted something.
     weight: u64,
-    /// Workers of the hungry ones.
-    hungry_weight: u64,
+    /// Workers of those that are hungry or own nothing.
+    needy_weight: u64,
     /// Children that own nothing: hungry, or about to say so.
     idle: usize,
 }
@@ -67,12 +67,21 @@ pub(super) struct Standing {
     weight: u64,
 }
 
+impl Standing {
+    fn needy_weight(&self) -> u64 {
+        match self.hungry.is_some() || self.idle {
+            true => self.weight,
+            false => 0,
+        }
+    }
+}
+
 impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
         self.idle -= usize::from(standing.idle);
+        self.needy_weight -= standing.needy_weight();
         if let Some(hunger) = standing.hungry {
-            self.hungry_weight -= standing.weight;
             self.hungry.remove(&(hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -86,8 +95,8 @@ impl Balance {
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
         self.idle += usize::from(standing.idle);
+        self.needy_weight += standing.needy_weight();
         if let Some(hunger) = standing.hungry {
-            self.hungry_weight += standing.weight;
             self.hungry.insert((hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -222,13 +231,7 @@ impl Parent {
         let Some(session) = self.sessions.get(&child).filter(|session| !session.careful) else {
             return Vec::new();
         };
-        // Of much, its share by the number of its workers; of little, enough for them to be at work while the next
-        // grant is on its way, unless others need it now.
-        let pool = self.table.pool_len() * session.weight;
-        let share = pool.div_ceil(self.balance.weight.max(1));
-        let now = pool.div_ceil(self.balance.hungry_weight.max(session.weight));
-        let most = share.max(now.min(HELD_MIN * session.weight));
-        let most = most.clamp(1, GRANT_ITEMS_MAX) as usize;
+        let most = self.most_of_pool(session).clamp(1, GRANT_ITEMS_MAX) as usize;
         let (mut bytes, mut before) = (0, None::<(ItemId, Item)>);
         let fits = |id: &ItemId| {
             let fits = bytes < GRANT_BYTES_MAX;
@@ -253,6 +256,22 @@ impl Parent {
                 let pool = pool().filter(|id| !accused(id));
                 pool.take(most).take_while(fits).collect()
             }
+        }
+    }
+
+    /// How many items of the pool a hungry child gets.
+    fn most_of_pool(&self, session: &Session) -> u64 {
+        let pool = self.table.pool_len() * session.weight;
+        let share = pool.div_ceil(self.balance.weight.max(1));
+        let due = pool.div_ceil(self.balance.needy_weight.max(session.weight));
+        let first = self.table.pool().next().and_then(|id| self.table.get(id));
+        match first.as_ref().map(|entry| entry.item.parcel()) {
+            // Pieces of one listing are small and alike, and were given for those who are in need now: dealt out at
+            // once, they do not all go to whoever comes back first.
+            Some(Parcel::Names(_)) => share.max(due),
+            // Of much else, its share by the number of its workers; of little, enough for them to be at work while
+            // the next grant is on its way, unless others need it now.
+            _ => share.max(due.min(HELD_MIN * session.weight)),
         }
     }
 

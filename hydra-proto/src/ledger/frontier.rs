@@ -83,6 +83,16 @@ pub struct Cut {
     pub begun: Vec<IdRange>,
 }
 
+/// What a frontier does not give: less and less, the longer a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Keeps {
+    /// The last rest of a listing, and pieces of listings, as long as it has nothing else.
+    Pieces,
+    /// The last rest of a listing.
+    Rest,
+    Nothing,
+}
+
 /// The ledger of a worker.
 #[derive(Debug)]
 pub struct Frontier<P> {
@@ -95,8 +105,8 @@ pub struct Frontier<P> {
     failed: Vec<Failure>,
     ids: VecDeque<IdRange>,
     shed: Option<Shed>,
-    /// It may take the last rest of a listing too.
-    yields_rest: bool,
+    /// What is kept back from it.
+    keeps: Keeps,
     /// The part in hand can be split further, though the deque holds nothing of it yet.
     splittable: bool,
     /// What may be acted on has to be on the parent's record first.
@@ -122,7 +132,7 @@ impl<P: Place> Frontier<P> {
             failed: Vec::new(),
             ids: VecDeque::from([ids]),
             shed: None,
-            yields_rest: false,
+            keeps: Keeps::Pieces,
             splittable: false,
             intents: false,
             hand_ready: false,
@@ -357,13 +367,19 @@ impl<P: Place> Frontier<P> {
     /// The parent asks for work. Kept until there is something to give, or nothing at all.
     pub fn ask(&mut self, shed: Shed) {
         self.shed = Some(shed);
-        self.yields_rest = false;
+        self.keeps = Keeps::Pieces;
+    }
+
+    /// The request has waited for about as long as it takes to move something: it may have pieces of listings too,
+    /// where nothing else is left. Most are finished sooner than they would be elsewhere.
+    pub fn yield_pieces(&mut self) {
+        self.keeps = self.keeps.max(Keeps::Rest);
     }
 
     /// The request has waited long: it may take the last rest of a listing too, though whoever gets that has to
     /// read the listing again.
     pub fn yield_rest(&mut self) {
-        self.yields_rest = true;
+        self.keeps = Keeps::Nothing;
     }
 
     /// The request that waits for an answer.
@@ -375,7 +391,12 @@ impl<P: Place> Frontier<P> {
     /// Whether a commit cut now could give something away.
     #[must_use]
     pub fn could_give(&self) -> bool {
-        self.shed.is_some() && self.held > 1
+        self.shed.is_some() && self.held > 1 && !self.keeps_all()
+    }
+
+    /// Whether nothing is held but pieces, and those are kept.
+    fn keeps_all(&self) -> bool {
+        self.keeps == Keeps::Pieces && self.batches.iter().all(|batch| batch.actions() > 0)
     }
 
     /// Whether [`Frontier::cut`] can cut now: nothing is in hand, and there are ids for what was found.
@@ -454,7 +475,7 @@ impl<P: Place> Frontier<P> {
 
     /// Takes from the front, on record, what the waiting request asks for.
     fn answer(&mut self) -> Vec<IdRange> {
-        let Some(shed) = self.shed else {
+        let Some(shed) = self.shed.filter(|_| !self.keeps_all()) else {
             return Vec::new();
         };
         let hungry = u64::from(shed.hungry.max(1));
@@ -465,7 +486,7 @@ impl<P: Place> Frontier<P> {
         while left > 0 && self.recorded > 0 {
             self.keep_rest();
             let is_rest = self.batches.front().is_some_and(Batch::is_rest);
-            if is_rest && self.recorded < 2 && !self.yields_rest {
+            if is_rest && self.recorded < 2 && self.keeps < Keeps::Nothing {
                 break;
             }
             let Some(batch) = self.batches.front_mut() else {

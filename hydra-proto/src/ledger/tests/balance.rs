@@ -36,6 +36,31 @@ fn everybody_gets_his_share_by_the_number_of_his_workers() {
 }
 
 #[test]
+fn most_pieces_of_a_huge_directory_went_to_whoever_came_back_first() {
+    let mut parent = server();
+    let reader = busy(&mut parent, 1, 0, 1, &["d"]);
+    for conn in [2, 3] {
+        join(&mut parent, conn, 1);
+    }
+    drain(&mut parent);
+    let mut cut = commit(reader, 1);
+    cut.done = vec![range(1, 2)];
+    cut.new = (0..13).map(|n| names(1000 + n, None, &["n"])).collect();
+    cut.give = vec![range(1000, 1012)];
+    cut.load = load(2, false);
+    let granted = say(&mut parent, 1, cut).into_iter().filter_map(|action| {
+        let Action::Send { conn, message } = action else {
+            return None;
+        };
+        match message {
+            Down::Grant(grant) => Some((conn.0, grant.items.len())),
+            _ => None,
+        }
+    });
+    assert_eq!(granted.collect::<Vec<_>>(), [(2, 6), (3, 6)]);
+}
+
+#[test]
 fn what_is_nearest_to_the_root_goes_first() {
     let mut parent = server();
     parent.add(vec![dirs(1, "a/b", &["x"]), dirs(2, "a", &["y"])], true);

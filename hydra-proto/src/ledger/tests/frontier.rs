@@ -163,6 +163,7 @@ fn the_end_of_a_directory_is_given_before_its_parts() {
     });
     frontier.finish();
     ask(&mut frontier, 1);
+    frontier.yield_pieces();
     let cut = frontier.cut(None).expect("a cut");
     assert_eq!(cut.new[0].ids(), range(101, 102));
     assert!(matches!(cut.new[0], Parcel::After(_)));
@@ -255,6 +256,25 @@ fn the_rest_of_a_listing_was_given_away_and_read_twice_while_there_was_other_wor
     ask(&mut frontier, 1);
     assert_eq!(frontier.give(), None, "the last is kept");
     assert_eq!(pop(&mut frontier), (Some(2), "2".to_owned()));
+}
+
+#[test]
+fn the_last_pieces_of_a_listing_went_to_and_fro_instead_of_being_finished() {
+    let mut frontier = Frontier::<At>::new(range(100, 200));
+    let pieces = (1..5).map(|id| names(id, Some(7), &["n"]));
+    frontier.accept(granted(pieces.collect(), false));
+    ask(&mut frontier, 1);
+    assert!(!frontier.could_give());
+    assert_eq!(frontier.give(), None, "they are finished sooner here");
+    assert_eq!(pop(&mut frontier).1, "n");
+    frontier.finish();
+    let cut = frontier.cut(None).expect("a cut");
+    assert_eq!((cut.give, cut.answers), (Vec::new(), None));
+    frontier.yield_pieces();
+    let cut = frontier.give().expect("two of three");
+    assert_eq!(cut.answers, Some(9));
+    ask(&mut frontier, 1);
+    assert_eq!(frontier.give(), None, "the next request waits anew");
 }
 
 #[test]
