@@ -18,3 +18,5 @@ mod namespaces;
 mod mount;
 #[path = "../shared/net.rs"]
 mod net;
+#[path = "../shared/pids.rs"]
+mod pids;

@@ -1,5 +1,8 @@
 //! Hosts as network namespaces, joined by a bridge in a namespace of its own. Needs root.
 
+// Each test that has this module uses a part of it.
+#![allow(dead_code)]
+
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,14 +51,13 @@ impl Net {
     }
 
     /// Whatever one host sends to another one is lost, until it is told to [`find`](Self::find) it again.
-    #[allow(dead_code)] // Not every test that has this module does so.
     pub(crate) fn lose(&self, from: u8, to: u8, nobody: &str) -> io::Result<()> {
         let (namespace, address) = (self.namespace(from), address(to));
         let words = ["-n", &namespace, "neigh", "replace", &address, "lladdr"];
         ip(&[&words[..], &[nobody, "nud", "permanent", "dev", "eth0"]].concat())
     }
 
-    #[allow(dead_code)]
+    /// Nothing is lost on that way any more.
     pub(crate) fn find(&self, from: u8, to: u8) {
         let (namespace, address) = (self.namespace(from), address(to));
         // There is nothing to be deleted where nothing was lost.

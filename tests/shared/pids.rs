@@ -1,5 +1,8 @@
 //! Processes that are known by their number only.
 
+// Each test that has this module uses a part of it.
+#![allow(dead_code)]
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::time::{Duration, Instant};
