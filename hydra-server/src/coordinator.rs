@@ -181,6 +181,11 @@ impl Coordinator {
         self.phase
     }
 
+    /// Whether an earlier server has begun this job.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.began_before
+    }
+
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.timeouts
     }

@@ -48,8 +48,9 @@ pub async fn run(
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());
             let intake = intake.clone();
+            let goes_on = coordinator.goes_on();
             tokio::spawn(dialler::keep_dialling(
-                client, address, key, timeouts, wishes, intake,
+                client, address, key, timeouts, wishes, intake, goes_on,
             ));
         }
     }
