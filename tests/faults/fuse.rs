@@ -117,5 +117,6 @@ impl Drop for Faulty {
             mounted.heal();
             drop(mounted);
         }
+        let _ = fs::remove_dir(&self.at);
     }
 }
