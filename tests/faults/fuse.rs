@@ -101,7 +101,6 @@ impl Faulty {
         })
     }
 
-    /// What hangs is not changed.
     fn inject(&self, dir: Dir, kind: Kind, injected: Injected) {
         self.injections.set(Entry::Dir(dir).inode(), kind, injected);
     }

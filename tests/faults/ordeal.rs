@@ -83,10 +83,11 @@ impl Task {
         }
         let paths: Vec<&Path> = task.paths.iter().map(PathBuf::as_path).collect();
         task.expected = lab.oracle(&paths)?;
-        faulty.dawdle(&mut rng);
         if plan.kind == Kind::Hang {
             task.hung = Some(faulty.hang(&mut rng));
         }
+        // What fails or hangs already does so still.
+        faulty.dawdle(&mut rng);
         task.faulty = Some(faulty);
         Ok(task)
     }

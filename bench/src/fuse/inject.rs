@@ -23,9 +23,11 @@ pub enum Injected {
 pub struct Injections(Arc<Mutex<HashMap<(u64, usize), Injected>>>);
 
 impl Injections {
-    /// Injects it from now on.
+    /// Injects it from now on, unless something is injected there already.
     pub fn set(&self, inode: u64, kind: Kind, injected: Injected) {
-        self.lock().insert((inode, kind as usize), injected);
+        self.lock()
+            .entry((inode, kind as usize))
+            .or_insert(injected);
     }
 
     /// Injects nothing from now on.
