@@ -206,6 +206,11 @@ impl Coordinator {
         self.phase
     }
 
+    /// Whether an earlier server has begun this job.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.began_before
+    }
+
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
@@ -265,6 +270,17 @@ impl Coordinator {
             self.closed(now, conn, Some("it does not say who it is".to_owned()));
         }
         self.proceed(now)
+    }
+
+    /// How long a child may be silent.
+    pub(crate) fn dead_after(&self) -> Time {
+        self.job.timing.dead_after
+    }
+
+    /// This process stood still for a while, until now: nobody's silence counts.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.parent.held_up(now);
+        self.mute.values_mut().for_each(|since| *since = now);
     }
 
     /// The user wants the job to stop.

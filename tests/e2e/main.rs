@@ -14,3 +14,10 @@ mod lifecycle;
 mod memory;
 mod mounts;
 mod namespaces;
+
+#[path = "../shared/mount.rs"]
+mod mount;
+#[path = "../shared/net.rs"]
+mod net;
+#[path = "../shared/pids.rs"]
+mod pids;

@@ -24,6 +24,8 @@ const GRANT_BYTES_MAX: usize = 1 << 20;
 const PASSED_MAX: usize = 1 << 14;
 /// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
+/// Where many are rich, each gives at most as many parts of what it holds as it keeps one.
+const PARTS_MAX: usize = 3;
 
 /// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
 /// nothing while everybody is busy.
@@ -328,6 +330,12 @@ impl Parent {
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
         // Nobody is asked again when another one says a moment later that it has nothing either.
         let each = hungry.max(self.balance.idle).div_ceil(asked.len().max(1));
+        // Where there are others that can be asked, nobody is left with nothing.
+        let most = match self.balance.rich.len() > hungry {
+            true => PARTS_MAX,
+            false => usize::MAX,
+        };
+        let each = each.min(most);
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
         }

@@ -259,6 +259,14 @@ impl Relay {
         }
     }
 
+    /// This process stood still for a while, until now: nobody's silence counts.
+    pub fn held_up(&mut self, now: Time) {
+        self.uplink.held_up(now);
+        if let Some(parent) = &mut self.parent {
+            parent.held_up(now);
+        }
+    }
+
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time) {
         let load = self.load();

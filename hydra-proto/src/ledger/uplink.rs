@@ -391,6 +391,11 @@ impl Uplink {
         }));
     }
 
+    /// This process stood still for a while, until now: that the parent was not heard means nothing.
+    pub fn held_up(&mut self, now: Time) {
+        self.heard = now;
+    }
+
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time, load: Load) {
         let timing = self.timing();
