@@ -328,8 +328,10 @@ impl Parent {
             index < starving || self.can_spare(child, wealth.held)
         });
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
-        // Nobody is asked again when another one says a moment later that it has nothing either.
-        let each = hungry.max(self.balance.idle).div_ceil(asked.len().max(1));
+        // Nobody is asked again when another one says a moment later that it has nothing either. Those who were asked
+        // before give for some of them.
+        let givers = asked.len() + self.balance.asked.len();
+        let each = hungry.max(self.balance.idle).div_ceil(givers.max(1));
         // Where there are others that can be asked, nobody is left with nothing.
         let most = match self.balance.rich.len() > hungry {
             true => PARTS_MAX,

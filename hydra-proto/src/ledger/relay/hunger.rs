@@ -8,6 +8,9 @@ use crate::message::Load;
 /// has enough.
 const PLENTY_SHARE: u32 = 64;
 
+/// Items for each worker that are too few to choose by.
+const FEW_EACH: u64 = 8;
+
 impl Relay {
     /// How much this client has to do, as far as its workers have said.
     #[must_use]
@@ -30,13 +33,13 @@ impl Relay {
         }
     }
 
-    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks a worker for what the
+    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks the workers for what the
     /// server wants. Call after each event, before [`Relay::wants_cut`].
     pub fn balance(&mut self, now: Time) {
         let load = self.load();
         let hunger = self.hunger(load);
         // That there is enough again may change soon, and is told less eagerly; so is how much there is.
-        let differs = hunger < self.told || differs(load.held, self.told_held);
+        let differs = hunger < self.told || self.differs(load.held);
         self.owes_load = differs && self.uplink.is_open();
         let tells = hunger > self.told || (self.owes_load && now >= self.may_tell);
         if tells && self.uplink.is_open() {
@@ -60,6 +63,13 @@ impl Relay {
         }
     }
 
+    /// Whether the server would choose otherwise if it knew that so much is held. How little there is does not matter.
+    fn differs(&self, held: u64) -> bool {
+        let few = FEW_EACH * u64::from(self.config.uplink.workers.max(1));
+        let (now, told) = (held.max(few), self.told_held.max(few));
+        now > told.saturating_mul(2) || now < told / 2
+    }
+
     pub(super) fn hunger(&self, load: Load) -> Hunger {
         match load.hungry {
             true if load.busy < self.config.uplink.workers => Hunger::Starving,
@@ -67,9 +77,4 @@ impl Relay {
             false => Hunger::None,
         }
     }
-}
-
-/// Whether the server, which was told that `before` items are held, would choose otherwise if it knew of `now`.
-fn differs(now: u64, before: u64) -> bool {
-    now > before.saturating_mul(2) || now < before / 2
 }
