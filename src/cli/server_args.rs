@@ -1,7 +1,7 @@
 //! What may be typed to the server. Defaults, conflicts and meanings are in [`super::server_config`].
 
 use super::logging::LogArgs;
-use super::values::period;
+use super::values::{period, size};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,6 +129,10 @@ pub(super) struct HostArgs {
     /// else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
+    /// How much memory directories that are still to be walked may take; what is more goes to a file, in --state-dir or
+    /// /var/tmp (default: 1G)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) frontier_memory: Option<u64>,
     /// Wait for clients that are busy with another job: the walk begins with those that are free, and the others
     /// join it as they become free
     #[arg(long)]
