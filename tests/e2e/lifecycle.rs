@@ -354,8 +354,8 @@ fn more_workers_than_are_started_at_once_all_work() {
     const WORKERS: usize = 40;
     let lab = Lab::new();
     for number in 0..WORKERS {
-        fs::create_dir_all(lab.path(&format!("tree/d{number}"))).unwrap();
-        fs::write(lab.path(&format!("tree/d{number}/file")), "").unwrap();
+        fs::create_dir_all(lab.path(format!("tree/d{number}"))).unwrap();
+        fs::write(lab.path(format!("tree/d{number}/file")), "").unwrap();
     }
     let gate = Gate::new(&lab);
     let mut server = exec_at(&lab, &gate);
