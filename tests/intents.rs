@@ -3,15 +3,21 @@
 //!
 //! `cargo test` builds the examples; with `--test intents` alone, `cargo build --examples` must have come first.
 
+#[path = "shared/pids.rs"]
+mod pids;
+#[path = "shared/running.rs"]
+mod running;
+
+use pids::ends_within;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use running::Running;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 /// Nothing here takes longer, unless it hangs.
@@ -193,18 +199,6 @@ fn age(path: &Path) {
         .unwrap();
 }
 
-/// Waits for a process to end; says whether it did in time.
-fn ends_within(pid: Pid, time: Duration) -> bool {
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return true;
-    };
-    let timeout = Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: i64::from(time.subsec_nanos()),
-    };
-    poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) == Ok(1)
-}
-
 /// The processes that a process has started.
 fn children_of(pid: Pid) -> Vec<Pid> {
     let mut children = Vec::new();
@@ -217,85 +211,36 @@ fn children_of(pid: Pid) -> Vec<Pid> {
     children
 }
 
-/// A process that is killed if a test fails.
-struct Running(Child, PathBuf);
-
-impl Running {
-    fn start(lab: &Lab, name: &str, mut command: Command) -> Self {
-        let log = lab.path(&format!("log-{name}"));
-        let child = command
-            .stdout(Stdio::null())
-            .stderr(
-                File::options()
-                    .append(true)
-                    .create(true)
-                    .open(&log)
-                    .unwrap(),
-            )
-            .spawn()
-            .unwrap();
-        Self(child, log)
-    }
-
-    /// A client with two workers, and where it listens.
-    fn client(lab: &Lab, name: &str) -> (Self, String) {
-        let mut command = lab.purge();
-        command
-            .args(["client", "--allow", "purge", "-v", "--workers", "2"])
-            .args(["--listen", "127.0.0.1:0", "--key-dir"])
-            .arg(lab.path("keys"));
-        let client = Self::start(lab, name, command);
-        for _ in 0..10_000 {
-            let log = client.log();
-            let address = log.rsplit_once("listening address=127.0.0.1:");
-            if let Some((port, _)) = address.and_then(|(_, rest)| rest.split_once('\n')) {
-                return (client, format!("127.0.0.1:{}", port.trim()));
-            }
-            assert!(!client.ends_within(Duration::from_millis(10)), "{log}");
-        }
-        panic!("the client does not listen");
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.0)
-    }
-
-    fn ends_within(&self, time: Duration) -> bool {
-        ends_within(self.pid(), time)
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.1).unwrap_or_default()
-    }
-
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    fn finish(mut self) {
-        assert!(self.ends_within(PATIENCE), "no end: {}", self.log());
-        let status = self.0.wait().unwrap();
-        assert_eq!(status.code(), Some(0), "{}", self.log());
-    }
-
-    /// Waits until `path` is gone; `false` if this process ends before.
-    fn deletes(&self, path: &str) -> bool {
-        while Path::new(path).exists() {
-            if self.ends_within(Duration::from_millis(1)) {
-                return false;
-            }
-        }
-        true
-    }
+fn start(lab: &Lab, name: &str, command: Command) -> Running {
+    Running::start(lab.dir.path(), name, command)
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended, where all is well.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+/// A client with two workers, and where it listens.
+fn client(lab: &Lab, name: &str) -> (Running, String) {
+    let mut command = lab.purge();
+    command
+        .args(["client", "--allow", "purge", "-v", "--workers", "2"])
+        .args(["--listen", "127.0.0.1:0", "--key-dir"])
+        .arg(lab.path("keys"));
+    let client = start(lab, name, command);
+    let address = format!("127.0.0.1:{}", client.port());
+    (client, address)
+}
+
+/// Waits until `path` is gone; `false` if the process ends before.
+fn deletes(server: &Running, path: &str) -> bool {
+    while Path::new(path).exists() {
+        if server.ends_within(Duration::from_millis(1)) {
+            return false;
+        }
     }
+    true
+}
+
+fn finish(server: Running) {
+    let output = server.finish(PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
 }
 
 /// What is left of the tree is what was young, and every file that was old is in one row. Says how many of them nobody
@@ -320,9 +265,9 @@ fn what_killed_workers_had_deleted_was_in_no_row() {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut command = lab.server();
         command.args(["--workers", "3"]).arg(lab.path("tree"));
-        let server = Running::start(&lab, "server", command);
+        let server = start(&lab, "server", command);
         for _ in 0..4 {
-            if !server.deletes(lab.some(&mut rng)) {
+            if !deletes(&server, lab.some(&mut rng)) {
                 break;
             }
             let workers = children_of(server.pid());
@@ -330,7 +275,7 @@ fn what_killed_workers_had_deleted_was_in_no_row() {
                 let _ = kill_process(worker, Signal::KILL);
             }
         }
-        server.finish();
+        finish(server);
         presumed += check(&lab);
     }
     assert!(presumed > 0, "nobody died at the wrong moment");
@@ -342,19 +287,19 @@ fn what_killed_clients_had_deleted_was_in_no_row() {
     for seed in 0..3 {
         let lab = Lab::new();
         let mut rng = StdRng::seed_from_u64(seed);
-        let (mut first, one) = Running::client(&lab, "one");
-        let (_second, two) = Running::client(&lab, "two");
+        let (mut first, one) = client(&lab, "one");
+        let (_second, two) = client(&lab, "two");
         let mut command = lab.server();
         command.args(["--clients", &format!("{one},{two}")]);
-        let server = Running::start(&lab, "server", {
+        let server = start(&lab, "server", {
             command.arg(lab.path("tree"));
             command
         });
-        if server.deletes(lab.some(&mut rng)) {
+        if deletes(&server, lab.some(&mut rng)) {
             // Its workers end with it.
             first.kill();
         }
-        server.finish();
+        finish(server);
         presumed += check(&lab);
     }
     assert!(presumed > 0, "nobody died at the wrong moment");
@@ -369,16 +314,16 @@ fn what_was_deleted_for_a_server_that_died_was_in_no_row() {
         let mut command = lab.server();
         command.args(["--workers", "2", "--state-dir"]);
         command.arg(lab.path("state")).arg(lab.path("tree"));
-        let mut server = Running::start(&lab, "server", command);
+        let mut server = start(&lab, "server", command);
         for _ in 0..3 {
-            if !server.deletes(lab.some(&mut rng)) {
+            if !deletes(&server, lab.some(&mut rng)) {
                 break;
             }
             // The client inside it and its workers end with it.
             server.kill();
-            server = Running::start(&lab, "server", lab.resume());
+            server = start(&lab, "server", lab.resume());
         }
-        server.finish();
+        finish(server);
         presumed += check(&lab);
     }
     assert!(presumed > 0, "nobody died at the wrong moment");
@@ -387,12 +332,12 @@ fn what_was_deleted_for_a_server_that_died_was_in_no_row() {
 #[test]
 fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
     let lab = Lab::new();
-    let (first, one) = Running::client(&lab, "one");
-    let (_second, two) = Running::client(&lab, "two");
+    let (first, one) = client(&lab, "one");
+    let (_second, two) = client(&lab, "two");
     let mut command = lab.server();
     command.args(["--clients", &format!("{one},{two}")]);
     command.arg(lab.path("tree"));
-    let server = Running::start(&lab, "server", command);
+    let server = start(&lab, "server", command);
     // All of its processes stop, one in the middle of a directory, and others do their work.
     let mut stopped = Vec::new();
     loop {
@@ -410,7 +355,7 @@ fn a_host_that_was_stopped_acted_again_without_a_fresh_lease() {
     // The client last: without it they would soon have nothing to do.
     stopped.push(first.pid());
     signal(&stopped, Signal::STOP);
-    server.finish();
+    finish(server);
     check(&lab);
     // Files of the same names, as old as the others: who believes that they are his deletes them.
     for path in &lab.old {
@@ -452,7 +397,7 @@ fn what_a_command_ran_for_twice_was_not_said() {
     ]);
     let script = format!("echo \"$0\" >> {}", ran.display());
     command.args(["--arg", "-c", "--arg", &script, "--rows"]);
-    let server = Running::start(&lab, "exec", {
+    let server = start(&lab, "exec", {
         command.arg(lab.path("rows")).arg(&tree);
         command
     });
@@ -468,7 +413,7 @@ fn what_a_command_ran_for_twice_was_not_said() {
             let _ = kill_process(worker, Signal::KILL);
         }
     }
-    server.finish();
+    finish(server);
     let mut times = BTreeMap::<String, usize>::new();
     for path in runs().lines() {
         *times.entry(path.to_owned()).or_default() += 1;

@@ -1,14 +1,18 @@
 //! Servers that are killed, again and again, and go on: the report is that of an undisturbed run.
 
+#[path = "shared/pids.rs"]
+mod pids;
+#[path = "shared/running.rs"]
+mod running;
+
 use hydra_server::journal::status;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use running::Running;
 use serde_json::Value;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 const DIRECTORIES: usize = 20_000;
@@ -118,92 +122,20 @@ fn report(output: &Output) -> Value {
     report
 }
 
-/// Waits for a process to end; says whether it did in time.
-fn ends_within(child: &Child, time: Duration) -> bool {
-    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap();
-    let timeout = Timespec {
-        tv_sec: time.as_secs() as i64,
-        tv_nsec: i64::from(time.subsec_nanos()),
-    };
-    poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)) == Ok(1)
+fn start(lab: &Lab, command: Command) -> Running {
+    Running::start(lab.dir.path(), "server", command)
 }
 
-/// A server that is killed if a test fails.
-struct Running {
-    child: Child,
-    out: PathBuf,
-    log: PathBuf,
-}
-
-impl Running {
-    fn start(lab: &Lab, mut command: Command) -> Self {
-        let (out, log) = (lab.path("out"), lab.path("log"));
-        let child = command
-            .stdout(File::create(&out).unwrap())
-            .stderr(File::create(&log).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, out, log }
-    }
-
-    fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
-    }
-
-    fn finish(mut self) -> Value {
-        let ended = ends_within(&self.child, RUN_MAX);
-        assert!(ended, "no end: {}", self.log());
-        let status = self.child.wait().unwrap();
-        report(&Output {
-            status,
-            stdout: fs::read(&self.out).unwrap(),
-            stderr: self.log().into_bytes(),
-        })
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended, where all is well.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A client that ends with the test.
-struct Client(Child);
-
-impl Client {
-    fn start(lab: &Lab) -> (Self, u16) {
-        let mut command = lab.program(env!("CARGO_BIN_EXE_hydra-client"));
-        let log = tempfile::NamedTempFile::new_in(lab.dir.path()).unwrap();
-        command
-            .args(["-v", "--listen", "127.0.0.1:0", "--workers", "1"])
-            .arg("--key-dir")
-            .arg(lab.path("keys"))
-            .stderr(log.reopen().unwrap());
-        let client = Self(command.spawn().unwrap());
-        // Which port it got is in its log.
-        for _ in 0..1000 {
-            let said = fs::read_to_string(log.path()).unwrap();
-            let address = said.split_once("listening address=127.0.0.1:");
-            if let Some((port, _)) = address.and_then(|(_, rest)| rest.split_once('\n')) {
-                return (client, port.trim().parse().unwrap());
-            }
-            assert!(!ends_within(&client.0, Duration::from_millis(10)), "{said}");
-        }
-        panic!("the client does not listen");
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-        if !ends_within(&self.0, Duration::from_secs(10)) {
-            let _ = self.0.kill();
-        }
-        let _ = self.0.wait();
-    }
+/// A client with one worker, and its port.
+fn client(lab: &Lab, name: &str) -> (Running, u16) {
+    let mut command = lab.program(env!("CARGO_BIN_EXE_hydra-client"));
+    command
+        .args(["-v", "--listen", "127.0.0.1:0", "--workers", "1"])
+        .arg("--key-dir")
+        .arg(lab.path("keys"));
+    let client = Running::start(lab.dir.path(), name, command);
+    let port = client.port();
+    (client, port)
 }
 
 /// Kills the server of `first` somewhere on its way, and each one that goes on, until one has come to its end. Says
@@ -211,14 +143,14 @@ impl Drop for Client {
 fn kill_again_and_again(lab: &Lab, first: Command, rng: &mut StdRng) -> (Value, u32, u32) {
     let state = lab.path("state");
     let total = lab.reference["totals"]["entries"].as_u64().unwrap();
-    let mut server = Running::start(lab, first);
+    let mut server = start(lab, first);
     let (mut kills, mut back, mut from) = (0, 0, 0);
     loop {
         let goal = from + rng.random_range(0..total / 3);
         loop {
-            if ends_within(&server.child, Duration::from_millis(3)) {
+            if server.ends_within(Duration::from_millis(3)) {
                 back += u32::from(server.log().contains("its connection is back"));
-                return (server.finish(), kills, back);
+                return (report(&server.finish(RUN_MAX)), kills, back);
             }
             let committed = status(&state).map_or(0, |status| status.walk.entries);
             if kills < 20 && committed > goal {
@@ -226,20 +158,19 @@ fn kill_again_and_again(lab: &Lab, first: Command, rng: &mut StdRng) -> (Value, 
                 break;
             }
         }
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
+        server.kill();
         back += u32::from(server.log().contains("its connection is back"));
         kills += 1;
         assert_ne!(lab.status()["state"], "running");
-        server = Running::start(lab, lab.resume());
+        server = start(lab, lab.resume());
     }
 }
 
 #[test]
 fn a_server_with_clients_is_killed_again_and_again() {
     let lab = Lab::new(DIRECTORIES);
-    let (_one, first) = Client::start(&lab);
-    let (_two, second) = Client::start(&lab);
+    let (_one, first) = client(&lab, "one");
+    let (_two, second) = client(&lab, "two");
     let mut command = lab.server();
     command
         .arg("--clients")
@@ -293,12 +224,12 @@ fn a_running_job_has_a_status_and_no_second_server() {
         .arg(lab.path("state"))
         .arg(lab.path("tree"));
     // Nobody comes, so it stays.
-    let server = Running::start(&lab, command);
+    let server = start(&lab, command);
     let journal = lab.path("state/journal");
     let mut waited = 0;
     while !journal.exists() {
         waited += 1;
-        assert!(waited < 1000 && !ends_within(&server.child, Duration::from_millis(10)));
+        assert!(waited < 1000 && !server.ends_within(Duration::from_millis(10)));
     }
     assert_eq!(lab.status()["state"], "running");
     let second = lab.resume().output().unwrap();

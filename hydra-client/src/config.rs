@@ -57,6 +57,8 @@ pub struct Config {
     pub make_reducer: MakeReducer,
     /// Looks at a root. No default.
     pub look_at_root: LookAtRoot,
+    /// About how many bytes the items of a job may take here, before some go back to the server. Default 256 MiB.
+    pub memory: u64,
     /// How large a worker's slot is, in bytes. Default 4096.
     pub slot_bytes: usize,
     /// Reads a worker's slot. No default.
@@ -98,6 +100,7 @@ impl Config {
             timings: Timings::default(),
             make_reducer,
             look_at_root,
+            memory: 256 << 20,
             slot_bytes: 4096,
             decode_slot,
             log_sink: Arc::new(crate::logs::print_log_line),

@@ -52,7 +52,7 @@ const EVENTS_MAX: usize = 64;
 const PUT_BY_MAX: usize = 1 << 14;
 /// Log lines that may wait to be forwarded, and that travel in one message.
 const LINES_MAX: usize = 64;
-/// A timer that comes later than this means that the whole process was held up.
+/// A timer that comes later than this, or than half the silence that counts, means that the whole process was held up.
 const HELD_UP: Duration = Duration::from_secs(1);
 /// How long the others may speak after that, before their silence counts.
 const HELD_UP_REST: Duration = Duration::from_millis(200);
@@ -303,9 +303,12 @@ impl Dispatcher {
             .awaited
             .take()
             .map_or(Time::ZERO, |at| now.saturating_sub(at));
-        if late >= HELD_UP && self.rest_until.is_none() {
+        let dead_after = self.job.as_ref().map(|job| job.spec.timing.dead_after);
+        let limit = dead_after.map_or(HELD_UP, |time| HELD_UP.min(time / 2));
+        if late >= limit && self.rest_until.is_none() {
             warn!(?late, "this process was held up");
             self.rest_until = Some(now + HELD_UP_REST);
+            self.relay.held_up(now);
         }
         if self.rest_until.is_some_and(|until| now < until) {
             return;
@@ -445,7 +448,7 @@ impl Dispatcher {
 }
 
 fn new_relay(config: &Config, nonce: u64, resumable: bool) -> Relay {
-    Relay::new(RelayConfig {
+    let mut relay = Relay::new(RelayConfig {
         uplink: UplinkConfig {
             name: config.name.clone(),
             workers: config.workers,
@@ -454,7 +457,9 @@ fn new_relay(config: &Config, nonce: u64, resumable: bool) -> Relay {
             resumable,
         },
         secrets: rand::random,
-    })
+    });
+    relay.limit_memory(config.memory);
+    relay
 }
 
 /// Tells a server that this client serves another one.

@@ -317,6 +317,12 @@ impl Item {
         }
     }
 
+    /// Roughly the bytes of memory that it takes, without what its owner notes of it: its share of its parcel.
+    pub(crate) fn share(&self) -> u64 {
+        let size = self.parcel.size() as u64;
+        size.div_ceil(self.parcel.ids().len().max(1))
+    }
+
     /// The parcel that the item came in.
     #[must_use]
     pub fn parcel(&self) -> &Parcel {

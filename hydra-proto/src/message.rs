@@ -83,6 +83,8 @@ pub enum Down {
     Stop,
     /// Answers [`Up::Rows`]: so much of the segment is kept, and a commit may name it.
     Kept(Segment),
+    /// Whether to find no more than is needed, for want of memory. Advice: what a child does not read it need not keep.
+    Frugal(bool),
 }
 
 /// Opens a session.

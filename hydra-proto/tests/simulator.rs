@@ -26,7 +26,7 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
     let seeds = number("HYDRA_SIM_SEEDS").unwrap_or(SEEDS);
     let (next, failed) = (AtomicU64::new(first), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let sums = std::sync::Mutex::new([0u64; 8]);
+    let sums = std::sync::Mutex::new([0u64; 10]);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
@@ -46,6 +46,8 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
                                 stats.resumed,
                                 stats.sheds,
                                 stats.aside,
+                                stats.put_away,
+                                stats.kept,
                             ];
                             let mut sums = sums.lock().expect("no panic while it is held");
                             sums.iter_mut().zip(parts).for_each(|(sum, part)| *sum += part);
@@ -65,7 +67,7 @@ fn nothing_is_lost_nothing_is_done_twice_and_nothing_gets_stuck() {
     });
     let sums = sums.into_inner().expect("no panic while it was held");
     println!(
-        "{seeds} seeds; events, faults, hits, entries, lost clients, resumed links, sheds, set aside: {sums:?}"
+        "{seeds} seeds; events, faults, hits, entries, lost clients, resumed links, sheds, set aside, put away, not: {sums:?}"
     );
     assert_eq!(failed.into_inner(), 0, "seeds failed");
     assert!(
@@ -203,6 +205,11 @@ fn an_action_before_it_is_on_record_is_found() {
 #[test]
 fn an_acknowledgement_before_the_server_has_the_intents_is_found() {
     finds(Sabotage::AckBeforeServer);
+}
+
+#[test]
+fn a_store_that_loses_what_it_was_given_is_found() {
+    finds(Sabotage::LoseAway);
 }
 
 #[test]

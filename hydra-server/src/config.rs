@@ -42,6 +42,8 @@ pub struct Config {
     pub reducer: Box<dyn Reduce>,
     /// Where the job's state is kept, so that it survives this server.
     pub state: Option<StateDir>,
+    /// About how many bytes the open items may take in memory. Default 1 GiB.
+    pub memory: u64,
     /// Where output rows go; with a state directory that is said there.
     pub rows: Option<Box<dyn Write + Send>>,
     /// The directory for rows, if the job has one. With a state directory [`Store::streamed`] is to be

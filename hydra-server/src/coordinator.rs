@@ -7,6 +7,7 @@ use crate::journal::Journal;
 use crate::outcome::{Ending, Progress, ServerError};
 use crate::roots::RootBook;
 use crate::rows::{Counts, Keeper};
+use crate::spill::Spill;
 use crate::tally::Tally;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
@@ -15,6 +16,7 @@ use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
 use hydra_proto::message::Down;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -84,6 +86,9 @@ pub(crate) struct Coordinator {
     /// What the program keeps in the journal for itself.
     pub(crate) note: Vec<u8>,
     pub(crate) release: String,
+    memory: u64,
+    /// Where the ledger puts what does not fit into that.
+    pub(crate) spill: Spill,
     gathering: Gathering,
     pub(crate) phase: Phase,
     ending: Option<Ending>,
@@ -160,6 +165,8 @@ impl Coordinator {
             orphans: Vec::new(),
             note: Vec::new(),
             release: config.release,
+            memory: config.memory,
+            spill: Spill::new(None),
             tally: Tally::new(config.reducer, config.rows),
             gathering: Gathering::new(expected, wanted, now + patience),
             phase: Phase::Gathering,
@@ -187,8 +194,21 @@ impl Coordinator {
         }
     }
 
+    /// From now on no more open items are in memory than there is memory for: the others go to a file in `dir`, or a
+    /// temporary one elsewhere.
+    pub(crate) fn bound_memory(&mut self, dir: Option<&Path>) {
+        self.spill = Spill::new(dir);
+        self.parent.limit_memory(self.memory);
+        self.parent.keep_in(Box::new(self.spill.clone()));
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Whether an earlier server has begun this job.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.began_before
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
@@ -250,6 +270,17 @@ impl Coordinator {
             self.closed(now, conn, Some("it does not say who it is".to_owned()));
         }
         self.proceed(now)
+    }
+
+    /// How long a child may be silent.
+    pub(crate) fn dead_after(&self) -> Time {
+        self.job.timing.dead_after
+    }
+
+    /// This process stood still for a while, until now: nobody's silence counts.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.parent.held_up(now);
+        self.mute.values_mut().for_each(|since| *since = now);
     }
 
     /// The user wants the job to stop.
@@ -326,6 +357,10 @@ impl Coordinator {
             Action::Log { child, lines } => self.log(child, &lines),
             Action::Rows { conn, epoch, rows } => self.rows_came(now, conn, epoch, rows),
             Action::Warning { child, text } => self.warned(child, &text),
+            Action::KeptInMemory(error) => self.warn(format!(
+                "what is still to be walked takes more memory than it should: {error}"
+            )),
+            Action::NotReadBack(error) => return Err(error.into()),
         }
         Ok(())
     }

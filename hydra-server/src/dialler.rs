@@ -14,7 +14,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The longest such pause: it doubles with each connection that comes to nothing.
 const AGAIN_MAX: Duration = Duration::from_secs(4);
 
-/// Dials one client, and again each time that `wishes` changes, until its sender is dropped.
+/// Dials one client, and again each time that `wishes` changes, until its sender is dropped. Where this server goes on
+/// with a job (`goes_on`), a client that is silent is dialled again: it may be stopped, or its link cut.
 pub(crate) async fn keep_dialling(
     client: usize,
     address: HostPort,
@@ -22,8 +23,9 @@ pub(crate) async fn keep_dialling(
     timeouts: Timeouts,
     mut wishes: watch::Receiver<u64>,
     intake: Intake,
+    goes_on: bool,
 ) {
-    let (mut reached, mut pause) = (false, AGAIN / 2);
+    let (mut reached, mut pause) = (goes_on, AGAIN / 2);
     loop {
         wishes.mark_unchanged();
         let dialled = tokio::select! {
@@ -86,6 +88,7 @@ fn is_final(error: &DialError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hydra_proto::handshake::ServerKey;
 
     #[test]
     fn a_busy_client_was_dialled_twice_a_second_for_as_long_as_it_was_busy() {
@@ -99,5 +102,34 @@ mod tests {
         assert_eq!(pauses, [500, 1000, 2000, 4000, 4000, 4000]);
         assert_eq!(next_pause(AGAIN_MAX, Some(AGAIN_MAX)), AGAIN);
         assert_eq!(next_pause(AGAIN_MAX, None), AGAIN);
+    }
+
+    /// What is said of a client that takes connections and says nothing: whether it is the last word.
+    async fn is_last_word(goes_on: bool) -> bool {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = HostPort {
+            host: "127.0.0.1".to_owned(),
+            port: silent.local_addr().unwrap().port(),
+        };
+        let key = Arc::new(ServerKey::generate().unwrap().into());
+        let timeouts = Timeouts {
+            handshake: Duration::from_millis(20),
+            ..Timeouts::default()
+        };
+        let (_wish, wishes) = watch::channel(0);
+        let (intake, mut events) = Intake::new();
+        tokio::spawn(keep_dialling(
+            0, address, key, timeouts, wishes, intake, goes_on,
+        ));
+        match events.recv().await {
+            Some(Event::Unreachable { last, .. }) => last,
+            _ => panic!("it was reached"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_was_stopped_when_its_server_came_back_was_given_up_for_ever() {
+        assert!(is_last_word(false).await);
+        assert!(!is_last_word(true).await);
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::coordinator::{Coordinator, HeldBack, Phase};
 use crate::journal::{
-    Disk, Durability, Entry, Journal, NoSum, Report, StateDir, Writer, Written, replay,
+    Disk, Durability, Entry, Journal, NoSum, Payload, Report, StateDir, Writer, Written, replay,
 };
 use crate::outcome::{Ending, ServerError};
 use crate::rows::{self, Keeper};
@@ -86,7 +86,7 @@ impl Coordinator {
     }
 
     /// All that is known, as entries that replay to it.
-    fn snapshot(&mut self, rows: u64) -> Result<Vec<Vec<u8>>, ServerError> {
+    fn snapshot(&mut self, rows: u64) -> Result<Vec<Payload>, ServerError> {
         let mut out = Writer::default();
         out.push(&Entry::Job {
             id: self.job_id,
@@ -101,6 +101,12 @@ impl Coordinator {
             }
         });
         pushed?;
+        // Held until they are written, whatever is brought back meanwhile.
+        let pieces = self
+            .parent
+            .slots()
+            .filter_map(|slot| self.spill.piece(slot));
+        pieces.for_each(|piece| out.push_piece(piece));
         for child in self.parent.children() {
             out.push(&Entry::Client {
                 child: child.child,

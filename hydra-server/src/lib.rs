@@ -24,6 +24,7 @@ mod outcome;
 mod roots;
 mod rows;
 mod run;
+mod spill;
 mod tally;
 
 pub use config::{Config, LogSink, ProgressSink};

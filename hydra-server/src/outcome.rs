@@ -3,6 +3,7 @@
 use crate::journal::JournalError;
 use crate::rows::RowsError;
 use hydra_link::ListenError;
+use hydra_proto::ledger::StoreError;
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub enum ServerError {
     /// Rows cannot be kept in their directory.
     #[error(transparent)]
     RowsDir(#[from] RowsError),
+    /// What was put away for want of memory cannot be read.
+    #[error("what was put away for want of memory cannot be read")]
+    PutAway(#[from] StoreError),
     /// The journal cannot be used, or not any more.
     #[error(transparent)]
     Journal(#[from] JournalError),

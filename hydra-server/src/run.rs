@@ -42,6 +42,7 @@ pub async fn run(
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
+    let dir = state.as_ref().map(|state| state.dir.clone());
     if let Some(state) = state {
         coordinator.keep_journal(clock::now(), state, reports)?;
     }
@@ -49,21 +50,24 @@ pub async fn run(
     if let Some(store) = rows_dir {
         coordinator.keep_rows(store, done)?;
     }
+    coordinator.bound_memory(dir.as_deref());
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());
             let intake = intake.clone();
+            let goes_on = coordinator.goes_on();
             tokio::spawn(dialler::keep_dialling(
-                client, address, key, timeouts, wishes, intake,
+                client, address, key, timeouts, wishes, intake, goes_on,
             ));
         }
     }
     let mut progress = tokio::time::interval(PROGRESS);
     tokio::pin!(interrupt);
     let mut interrupted = false;
+    let mut pulse = Pulse::new(clock::now(), coordinator.dead_after());
     while coordinator.phase() != Phase::Over {
         coordinator.flush(clock::now())?;
-        let deadline = coordinator.poll_timeout().map(until);
+        let deadline = until(pulse.or_before(coordinator.poll_timeout()));
         let crowded = coordinator.is_crowded();
         tokio::select! {
             Some(report) = written.recv() => coordinator.written(clock::now(), report)?,
@@ -82,7 +86,14 @@ pub async fn run(
             (connection, _) = accept(&mut listener) => {
                 coordinator.handle(clock::now(), Event::Connected(Origin::Accepted, connection))?;
             }
-            () = sleep(deadline) => coordinator.tick(clock::now())?,
+            () = tokio::time::sleep(deadline) => {
+                let now = clock::now();
+                if pulse.was_held_up(now) {
+                    tracing::warn!("this process was held up");
+                    coordinator.held_up(now);
+                }
+                coordinator.tick(now)?;
+            }
             _ = progress.tick() => coordinator.tell(clock::now()),
             () = &mut interrupt, if !interrupted => {
                 interrupted = true;
@@ -116,9 +127,46 @@ fn until(deadline: Time) -> Duration {
     deadline.saturating_sub(clock::now())
 }
 
-async fn sleep(duration: Option<Duration>) {
-    match duration {
-        Some(duration) => tokio::time::sleep(duration).await,
-        None => std::future::pending().await,
+/// Tells whether this process stood still: it was stopped, or its machine slept. What the others said meanwhile, or could
+/// not say, is not their fault.
+struct Pulse {
+    last: Time,
+    every: Duration,
+}
+
+impl Pulse {
+    /// Beats several times while silence does not count yet.
+    fn new(now: Time, dead_after: Duration) -> Self {
+        let every = dead_after / 4;
+        Self { last: now, every }
+    }
+
+    /// When timers are to be looked at next.
+    fn or_before(&self, deadline: Option<Time>) -> Time {
+        let next = self.last + self.every;
+        deadline.map_or(next, |deadline| deadline.min(next))
+    }
+
+    /// Timers are looked at now. Are they so late that they say nothing?
+    fn was_held_up(&mut self, now: Time) -> bool {
+        let late = now.saturating_sub(self.last) > self.every * 2;
+        self.last = now;
+        late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_that_are_looked_at_late_say_nothing() {
+        let at = Duration::from_millis;
+        let mut pulse = Pulse::new(at(1000), at(400));
+        assert_eq!(pulse.or_before(None), at(1100));
+        assert_eq!(pulse.or_before(Some(at(1050))), at(1050));
+        assert!(!pulse.was_held_up(at(1200)));
+        assert!(pulse.was_held_up(at(1401)));
+        assert!(!pulse.was_held_up(at(1500)));
     }
 }

@@ -13,7 +13,7 @@ use hydra_proto::ids::IdRange;
 use hydra_proto::ledger::{Frontier, Time, Uplink};
 use rustix::event::{EventfdFlags, eventfd};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +60,7 @@ pub(crate) struct Shared {
     ledger: Mutex<Ledger>,
     work: Condvar,
     attention: AtomicU8,
+    frugal: AtomicBool,
     pub(crate) wake: OwnedFd,
     pub(crate) lease: Arc<Lease>,
 }
@@ -85,6 +86,7 @@ impl Shared {
             ledger: Mutex::new(ledger),
             work: Condvar::new(),
             attention: AtomicU8::new(0),
+            frugal: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             lease: Arc::default(),
         })
@@ -119,6 +121,16 @@ impl Shared {
 
     pub(crate) fn ask_for(&self, attention: Attention) {
         self.attention.store(attention as u8, Ordering::Relaxed);
+    }
+
+    /// Whether to find no more than is needed, because the parent lacks memory.
+    #[inline]
+    pub(crate) fn is_frugal(&self) -> bool {
+        self.frugal.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_frugal(&self, frugal: bool) {
+        self.frugal.store(frugal, Ordering::Relaxed);
     }
 
     /// The session is over: frees the walker from whatever it waits for.

@@ -205,6 +205,7 @@ impl Talker {
                 UplinkEvent::Asked(shed) => asked(&mut ledger, shed),
                 UplinkEvent::Paused(paused) => ledger.paused = paused,
                 UplinkEvent::Kept(_) => ledger.kept += 1,
+                UplinkEvent::Frugal(frugal) => shared.set_frugal(frugal),
                 UplinkEvent::Over(refusal) => self.over = Some(refusal),
                 UplinkEvent::Resumed | UplinkEvent::Lost | UplinkEvent::Drop(_) => {}
             }

@@ -237,6 +237,32 @@ fn many_subdirectories_are_put_off_and_not_forgotten() {
     }
 }
 
+#[test]
+fn a_frugal_worker_reads_on_when_it_has_done_what_it_found() {
+    let dir = scratch();
+    for index in 0..5_000 {
+        std::fs::create_dir(dir.path().join(format!("{index}"))).unwrap();
+    }
+    for (memory, found_before) in [(u64::MAX, 5_000..=5_001), (1, 1_024..=1_500)] {
+        let mut job = job(dir.path());
+        job.timing.commit_interval = PATIENCE;
+        let mut cluster = Cluster::new(job);
+        cluster.parent.limit_memory(memory);
+        let calls = Paths {
+            calls: true,
+            ..Paths::default()
+        };
+        cluster.worker_as(calls, small_buffer());
+        cluster.finish();
+        // The first directory that is entered is the root.
+        let mut rows = cluster.rows.iter();
+        rows.find(|row| row[0] == b'i').unwrap();
+        let found = rows.position(|row| row[0] == b'i').unwrap();
+        assert!(found_before.contains(&found), "{found} with {memory}");
+        assert_eq!(cluster.walk.directories, 5_001);
+    }
+}
+
 /// A worker that never comes back from one entry, and the page that tells what it has in hand.
 fn poisoned(cluster: &mut Cluster, path: &[u8]) -> (hydra_proto::ids::ConnId, Death) {
     let memfd = page();

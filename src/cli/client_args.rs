@@ -1,7 +1,7 @@
 //! What may be typed to the client. Defaults, conflicts and meanings are in [`super::client_config`].
 
 use super::logging::LogArgs;
-use super::values::period;
+use super::values::{period, size};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub(super) struct ClientArgs {
     /// How many workers to run (default: one for each CPU)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(super) workers: Option<u32>,
+    /// How much memory directories that are still to be walked may take; what is more goes back to the server
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256M")]
+    pub(super) frontier_memory: u64,
     /// What to call this client in reports (default: the host's name)
     #[arg(long)]
     pub(super) name: Option<String>,

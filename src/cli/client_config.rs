@@ -27,6 +27,8 @@ pub struct ClientConfig {
     pub once: bool,
     /// How many workers to run.
     pub workers: u32,
+    /// Bytes of memory for what is still to be walked.
+    pub frontier_memory: u64,
     /// What it calls itself.
     pub name: String,
     /// Where the server's paths are found here: (as the server says, as it is here).
@@ -101,6 +103,7 @@ pub(super) fn resolve(
         direction,
         once: args.once,
         workers: args.workers.unwrap_or(environment.cpus),
+        frontier_memory: args.frontier_memory,
         name: client_name(args.name.unwrap_or_else(|| environment.host_name.clone()))?,
         maps,
         allow_roots,

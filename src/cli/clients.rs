@@ -49,6 +49,7 @@ pub(super) fn walk(
         embedded: None,
         reducer,
         state: sinks.state,
+        memory: clients.frontier_memory,
         rows: sinks.rows,
         rows_dir: sinks.rows_dir,
         progress: Some(progress(config, screen)),
@@ -99,7 +100,7 @@ async fn serve(
     let (ours, theirs) = UnixStream::pair().context("the embedded client cannot be connected")?;
     server.embedded = Some(Connection::plain(ours, &server.timeouts));
     let connection = Connection::plain(theirs, &server.timeouts);
-    let client = host::embedded(workers, registry, &config.log);
+    let client = host::embedded(workers, clients.frontier_memory, registry, &config.log);
     let walking = hydra_client::serve_embedded(connection, client, std::future::pending());
     let serving = hydra_server::run(server, interrupt.told());
     let (walked, outcome) = tokio::join!(walking, serving);

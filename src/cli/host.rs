@@ -22,11 +22,20 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::Arc;
 
+/// The client inside a server may have so much less memory for what is still to be walked than the server.
+const EMBEDDED_SHARE: u64 = 4;
+
 /// The client inside a server: allows what the server's own command line asks for.
-pub(super) fn embedded(workers: u32, registry: &Registry, log: &LogConfig) -> Config {
+pub(super) fn embedded(
+    workers: u32,
+    frontier_memory: u64,
+    registry: &Registry,
+    log: &LogConfig,
+) -> Config {
     let mut config = client("local".to_owned(), workers, registry);
     config.allow_plugins = Allow::All;
     config.allow_rows_dirs = None;
+    config.memory = frontier_memory / EMBEDDED_SHARE;
     config.log_filter.clone_from(&log.filter);
     config
 }
@@ -44,6 +53,7 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
         Direction::Connect(address) => Mode::Connect(address),
     };
     client.once = config.once;
+    client.memory = config.frontier_memory;
     client.maps = config
         .maps
         .into_iter()

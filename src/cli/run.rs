@@ -104,7 +104,8 @@ fn status_of(error: &anyhow::Error) -> Exit {
                 ServerError::Reduce { .. }
                 | ServerError::Rows(_)
                 | ServerError::RowsDir(_)
-                | ServerError::Journal(_),
+                | ServerError::Journal(_)
+                | ServerError::PutAway(_),
             ),
             _,
         )

@@ -1,7 +1,7 @@
 //! What may be typed to the server. Defaults, conflicts and meanings are in [`super::server_config`].
 
 use super::logging::LogArgs;
-use super::values::period;
+use super::values::{period, size};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,7 +106,8 @@ pub(super) struct WalkArgs {
     /// Walk in one thread of this process, to compare with
     #[arg(long, conflicts_with_all = ["clients", "hostfile", "listen", "workers", "min_clients",
           "wait", "forward_logs", "trust_roots", "lazy_stat", "connect_timeout", "handshake_timeout",
-          "client_timeout", "beat", "dead_after", "grace", "lease", "commit_interval", "stall_timeout", "level"])]
+          "client_timeout", "beat", "dead_after", "grace", "lease", "frontier_memory",
+          "commit_interval", "stall_timeout", "level"])]
     pub(super) serial: bool,
 }
 
@@ -131,6 +132,10 @@ pub(super) struct HostArgs {
     /// else walks)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) min_clients: Option<u32>,
+    /// How much memory directories that are still to be walked may take; what is more goes to a file, in --state-dir or
+    /// /var/tmp (default: 1G)
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) frontier_memory: Option<u64>,
     /// Wait for clients that are busy with another job
     #[arg(long)]
     pub(super) wait: bool,

@@ -29,6 +29,8 @@ const ROOTS_MAX: usize = 100_000;
 /// The most bytes that roots and globs of a job may take in the message that tells it, each root as it is shown and as
 /// it is on a host, where its path may be longer.
 const JOB_BYTES_MAX: usize = 12 << 20;
+/// Bytes of memory for what is still to be walked.
+const FRONTIER_MEMORY: u64 = 1 << 30;
 
 /// A server's job and how to do it.
 #[derive(Clone)]
@@ -82,6 +84,8 @@ pub struct Clients {
     pub handshake_timeout: Duration,
     /// How long to wait for a client when none is left.
     pub client_timeout: Duration,
+    /// Bytes of memory for what is still to be walked.
+    pub frontier_memory: u64,
     /// Whether to wait for clients that are busy.
     pub wait: bool,
     /// Where the keys are; none without a home and an option.
@@ -398,6 +402,7 @@ pub(super) fn clients(args: HostArgs, environment: &Environment) -> Result<Clien
         connect_timeout: Duration::ZERO,
         handshake_timeout: Duration::ZERO,
         client_timeout: Duration::ZERO,
+        frontier_memory: args.frontier_memory.unwrap_or(FRONTIER_MEMORY),
         wait: args.wait,
         key_dir: args.key_dir.or_else(|| environment.key_dir.clone()),
         forward_logs: args.forward_logs,

@@ -33,6 +33,8 @@ pub struct ResumeConfig {
     pub durability: Durability,
     /// Who walks from now on; those who did before, if nobody is named.
     pub clients: Option<Clients>,
+    /// Bytes of memory for what is still to be walked, if not as before.
+    pub frontier_memory: Option<u64>,
     /// Whether to print the report as JSON even if that was not asked for before.
     pub json: bool,
     /// How long to wait for a client when none is left, if not as before.
@@ -62,6 +64,7 @@ struct Note {
     connect_timeout: Duration,
     handshake_timeout: Duration,
     client_timeout: Duration,
+    frontier_memory: u64,
     wait: bool,
     key_dir: Option<Vec<u8>>,
     forward_logs: bool,
@@ -77,6 +80,7 @@ pub(super) fn resolve(
     let hosts = &args.hosts;
     let says_who =
         !hosts.clients.is_empty() || !hosts.hostfile.is_empty() || hosts.listen.is_some();
+    let frontier_memory = hosts.frontier_memory;
     let clients = match says_who || hosts.workers.is_some() {
         true => Some(server_config::clients(args.hosts, environment)?),
         false => None,
@@ -85,6 +89,7 @@ pub(super) fn resolve(
         dir: args.dir,
         durability: args.durability.level.into(),
         clients,
+        frontier_memory,
         json: args.json,
         client_timeout: args.client_timeout,
         color: !environment.no_color,
@@ -127,6 +132,7 @@ pub(super) fn open(
         connect_timeout: before.connect_timeout,
         handshake_timeout: before.handshake_timeout,
         client_timeout: config.client_timeout.unwrap_or(before.client_timeout),
+        frontier_memory: config.frontier_memory.unwrap_or(before.frontier_memory),
         ..config.clients.unwrap_or(before)
     };
     let server = ServerConfig {
@@ -190,6 +196,7 @@ fn note_of(clients: &Clients, output: &Output) -> anyhow::Result<Note> {
         connect_timeout: clients.connect_timeout,
         handshake_timeout: clients.handshake_timeout,
         client_timeout: clients.client_timeout,
+        frontier_memory: clients.frontier_memory,
         wait: clients.wait,
         key_dir: clients.key_dir.as_ref().map(absolute).transpose()?,
         forward_logs: clients.forward_logs,
@@ -213,6 +220,7 @@ impl Note {
             connect_timeout: self.connect_timeout,
             handshake_timeout: self.handshake_timeout,
             client_timeout: self.client_timeout,
+            frontier_memory: self.frontier_memory,
             wait: self.wait,
             key_dir: self.key_dir.map(|dir| OsString::from_vec(dir).into()),
             forward_logs: self.forward_logs,

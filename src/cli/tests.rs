@@ -81,7 +81,7 @@ fn options(config: &ServerConfig) -> ProbeOptions {
 fn every_option_of_the_server_reaches_the_configuration() {
     let config = server(
         "-x -E *.o -E build/ --enter-snapshots --enter-pseudo --lazy-stat --trust-roots --clients a,b \
-         --clients node[3-4] --clients a --listen=127.0.0.1 --min-clients 2 --workers 7 --wait --key-dir /k \
+         --clients node[3-4] --clients a --listen=127.0.0.1 --min-clients 2 --workers 7 --frontier-memory 2G --wait --key-dir /k \
          --forward-logs --connect-timeout 11s --handshake-timeout 4s --client-timeout 2m --beat 2s \
          --dead-after 6s --grace 16s --lease 9s --commit-interval 300ms --stall-timeout 7m --json --rows out \
          --log-level debug probe --older 5d data",
@@ -115,6 +115,7 @@ fn every_option_of_the_server_reaches_the_configuration() {
             connect_timeout: seconds(11),
             handshake_timeout: seconds(4),
             client_timeout: seconds(120),
+            frontier_memory: 2 << 30,
             wait: true,
             key_dir: Some("/k".into()),
             forward_logs: true,
@@ -348,7 +349,7 @@ fn too_many_globs_were_told_with_all_of_them() {
 #[test]
 fn every_option_of_the_client_reaches_the_configuration() {
     let config = client(
-        "--connect host:9 --once --workers 5 --name me --map /data=/mnt/a/ --map /b=/c --allow-root /mnt \
+        "--connect host:9 --once --workers 5 --frontier-memory 64M --name me --map /data=/mnt/a/ --map /b=/c --allow-root /mnt \
          --allow-root rel --allow-rows-dir rows --allow act --key-dir /k --connect-timeout 2s --handshake-timeout 1s -v",
     );
     assert_eq!(
@@ -357,6 +358,7 @@ fn every_option_of_the_client_reaches_the_configuration() {
             direction: Direction::Connect(host("host", 9)),
             once: true,
             workers: 5,
+            frontier_memory: 64 << 20,
             name: "me".into(),
             maps: vec![
                 (b"/data".to_vec(), b"/mnt/a".to_vec()),

@@ -1,7 +1,7 @@
 //! Errors, types and facts, from what the standard library gives to what plugins are shown.
 
 use hydra_proto::walk::FileType;
-use hydra_worker::{Facts, Stat};
+use hydra_worker::{Facts, Stat, errno};
 use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -20,12 +20,7 @@ pub(super) fn describe(error: &io::Error) -> (String, String) {
     let Some(code) = error.raw_os_error() else {
         return ("EIO".to_owned(), error.to_string());
     };
-    let errno = nix::errno::Errno::from_raw(code);
-    let mut message = errno.desc().to_owned();
-    if let Some(first) = message.get_mut(..1) {
-        first.make_ascii_lowercase();
-    }
-    (format!("{errno:?}"), message)
+    (errno::name(code), errno::message(code))
 }
 
 pub(super) fn type_of(metadata: &Metadata) -> FileType {

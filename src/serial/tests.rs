@@ -328,3 +328,12 @@ fn an_interrupt_ends_the_walk() {
     assert!(walked.interrupted);
     assert_eq!(walked.walk.entries, 1);
 }
+
+#[test]
+fn one_thread_told_a_failing_disk_in_other_words_than_workers() {
+    for code in [5, 13, 116, 99_999] {
+        let (kind, message) = describe(&io::Error::from_raw_os_error(code));
+        assert_eq!(kind, hydra_worker::errno::name(code));
+        assert_eq!(message, hydra_worker::errno::message(code));
+    }
+}

@@ -1,83 +1,40 @@
 //! The disk under `--state-dir`: full for a while, or failing.
 
 use super::common::{Lab, Process, forest, is_root, without_run};
+use super::mount::{Mount, run, text};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A mount that is gone with the test.
-struct Mount {
-    at: PathBuf,
+/// None, and a word on standard error, where it cannot be had.
+fn or_skipped<T>(found: impl FnOnce() -> Option<T>) -> Option<T> {
+    if !is_root("a disk that is full or fails") {
+        return None;
+    }
+    let found = found();
+    if found.is_none() {
+        eprintln!("SKIPPED, as it cannot be made or mounted: a disk that is full or fails");
+    }
+    found
 }
 
-impl Mount {
-    /// None, and a word on standard error, where it cannot be had.
-    fn new(lab: &Lab, name: &str, options: &[&str]) -> Option<Self> {
-        if !is_root("a disk that is full or fails") {
-            return None;
-        }
-        let at = lab.path(name);
-        fs::create_dir(&at).unwrap();
-        let mounted = run("mount", &[options, &[&text(&at)]].concat());
-        if !mounted {
-            eprintln!("SKIPPED, as it cannot be mounted: a disk that is full or fails");
-        }
-        mounted.then_some(Self { at })
-    }
+/// A file system in memory.
+fn memory(lab: &Lab, size: &str) -> Option<Mount> {
+    or_skipped(|| Mount::memory(lab.path("memory"), size))
+}
 
-    /// A file system in memory.
-    fn memory(lab: &Lab, size: &str) -> Option<Self> {
-        let size = format!("size={size}");
-        Self::new(lab, "memory", &["-t", "tmpfs", "-o", &size, "none"])
-    }
+/// A disk whose blocks are in a file.
+fn disk(lab: &Lab, image: &Path) -> Option<Mount> {
+    or_skipped(|| Mount::new(lab.path("disk"), &["-o", "loop", &text(image)]))
+}
 
-    /// A disk whose blocks are in a file.
-    fn disk(lab: &Lab, image: &Path) -> Option<Self> {
-        Self::new(lab, "disk", &["-o", "loop", &text(image)])
-    }
-
-    fn resize(&self, size: &str) -> bool {
-        let options = format!("remount,size={size}");
-        run("mount", &["-o", &options, &text(&self.at)])
-    }
-
-    /// Makes a disk in this memory that fails as soon as the memory has given out.
-    fn image(&self) -> Option<PathBuf> {
-        let image = self.at.join("image");
+/// Makes a disk in this memory that fails as soon as the memory has given out.
+fn image(memory: &Mount) -> Option<PathBuf> {
+    or_skipped(|| {
+        let image = memory.at.join("image");
         fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
-        let made = run("mkfs.ext4", &["-q", &text(&image)]);
-        if !made {
-            eprintln!("SKIPPED, as it needs mkfs.ext4: a disk that fails");
-        }
-        made.then_some(image)
-    }
-
-    /// Leaves no room for anything new.
-    fn close(&self) {
-        // It may be used while its use is looked at, and is never made smaller than that.
-        let closed = (0..100).any(|_| {
-            let now = rustix::fs::statvfs(&self.at).unwrap();
-            let used = (now.f_blocks - now.f_bfree) * now.f_frsize;
-            self.resize(&used.to_string())
-        });
-        assert!(closed);
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        run("umount", &["-l", &text(&self.at)]);
-    }
-}
-
-fn text(path: &Path) -> String {
-    path.to_str().unwrap().to_owned()
-}
-
-/// Whether the command could be run, and went well.
-fn run(program: &str, arguments: &[&str]) -> bool {
-    let output = Command::new(program).args(arguments).output();
-    output.is_ok_and(|output| output.status.success())
+        run("mkfs.ext4", &["-q", &text(&image)]).then_some(image)
+    })
 }
 
 /// An audit with many small commits, all of them on record.
@@ -97,7 +54,7 @@ fn resume(lab: &Lab, state: &Path) -> Command {
 #[test]
 fn a_full_disk_pauses_the_walk_until_there_is_room() {
     let lab = Lab::in_memory();
-    let Some(small) = Mount::memory(&lab, "8k") else {
+    let Some(small) = memory(&lab, "8k") else {
         return;
     };
     let tree = lab.path("tree");
@@ -115,7 +72,7 @@ fn a_full_disk_pauses_the_walk_until_there_is_room() {
 #[test]
 fn a_server_that_dies_while_its_disk_is_full_goes_on_when_there_is_room() {
     let lab = Lab::in_memory();
-    let Some(small) = Mount::memory(&lab, "8k") else {
+    let Some(small) = memory(&lab, "8k") else {
         return;
     };
     let (tree, state) = (lab.path("tree"), small.at.join("state"));
@@ -136,13 +93,13 @@ fn a_server_that_dies_while_its_disk_is_full_goes_on_when_there_is_room() {
 #[test]
 fn a_disk_that_does_not_sync_ends_the_server_and_resume_goes_on_from_what_it_has() {
     let lab = Lab::in_memory();
-    let Some(memory) = Mount::memory(&lab, "64m") else {
+    let Some(memory) = memory(&lab, "64m") else {
         return;
     };
-    let Some(image) = memory.image() else {
+    let Some(image) = image(&memory) else {
         return;
     };
-    let Some(disk) = Mount::disk(&lab, &image) else {
+    let Some(disk) = disk(&lab, &image) else {
         return;
     };
     let (tree, state) = (lab.path("tree"), disk.at.join("state"));
@@ -162,7 +119,7 @@ fn a_disk_that_does_not_sync_ends_the_server_and_resume_goes_on_from_what_it_has
     let mut first = dial();
     first.line("a job begins");
     // The journal has begun. From here on nothing new fits.
-    memory.close();
+    assert!(memory.close());
     let second = dial();
     let ran = server.finish();
     ran.assert_status(3).assert_says("cannot sync");

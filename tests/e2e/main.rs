@@ -11,5 +11,13 @@ mod hosts;
 mod huge;
 mod journal;
 mod lifecycle;
+mod memory;
 mod mounts;
 mod namespaces;
+
+#[path = "../shared/mount.rs"]
+mod mount;
+#[path = "../shared/net.rs"]
+mod net;
+#[path = "../shared/pids.rs"]
+mod pids;

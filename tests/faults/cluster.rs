@@ -1,454 +1,439 @@
 //! A server and its clients as real processes, and what is done to them.
 
-use crate::plugin::STRIDE;
-use crate::tree;
-use rand::RngExt as _;
-use rand::rngs::SmallRng;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use serde_json::Value;
+use crate::lab::{Lab, Outcome, lines, without_run};
+use crate::link::Cut;
+use crate::mount::Mount;
+use crate::pids::{ends_within, left_over};
+use crate::plan::{Fault, Kind, Plan, Who};
+use crate::wires::Wires;
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
-use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// No run takes longer.
-const RUN_MAX: Duration = Duration::from_secs(120);
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(120);
 /// All processes of a run are gone this long after it.
 const GONE_MAX: Duration = Duration::from_secs(10);
+/// What marks the processes of a run.
+const MARK: &str = "HYDRA_ORDEAL";
 
-/// What is done to a process that is at work.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    /// The worker is killed.
-    KillWorker,
-    /// The worker is stopped, and continued so many ticks later.
-    StopWorker(u64),
-    /// Its client is killed, and started again so many ticks later.
-    KillClient(u64),
-    /// Its client is stopped, and continued so many ticks later.
-    StopClient(u64),
+/// What has to be done later to what was struck.
+enum Recovery {
+    Continue(Pid),
+    Client(usize),
+    Server,
+    Heal(usize),
+    Room,
+    /// No recovery, but what follows from a fault.
+    KillServer(Duration),
 }
 
-impl Fault {
-    /// One that `clients` clients can bear.
-    pub(crate) fn random(rng: &mut SmallRng, clients: usize) -> Self {
-        let later = rng.random_range(1..400);
-        match rng.random_range(0..if clients == 0 { 2 } else { 4 }) {
-            0 => Self::KillWorker,
-            1 => Self::StopWorker(later),
-            2 => Self::KillClient(later),
-            _ => Self::StopClient(later),
-        }
-    }
+pub(crate) struct Cluster<'a> {
+    lab: &'a Lab,
+    plan: &'a Plan,
+    paths: Vec<PathBuf>,
+    /// Files of this run: log, report, rows, state.
+    dir: PathBuf,
+    mark: String,
+    ticks: UnixDatagram,
+    wires: Wires,
+    disk: Option<Mount>,
+    /// None while it is dead.
+    server: Option<Child>,
+    status: Option<i32>,
+    clients: Vec<Option<Child>>,
+    recoveries: Vec<(Instant, Recovery)>,
+    started: Instant,
+    hits: BTreeMap<String, u64>,
 }
 
-/// What all runs share: the tree, the keys, and the report of an undisturbed run.
-pub(crate) struct Lab {
-    dir: TempDir,
-    exe: PathBuf,
-    reference: Value,
-    tree: PathBuf,
-}
-
-impl Lab {
-    /// With a tree of its own.
-    pub(crate) fn new(directories: usize) -> io::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let tree = dir.path().join("tree");
-        tree::build(&tree, directories)?;
-        let lab = Self::with(dir, tree)?;
-        match lab.directories() == directories as u64 + 2 {
-            true => Ok(lab),
-            false => Err(io::Error::other("the undisturbed run counts wrongly")),
-        }
-    }
-
-    /// With a tree that is there already, and stays as it is.
-    pub(crate) fn on(tree: &Path) -> io::Result<Self> {
-        Self::with(tempfile::tempdir()?, tree.to_owned())
-    }
-
-    fn with(dir: TempDir, tree: PathBuf) -> io::Result<Self> {
-        let mut lab = Self {
-            dir,
-            exe: std::env::current_exe()?,
-            reference: Value::Null,
-            tree,
+impl<'a> Cluster<'a> {
+    pub(crate) fn start(lab: &'a Lab, plan: &'a Plan, paths: Vec<PathBuf>) -> io::Result<Self> {
+        let dir = lab.path(&format!("run-{}", plan.seed));
+        fs::create_dir(&dir)?;
+        let ticks = UnixDatagram::bind(dir.join("ticks"))?;
+        ticks.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let disk = match plan.kind {
+            Kind::Disk => Some(disk(&dir).ok_or_else(|| io::Error::other("no disk"))?),
+            _ => None,
         };
-        let mut keygen = lab.command();
-        let keys = keygen.arg("keygen").arg("--key-dir").arg(lab.path("keys"));
-        let keys = keys.output()?;
-        let said = |stderr: &[u8]| String::from_utf8_lossy(stderr).into_owned();
-        if !keys.status.success() {
-            return Err(io::Error::other(said(&keys.stderr)));
+        let wires = match plan.kind {
+            _ if plan.clients == 0 => Wires::Inside,
+            Kind::Namespaces => Wires::namespaces(plan.clients)?,
+            _ => Wires::proxied(plan.clients, plan.dialling),
+        };
+        let mut cluster = Self {
+            lab,
+            plan,
+            paths,
+            mark: format!("{MARK}={}-{}.", std::process::id(), plan.seed),
+            dir,
+            ticks,
+            wires,
+            disk,
+            server: None,
+            status: None,
+            clients: (0..plan.clients).map(|_| None).collect(),
+            recoveries: Vec::new(),
+            started: Instant::now(),
+            hits: BTreeMap::new(),
+        };
+        for client in 0..plan.clients {
+            cluster.start_client(client)?;
         }
-        let plain = lab.server().arg("tick-audit").arg(&lab.tree).output()?;
-        let report = serde_json::from_slice(&plain.stdout)
-            .map_err(|error| io::Error::other(format!("{error}: {}", said(&plain.stderr))))?;
-        lab.reference = without_run(report);
-        Ok(lab)
-    }
-
-    fn directories(&self) -> u64 {
-        let counted = &self.reference["totals"]["directories"];
-        counted.as_u64().unwrap_or_default()
-    }
-
-    pub(crate) fn tree(&self) -> &Path {
-        &self.tree
-    }
-
-    /// Ticks of an undisturbed run.
-    pub(crate) fn ticks(&self) -> u64 {
-        self.directories() / STRIDE
-    }
-
-    pub(crate) fn reference(&self) -> &Value {
-        &self.reference
-    }
-
-    /// Keeps both reports, and says where.
-    pub(crate) fn difference(&self, seed: u64, report: &Value) -> String {
-        let dir = std::env::temp_dir();
-        let (ours, theirs) = (
-            dir.join(format!("hydra-fault-{seed}.json")),
-            dir.join("hydra-fault-reference.json"),
-        );
-        let written = fs::write(&ours, format!("{report:#}"))
-            .and_then(|()| fs::write(&theirs, format!("{:#}", self.reference)));
-        let entries = |report: &Value| report["totals"]["entries"].clone();
-        format!(
-            "another report ({} entries instead of {}): compare {} with {} ({written:?})",
-            entries(report),
-            entries(&self.reference),
-            ours.display(),
-            theirs.display()
-        )
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.exe);
-        command.stdin(Stdio::null()).current_dir(self.dir.path());
-        command
+        let first = cluster.first_server();
+        cluster.start_server(first)?;
+        Ok(cluster)
     }
 
     /// A server that takes a silent client for dead soon.
-    fn server(&self) -> Command {
-        let mut command = self.patient_server();
-        command.args(["--workers", "2"]);
+    fn first_server(&self) -> Command {
+        let mut server = self.lab.server();
         for (option, value) in [
             ("--beat", "100ms"),
             ("--dead-after", "600ms"),
             ("--grace", "1500ms"),
             ("--commit-interval", "20ms"),
             ("--lease", "1s"),
+            ("--client-timeout", "30s"),
         ] {
-            command.args([option, value]);
+            server.args([option, value]);
         }
-        command
-    }
-
-    /// A server with the usual patience.
-    pub(crate) fn patient_server(&self) -> Command {
-        let mut command = self.command();
-        command.args(["--json", "--reference-time", "2000000000"]);
-        command.arg("--key-dir").arg(self.path("keys"));
-        command
-    }
-
-    /// A client, and the port at which it will listen.
-    pub(crate) fn client_at_free_port(&self) -> io::Result<(u16, Command)> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        Ok((port, self.client(port)))
-    }
-
-    fn client(&self, port: u16) -> Command {
-        let mut command = self.command();
-        let listen = format!("127.0.0.1:{port}");
-        command
-            .args(["client", "--listen", &listen, "--workers", "2", "--key-dir"])
-            .arg(self.path("keys"));
-        command
-    }
-}
-
-fn without_run(mut report: Value) -> Value {
-    if let Some(report) = report.as_object_mut() {
-        report.remove("run");
-    }
-    report
-}
-
-/// What has to be done to a process later.
-enum Recovery {
-    Continue(Pid),
-    Restart(u16),
-}
-
-pub(crate) struct Cluster<'a> {
-    lab: &'a Lab,
-    log: PathBuf,
-    out: PathBuf,
-    ticks: UnixDatagram,
-    server: Child,
-    clients: Vec<(u16, Child)>,
-    recoveries: Vec<(u64, Recovery)>,
-    started: Instant,
-    hits: u64,
-}
-
-impl<'a> Cluster<'a> {
-    pub(crate) fn start(lab: &'a Lab, seed: u64, clients: usize) -> Result<Self, String> {
-        Self::try_start(lab, seed, clients)
-            .map_err(|error| format!("could not be started: {error}"))
-    }
-
-    fn try_start(lab: &'a Lab, seed: u64, clients: usize) -> io::Result<Self> {
-        let socket = lab.path(&format!("ticks-{seed}"));
-        let ticks = UnixDatagram::bind(&socket)?;
-        ticks.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let log = lab.path(&format!("log-{seed}"));
-        let out = lab.path(&format!("out-{seed}"));
-        let log_file = File::create(&log)?;
-        let mut running = Vec::new();
-        for _ in 0..clients {
-            let (port, mut client) = lab.client_at_free_port()?;
-            let child = client
-                .stdout(Stdio::null())
-                .stderr(log_file.try_clone()?)
-                .spawn()?;
-            running.push((port, child));
+        if self.plan.kind == Kind::Hang {
+            server.args(["--stall-timeout", "1s"]);
         }
-        let mut server = lab.server();
-        if clients > 0 {
-            let hosts: Vec<String> = running
-                .iter()
-                .map(|(port, _)| format!("127.0.0.1:{port}"))
-                .collect();
-            server.arg("--clients").arg(hosts.join(","));
+        let clients = 0..self.plan.clients;
+        match self.plan.dialling {
+            _ if clients.is_empty() => server.args(["--workers", "2"]),
+            true => {
+                let listens = self.wires.listens(0, true);
+                server.arg(format!("--listen={listens}"));
+                server.args(["--min-clients", &clients.len().to_string()])
+            }
+            false => {
+                let hosts: Vec<String> = clients
+                    .map(|client| self.wires.is_dialled(client, false))
+                    .collect();
+                server.arg("--clients").arg(hosts.join(","))
+            }
+        };
+        server.arg("-v").arg("--rows").arg(self.dir.join("rows"));
+        if self.plan.journal {
+            server.arg("--state-dir").arg(self.state());
         }
+        server.args(["tick-audit", "--each", "--ticks"]);
+        server.arg(self.dir.join("ticks")).args(&self.paths);
         server
-            .arg("tick-audit")
-            .arg("--ticks")
-            .arg(&socket)
-            .arg(&lab.tree);
-        let server = server
-            .stdout(File::create(&out)?)
-            .stderr(log_file)
-            .spawn()?;
-        Ok(Self {
-            lab,
-            log,
-            out,
-            ticks,
-            server,
-            clients: running,
-            recoveries: Vec::new(),
-            started: Instant::now(),
-            hits: 0,
-        })
     }
 
-    /// Waits until some worker tells that it is at work; none when the server has ended.
+    fn state(&self) -> PathBuf {
+        let disk = self.disk.as_ref();
+        disk.map_or(&self.dir, |disk| &disk.at).join("state")
+    }
+
+    fn start_server(&mut self, server: Command) -> io::Result<()> {
+        let out = File::create(self.dir.join("out"))?;
+        self.server = Some(self.spawn(None, server, out.into())?);
+        Ok(())
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        let mut server = self.lab.command();
+        server.args(["resume", "-v"]).arg(self.state());
+        self.start_server(server)
+    }
+
+    fn start_client(&mut self, client: usize) -> io::Result<()> {
+        let mut command = self.lab.client();
+        match self.plan.dialling {
+            true => {
+                let server = self.wires.is_dialled(client, true);
+                command.args(["--connect", &server])
+            }
+            false => command.args(["--listen", &self.wires.listens(client, false)]),
+        };
+        let child = self.spawn(Some(client), command, Stdio::null())?;
+        self.clients[client] = Some(child);
+        Ok(())
+    }
+
+    fn spawn(&self, client: Option<usize>, mut command: Command, out: Stdio) -> io::Result<Child> {
+        let (name, value) = self.mark.split_once('=').unwrap_or_default();
+        command.env(name, value);
+        let mut command = self.wires.place(client, command);
+        let mut log = File::options();
+        let log = log.append(true).create(true).open(self.log_path())?;
+        command.stdout(out).stderr(log).spawn()
+    }
+
+    /// Waits until some worker tells that it is at work; none when the server has ended. Does meanwhile what is due.
     pub(crate) fn next_tick(&mut self) -> Result<Option<Pid>, String> {
         loop {
+            self.recover()?;
+            if self.started.elapsed() > RUN_MAX {
+                return Err(format!("no end after {RUN_MAX:?}"));
+            }
             let mut pid = [0; 4];
             match self.ticks.recv(&mut pid) {
                 Ok(4) => return Ok(Pid::from_raw(i32::from_le_bytes(pid))),
-                Ok(_) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                    ) => {}
+                Ok(_) => return Err("a tick of another length".to_owned()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.to_string()),
             }
-            if self
-                .server
-                .try_wait()
-                .map_err(|error| error.to_string())?
-                .is_some()
-            {
+            let ended = self.look_after().map_err(|error| error.to_string())?;
+            if ended {
                 return Ok(None);
             }
-            if self.started.elapsed() > RUN_MAX {
-                return Err(format!("no end after {RUN_MAX:?}; {}", self.log_tail()));
-            }
-            // Nobody ticks: whoever is stopped may be the one that is waited for.
-            self.recover(u64::MAX)?;
         }
     }
 
-    /// Does what is due at this tick.
-    pub(crate) fn recover(&mut self, tick: u64) -> Result<(), String> {
-        let due: Vec<usize> = (0..self.recoveries.len())
-            .filter(|&i| self.recoveries[i].0 <= tick)
-            .collect();
-        for index in due.into_iter().rev() {
-            match self.recoveries.remove(index).1 {
-                Recovery::Continue(pid) => {
-                    // It may have been killed for its silence meanwhile.
-                    let _ = kill_process(pid, Signal::CONT);
-                }
-                Recovery::Restart(port) => self.restart(port).map_err(|error| error.to_string())?,
+    /// Does what an administrator would: a server that found its disk full goes on when there is room, a client that
+    /// could not reach the server is started again. Says whether the job is over.
+    fn look_after(&mut self) -> io::Result<bool> {
+        for client in 0..self.clients.len() {
+            let child = self.clients[client].as_mut();
+            if child.is_some_and(|child| matches!(child.try_wait(), Ok(Some(_)))) {
+                self.count("client ended by itself");
+                self.start_client(client)?;
             }
+        }
+        let Some(server) = &mut self.server else {
+            return Ok(false);
+        };
+        let Some(status) = server.try_wait()? else {
+            return Ok(false);
+        };
+        let full = self.disk.is_some() && self.last_words().contains("no space left on device");
+        if status.code() == Some(3) && full {
+            self.count("no room to go on");
+            self.make_room();
+            self.resume()?;
+            return Ok(false);
+        }
+        self.status = status.code();
+        Ok(true)
+    }
+
+    /// Does what is due.
+    fn recover(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        while let Some(index) = self.recoveries.iter().position(|(due, _)| *due <= now) {
+            let (_, recovery) = self.recoveries.swap_remove(index);
+            self.undo(recovery).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    fn restart(&mut self, port: u16) -> io::Result<()> {
-        let log = File::options().append(true).open(&self.log)?;
-        let child = self
-            .lab
-            .client(port)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        if let Some((_, old)) = self.clients.iter_mut().find(|(other, _)| *other == port) {
-            *old = child;
+    fn undo(&mut self, recovery: Recovery) -> io::Result<()> {
+        match recovery {
+            // It may have been killed for its silence meanwhile.
+            Recovery::Continue(pid) => drop(kill_process(pid, Signal::CONT)),
+            Recovery::Heal(client) => self.wires.heal(client)?,
+            Recovery::Room => self.make_room(),
+            Recovery::Client(client) => self.start_client(client)?,
+            Recovery::Server => self.resume()?,
+            Recovery::KillServer(time) => drop(self.kill_server(time)),
         }
         Ok(())
     }
 
-    /// Does something to the worker that has just told that it is at work, or to its client.
-    pub(crate) fn inflict(&mut self, fault: Fault, worker: Pid, tick: u64) -> Result<(), String> {
-        let client = parent_of(worker);
+    fn make_room(&self) {
+        if let Some(disk) = &self.disk {
+            disk.resize("64m");
+        }
+    }
+
+    /// Strikes the worker that has just told that it is at work, its client, the link of that, or the server.
+    pub(crate) fn inflict(&mut self, fault: Fault, worker: Pid) -> Result<(), String> {
         let struck = match fault {
-            Fault::KillWorker => kill_process(worker, Signal::KILL).is_ok(),
-            Fault::StopWorker(later) => {
-                self.recoveries
-                    .push((tick + later, Recovery::Continue(worker)));
-                kill_process(worker, Signal::STOP).is_ok()
-            }
-            Fault::KillClient(later) => self.kill_client(client, tick + later),
-            Fault::StopClient(later) => match client {
-                Some(client) => {
-                    self.recoveries
-                        .push((tick + later, Recovery::Continue(client)));
-                    kill_process(client, Signal::STOP).is_ok()
-                }
+            Fault::Kill(Who::Worker, _) => kill_process(worker, Signal::KILL).is_ok(),
+            Fault::Stop(Who::Worker, time) => self.stop(worker, time),
+            Fault::Kill(Who::Client, time) => self.kill_client(worker, time),
+            Fault::Stop(Who::Client, time) => match self.client_of(worker) {
+                Some((_, pid)) => self.stop(pid, time),
                 None => false,
             },
+            Fault::Kill(Who::Server, time) => self.kill_server(time),
+            Fault::Stop(Who::Server, time) => match self.server.as_ref().map(Pid::from_child) {
+                Some(server) => self.stop(server, time),
+                None => false,
+            },
+            Fault::Cut(cut, time) => self.cut(cut, worker, time)?,
+            Fault::Fill(time) => self.fill(time),
+            Fault::Strand(time) => {
+                self.later(time / 2, Recovery::KillServer(time));
+                // Whoever goes on says that there is no room, or finds a little.
+                self.fill(time * 10)
+            }
         };
-        self.hits += u64::from(struck);
+        if struck {
+            self.count(&fault.to_string());
+        }
         Ok(())
     }
 
-    fn kill_client(&mut self, client: Option<Pid>, back: u64) -> bool {
-        let is_it = |child: &Child| Some(Pid::from_child(child)) == client;
-        let Some((port, child)) = self.clients.iter_mut().find(|(_, child)| is_it(child)) else {
+    fn fill(&mut self, time: Duration) -> bool {
+        self.later(time, Recovery::Room);
+        self.disk.as_ref().is_some_and(Mount::close)
+    }
+
+    fn stop(&mut self, pid: Pid, time: Duration) -> bool {
+        self.later(time, Recovery::Continue(pid));
+        kill_process(pid, Signal::STOP).is_ok()
+    }
+
+    fn kill_client(&mut self, worker: Pid, time: Duration) -> bool {
+        let Some((client, _)) = self.client_of(worker) else {
             return false;
         };
-        let killed = child.kill().is_ok() && child.wait().is_ok();
-        self.recoveries.push((back, Recovery::Restart(*port)));
+        let child = self.clients[client].take();
+        self.later(time, Recovery::Client(client));
+        let killed = child.is_some_and(|mut child| child.kill().is_ok() && child.wait().is_ok());
+        self.wires.dies(Some(client), self.plan.dialling);
         killed
     }
 
-    pub(crate) fn hits(&self) -> u64 {
-        self.hits
+    /// False where it had come to its end before.
+    fn kill_server(&mut self, time: Duration) -> bool {
+        let Some(mut server) = self
+            .server
+            .take_if(|server| matches!(server.try_wait(), Ok(None)))
+        else {
+            return false;
+        };
+        let killed = server.kill().is_ok() && server.wait().is_ok();
+        self.wires.dies(None, self.plan.dialling);
+        self.later(time, Recovery::Server);
+        killed
     }
 
-    /// The report of the job, once every process of it is gone.
-    pub(crate) fn finish(mut self) -> Result<Value, String> {
-        self.recover(u64::MAX)?;
-        let status = self.server.wait().map_err(|error| error.to_string())?;
-        for (_, client) in &mut self.clients {
+    fn cut(&mut self, cut: Cut, worker: Pid, time: Duration) -> Result<bool, String> {
+        let Some((client, _)) = self.client_of(worker) else {
+            return Ok(false);
+        };
+        self.later(time, Recovery::Heal(client));
+        let done = self.wires.cut(client, cut, self.plan.dialling);
+        done.map(|()| true).map_err(|error| error.to_string())
+    }
+
+    fn client_of(&self, worker: Pid) -> Option<(usize, Pid)> {
+        let parent = parent_of(worker)?;
+        let is_it = |child: &Option<Child>| child.as_ref().map(Pid::from_child) == Some(parent);
+        self.clients
+            .iter()
+            .position(is_it)
+            .map(|client| (client, parent))
+    }
+
+    fn later(&mut self, time: Duration, recovery: Recovery) {
+        self.recoveries.push((Instant::now() + time, recovery));
+    }
+
+    fn count(&mut self, what: &str) {
+        *self.hits.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// What came of the job, once every process of it is gone but those that wait for a file system that hangs.
+    pub(crate) fn finish(&mut self) -> Result<Outcome, String> {
+        for (_, recovery) in std::mem::take(&mut self.recoveries) {
+            if matches!(recovery, Recovery::Continue(_) | Recovery::Room) {
+                self.undo(recovery).map_err(|error| error.to_string())?;
+            }
+        }
+        let clients: Vec<Child> = self.clients.iter_mut().filter_map(Option::take).collect();
+        for client in &clients {
             let _ = kill_process(Pid::from_child(client), Signal::TERM);
         }
-        for (_, client) in &mut self.clients {
-            let _ = await_exit(Pid::from_child(client));
+        for mut client in clients {
+            let ended = ends_within(Pid::from_child(&client), GONE_MAX);
+            let _ = client.kill();
             let _ = client.wait();
+            if !ended {
+                return Err("a client does not end when it is told to".to_owned());
+            }
         }
-        let left = left_over(&self.lab.exe)?;
-        if !left.is_empty() {
-            return Err(format!(
-                "processes are left over: {left:?}; {}",
-                self.log_tail()
-            ));
-        }
-        let out = fs::read(&self.out).map_err(|error| error.to_string())?;
-        if status.code() != Some(0) {
-            return Err(format!(
-                "the server ended with {status}; {}",
-                self.log_tail()
-            ));
-        }
-        serde_json::from_slice(&out)
-            .map(without_run)
-            .map_err(|error| error.to_string())
+        let read = |name: &str| fs::read(self.dir.join(name)).map_err(|error| error.to_string());
+        let status = self.status;
+        let report = serde_json::from_slice(&read("out")?)
+            .map_err(|error| format!("no report, status {status:?}: {error}"))?;
+        Ok(Outcome {
+            status,
+            report: without_run(report),
+            rows: lines(&read("rows")?),
+        })
     }
 
-    fn log_tail(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&log);
-        let lines: Vec<&str> = text.lines().rev().take(20).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n  ")
+    /// No process of this run is there any more, nor comes again.
+    pub(crate) fn check_gone(&self) -> Result<(), String> {
+        let left = left_over(&self.mark, GONE_MAX);
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(format!("processes are left over: {left:?}")),
+        }
+    }
+
+    /// How often each fault hit, and what came of that.
+    pub(crate) fn hits(&self) -> (BTreeMap<String, u64>, Duration) {
+        let (mut hits, log) = (self.hits.clone(), self.log());
+        for (sign, name) in [
+            ("is given up", "  a client was given up"),
+            ("its connection is back", "  a connection came back"),
+            ("worker lost", "  a worker was lost"),
+            ("the walk pauses", "  the walk paused for the disk"),
+            ("no worker is sent there", "  a breaker opened"),
+        ] {
+            let count = log.matches(sign).count() as u64;
+            if count > 0 {
+                *hits.entry(name.to_owned()).or_default() += count;
+            }
+        }
+        (hits, self.started.elapsed())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().rev().take(10).collect();
+        lines.join("\n")
     }
 }
 
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
-        for (_, client) in &mut self.clients {
-            let _ = client.kill();
-            let _ = client.wait();
+        // Nobody is there any more, where all is well.
+        for pid in crate::pids::pids_with(&self.mark) {
+            let _ = kill_process(pid, Signal::KILL);
         }
-        let _ = self.server.kill();
-        let _ = self.server.wait();
+        let server = self.server.iter_mut();
+        for child in server.chain(self.clients.iter_mut().flatten()) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        drop(self.disk.take());
+        let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// A file system of some pages, as long as nobody makes it larger: only its state directory is there.
+fn disk(dir: &Path) -> Option<Mount> {
+    Mount::memory(dir.join("disk"), "64m")
 }
 
 fn parent_of(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
     Pid::from_raw(fields.split_whitespace().nth(1)?.parse().ok()?)
-}
-
-/// Waits for a process to end; says whether it did in time.
-fn await_exit(pid: Pid) -> bool {
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return true;
-    };
-    let timeout = Timespec {
-        tv_sec: GONE_MAX.as_secs() as i64,
-        tv_nsec: 0,
-    };
-    matches!(
-        poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout)),
-        Ok(1)
-    )
-}
-
-/// Processes of this program that do not end.
-fn left_over(exe: &Path) -> Result<Vec<i32>, String> {
-    let mut left = Vec::new();
-    for entry in fs::read_dir("/proc")
-        .map_err(|error| error.to_string())?
-        .flatten()
-    {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<i32>().ok())
-        else {
-            continue;
-        };
-        let same = fs::read_link(entry.path().join("exe")).is_ok_and(|other| other == exe);
-        if same
-            && pid != std::process::id() as i32
-            && let Some(process) = Pid::from_raw(pid)
-            && !await_exit(process)
-        {
-            left.push(pid);
-        }
-    }
-    Ok(left)
 }

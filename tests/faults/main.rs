@@ -1,27 +1,44 @@
-//! Real servers, clients and workers, killed and stopped at random while they work: the report must not change.
+//! Real servers, clients and workers that are killed, stopped and cut off at random while they work, on disks that are
+//! full and trees that fail: the report must not change.
 //!
 //! This program is its own Hydra: with a role on its command line it plays that role, with a plugin that makes
 //! the audit's report and tells the harness, every few directories, which worker is at work. So each fault hits a
 //! process that owns work at that moment. Without a role it is the harness.
 //!
-//! `HYDRA_FAULT_RUNS` says how many runs, `HYDRA_FAULT_SEED` where the seeds start; a failing run prints how to
-//! repeat it. Then the server itself is killed and goes on: `HYDRA_FAULT_KILLS` says how often in one job. With
-//! `HYDRA_FAULT_TREE` only that is done, on a tree that is there already.
+//! `HYDRA_FAULT_RUNS` says how many runs, `HYDRA_FAULT_SEED` where the seeds start; a seed decides where the run takes
+//! place (`plan.rs` has the kinds, which take turns) and what befalls it, and a failing run prints how to repeat it. What
+//! needs root says so and is left out without. Then the server alone is killed, after equal shares of the work:
+//! `HYDRA_FAULT_KILLS` says how often in one job. With `HYDRA_FAULT_TREE` only that is done, on a tree that is there
+//! already.
 
 mod cluster;
+mod fuse;
+mod lab;
+mod link;
+mod ordeal;
+mod plan;
 mod plugin;
 mod server;
 mod tree;
+mod wires;
 
-use cluster::{Cluster, Fault, Lab};
+#[path = "../shared/mount.rs"]
+mod mount;
+#[path = "../shared/net.rs"]
+mod net;
+#[path = "../shared/pids.rs"]
+mod pids;
+
 use hydra::Hydra;
+use lab::Lab;
+use plan::{Kind, Plan};
 use plugin::TickAudit;
-use rand::rngs::SmallRng;
-use rand::{RngExt as _, SeedableRng as _};
+use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Runs that a plain `cargo test` makes.
-const RUNS: u64 = 8;
+const RUNS: u64 = 2 * Kind::ALL.len() as u64;
 /// How often a plain `cargo test` kills the server of one job.
 const KILLS: u64 = 4;
 /// Work that is done again when servers of a large job were killed and its clients lived, in percent of the job.
@@ -112,56 +129,85 @@ fn harness(runs: u64, first: u64, kills: u64) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (mut failed, mut hits, mut counted) = (0, 0, 0);
+    let mut count = Count::default();
     for seed in first..first + runs {
-        match run(&lab, seed) {
-            Ok(hit) => {
-                hits += hit;
-                counted += u64::from(hit > 0);
-                println!("seed {seed}: {hit} faults hit a process that owned work: ok");
+        count.run(&lab, &Plan::new(seed), runs == 1);
+    }
+    count.show();
+    let went_on = kill_servers(&lab, kills);
+    let hit = !count.hits.is_empty() || count.passed == 0;
+    match count.failed == 0 && hit && went_on {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// What came of the runs.
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    hits: BTreeMap<String, u64>,
+    longest: Duration,
+}
+
+impl Count {
+    fn run(&mut self, lab: &Lab, plan: &Plan, keep: bool) {
+        let Plan { seed, kind, .. } = plan;
+        if kind.needs_root() && !can_be_root() {
+            self.skipped += 1;
+            println!(
+                "seed {seed}, {kind:?}: SKIPPED, as it needs root, network namespaces and FUSE"
+            );
+            return;
+        }
+        match ordeal::run(lab, plan, keep) {
+            Ok(told) => {
+                self.passed += 1;
+                self.longest = self.longest.max(told.took);
+                let faults: Vec<String> = told
+                    .hits
+                    .iter()
+                    .map(|(what, n)| format!("{n} {}", what.trim()))
+                    .collect();
+                let seconds = told.took.as_secs_f64();
+                println!(
+                    "seed {seed}, {kind:?}, {seconds:.1} s: ok; {}",
+                    faults.join(", ")
+                );
+                for (what, count) in told.hits {
+                    *self.hits.entry(what).or_default() += count;
+                }
             }
             Err(error) => {
-                failed += 1;
-                println!("seed {seed}: {error}");
+                self.failed += 1;
+                println!("seed {seed}, {kind:?}: FAILED: {error}");
+                println!("{plan:?}");
                 println!(
                     "repeat: HYDRA_FAULT_SEED={seed} HYDRA_FAULT_RUNS=1 cargo test --test faults"
                 );
             }
         }
     }
-    println!("{hits} faults in {counted} runs that count, of {runs}");
-    println!("{} passed, {failed} failed", runs - failed);
-    let went_on = kill_servers(&lab, kills);
-    match failed == 0 && (counted > 0 || runs == 0) && went_on {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+
+    fn show(&self) {
+        println!("faults that hit somebody who owned work, and what came of that:");
+        for (what, count) in &self.hits {
+            println!("{count:>6} {what}");
+        }
+        let (longest, limit) = (self.longest.as_secs_f64(), cluster::RUN_MAX);
+        println!("the longest run took {longest:.1} s; none may take {limit:?}");
+        let Self {
+            passed,
+            failed,
+            skipped,
+            ..
+        } = self;
+        println!("{passed} passed, {failed} failed, {skipped} skipped");
     }
 }
 
-/// One job under one to five faults. Says how many of them hit.
-fn run(lab: &Lab, seed: u64) -> Result<u64, String> {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let clients = [0, 2, 3][rng.random_range(0..3)];
-    let mut cluster = Cluster::start(lab, seed, clients)?;
-    let mut faults: Vec<(u64, Fault)> = Vec::new();
-    for _ in 0..rng.random_range(1..=5) {
-        let at = rng.random_range(20..lab.ticks() * 9 / 10);
-        faults.push((at, Fault::random(&mut rng, clients)));
-    }
-    faults.sort_by_key(|(at, _)| *at);
-    let mut faults = faults.into_iter().peekable();
-    let mut tick = 0;
-    while let Some(worker) = cluster.next_tick()? {
-        tick += 1;
-        cluster.recover(tick)?;
-        while let Some((_, fault)) = faults.next_if(|(at, _)| *at <= tick) {
-            cluster.inflict(fault, worker, tick)?;
-        }
-    }
-    let hits = cluster.hits();
-    let report = cluster.finish()?;
-    match report == *lab.reference() {
-        true => Ok(hits),
-        false => Err(lab.difference(seed, &report)),
-    }
+fn can_be_root() -> bool {
+    rustix::process::geteuid().is_root() && std::path::Path::new("/dev/fuse").exists()
 }

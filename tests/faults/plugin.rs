@@ -1,5 +1,5 @@
 //! The audit, with ticks: a datagram with the worker's process id every few directories. On request also with a
-//! tally, the number of entries that were seen since the last one, and with a row for each directory.
+//! tally, the number of entries that were seen since the last one; and with a row for each directory.
 
 use hydra::plugins::audit::{Audit, AuditOptions, AuditVisit};
 use hydra::{Plugin, PluginReport, ReduceError, ReportContext, ShownPath, SummaryOf};
@@ -22,6 +22,9 @@ pub(crate) struct TickOptions {
     /// Where the harness adds up the entries that were seen
     #[arg(long)]
     tally: Option<PathBuf>,
+    /// Make a row for each directory
+    #[arg(long)]
+    each: bool,
 }
 
 pub(crate) struct TickAudit;
@@ -32,6 +35,7 @@ pub(crate) struct TickVisit {
     entered: u64,
     tally: Option<UnixDatagram>,
     seen: u64,
+    each: bool,
 }
 
 impl TickVisit {
@@ -73,6 +77,7 @@ impl Plugin for TickAudit {
             entered: 0,
             tally: connected(options.tally.as_ref())?,
             seen: 0,
+            each: options.each,
         })
     }
 
@@ -110,7 +115,7 @@ impl Visit for TickVisit {
 
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Self::Summary>) {
         self.seen += 1;
-        if self.tally.is_some() && entry.file_type == FileType::Directory {
+        if self.each && entry.file_type == FileType::Directory {
             out.row(&ShownPath::from(entry.shown()));
         }
         self.audit.entry(entry, out);

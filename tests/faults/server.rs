@@ -1,10 +1,9 @@
 //! A server that is killed and goes on, again and again: the same report, each row once, and how much is walked twice.
 
-use crate::cluster::Lab;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
-use serde_json::Value;
-use std::collections::HashSet;
+use crate::lab::{Lab, Outcome, lines, without_run};
+use crate::pids::ends_within;
+use crate::wires::free_port;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixDatagram;
@@ -38,7 +37,7 @@ impl Told {
 pub(crate) fn run(lab: &Lab, clients: usize, kills: u32) -> Result<Told, String> {
     let started = Instant::now();
     let mut job = Job::start(lab, clients).map_err(|error| error.to_string())?;
-    let entries = lab.reference()["totals"]["entries"].as_u64().unwrap_or(0);
+    let entries = lab.reference().entries();
     let mut killed = 0;
     while !job.has_ended()? {
         if started.elapsed() > JOB_MAX {
@@ -75,15 +74,16 @@ impl<'a> Job<'a> {
         fs::create_dir(&dir)?;
         let tally = UnixDatagram::bind(dir.join("tally"))?;
         tally.set_read_timeout(Some(Duration::from_millis(100)))?;
-        let mut server = lab.patient_server();
+        let mut server = lab.server();
         server.arg("--state-dir").arg(dir.join("state"));
         server.arg("--rows").arg(dir.join("rows"));
         let log = File::create(dir.join("log"))?;
         let mut running = Vec::new();
         let mut hosts = Vec::new();
         for _ in 0..clients {
-            let (port, mut client) = lab.client_at_free_port()?;
-            hosts.push(format!("127.0.0.1:{port}"));
+            let (mut client, address) = (lab.client(), format!("127.0.0.1:{}", free_port()));
+            client.args(["--listen", &address]);
+            hosts.push(address);
             let client = client.stdout(Stdio::null()).stderr(log.try_clone()?);
             running.push(client.spawn()?);
         }
@@ -92,8 +92,7 @@ impl<'a> Job<'a> {
             _ => server.arg("--clients").arg(hosts.join(",")),
         };
         server
-            .arg("tick-audit")
-            .arg("--tally")
+            .args(["tick-audit", "--each", "--tally"])
             .arg(dir.join("tally"));
         server.arg(lab.tree());
         Ok(Self {
@@ -137,22 +136,14 @@ impl<'a> Job<'a> {
         if status.code() != Some(0) {
             return Err(format!("the server ended with {status}: {}", self.log()));
         }
-        let out = fs::read(self.dir.join("out")).map_err(|error| error.to_string())?;
-        let mut report: Value = serde_json::from_slice(&out).map_err(|error| error.to_string())?;
-        report.as_object_mut().map(|report| report.remove("run"));
-        if report != *self.lab.reference() {
-            return Err(self.lab.difference(0, &report));
-        }
-        let rows = fs::read(self.dir.join("rows")).map_err(|error| error.to_string())?;
-        let rows: Vec<&[u8]> = rows.split_inclusive(|&byte| byte == b'\n').collect();
-        let different: HashSet<&[u8]> = rows.iter().copied().collect();
-        let directories = report["totals"]["directories"].as_u64();
-        match (rows.len(), different.len()) {
-            (all, once) if all == once && Some(all as u64) == directories => Ok(()),
-            (all, once) => Err(format!(
-                "{all} rows, {once} of them different, for {directories:?} directories"
-            )),
-        }
+        let read = |name: &str| fs::read(self.dir.join(name)).map_err(|error| error.to_string());
+        let report = serde_json::from_slice(&read("out")?).map_err(|error| error.to_string())?;
+        let outcome = Outcome {
+            status: status.code(),
+            report: without_run(report),
+            rows: lines(&read("rows")?),
+        };
+        outcome.check(self.lab.reference())
     }
 
     fn log(&self) -> String {
@@ -177,14 +168,7 @@ impl Drop for Job<'_> {
         let _ = self.server.wait();
         for client in &mut self.clients {
             let _ = kill_process(Pid::from_child(client), Signal::TERM);
-            let limit = Timespec {
-                tv_sec: 10,
-                tv_nsec: 0,
-            };
-            let process = pidfd_open(Pid::from_child(client), PidfdFlags::empty());
-            if let Ok(process) = process {
-                let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
-            }
+            ends_within(Pid::from_child(client), Duration::from_secs(10));
             let _ = client.kill();
             let _ = client.wait();
         }

@@ -280,7 +280,7 @@ impl Client {
                 self.frontier.as_mut().context("no session")?.ask(shed);
             }
             UplinkEvent::Over(None) => self.over = true,
-            UplinkEvent::Paused(_) => {}
+            UplinkEvent::Paused(_) | UplinkEvent::Frugal(_) => {}
             other => return Err(anyhow!("unexpected: {other:?}")),
         }
         Ok(())

@@ -105,6 +105,7 @@ fn config(clients: usize, window: u32, port: u16, key: Key) -> Config {
         embedded: None,
         reducer: Box::new(Merger::<Found>::default()),
         state: None,
+        memory: 1 << 30,
         rows: None,
         rows_dir: None,
         progress: None,

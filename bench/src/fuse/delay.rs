@@ -19,6 +19,7 @@ pub(super) struct DelayLine {
 #[derive(Default)]
 struct Queue {
     waiting: BinaryHeap<Waiting>,
+    hurried: bool,
     stopped: bool,
 }
 
@@ -39,6 +40,12 @@ impl DelayLine {
         }
     }
 
+    /// Sends all that waits now.
+    pub(super) fn hurry(&self) {
+        self.lock().hurried = true;
+        self.wake.notify_one();
+    }
+
     /// Ends [`DelayLine::run`]; what still waits is sent before.
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
@@ -55,10 +62,11 @@ impl DelayLine {
         loop {
             let now = Instant::now();
             let stopped = queue.stopped;
+            let all = std::mem::take(&mut queue.hurried) || stopped;
             while queue
                 .waiting
                 .peek()
-                .is_some_and(|next| stopped || next.due <= now)
+                .is_some_and(|next| all || next.due <= now)
             {
                 due.extend(queue.waiting.pop());
             }
@@ -132,11 +140,17 @@ mod tests {
             let due = now + Duration::from_secs(wait) / 1000;
             line.push(due, Box::new(move || sent.send(wait).unwrap()));
         }
-        drop(sent);
+        let last = sent;
         std::thread::scope(|scope| {
             scope.spawn(|| line.run());
             let first: Vec<u64> = order.iter().take(4).collect();
             assert_eq!(first, [0, 1, 2, 3]);
+            line.hurry();
+            assert_eq!(order.recv(), Ok(3600));
+            line.push(now + Duration::from_secs(3600), {
+                let sent = last.clone();
+                Box::new(move || sent.send(3600).unwrap())
+            });
             line.stop();
             assert_eq!(order.recv(), Ok(3600));
         });

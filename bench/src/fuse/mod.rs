@@ -14,10 +14,12 @@
 
 mod calls;
 mod delay;
+mod inject;
 mod self_test;
 mod serve;
 
 pub use calls::{CallCounts, Kind, Summary};
+pub use inject::{Injected, Injections};
 pub use self_test::{Load, measure};
 
 use std::path::Path;
@@ -46,6 +48,8 @@ pub struct Answering {
     pub entries_per_readdir: usize,
     /// Threads that read calls.
     pub threads: usize,
+    /// What befalls single entries; nothing where time is measured.
+    pub injections: Injections,
 }
 
 impl Default for Answering {
@@ -56,6 +60,7 @@ impl Default for Answering {
             attr_timeout: Duration::ZERO,
             entries_per_readdir: 512,
             threads: 2,
+            injections: Injections::default(),
         }
     }
 }
@@ -76,6 +81,7 @@ pub struct Mounted {
     session: Option<BackgroundSession>,
     counts: Arc<CallCounts>,
     line: Arc<DelayLine>,
+    injections: Injections,
     replier: Option<JoinHandle<()>>,
 }
 
@@ -99,6 +105,7 @@ impl Mounted {
             session: None,
             counts: Arc::clone(&counts),
             line: Arc::clone(&line),
+            injections: answering.injections.clone(),
             replier: Some(replier),
         };
         let mut config = Config::default();
@@ -119,6 +126,12 @@ impl Mounted {
     /// What was called so far.
     pub fn calls(&self) -> Summary {
         self.counts.summary()
+    }
+
+    /// Injects nothing from now on, and answers all that still waits.
+    pub fn heal(&self) {
+        self.injections.clear();
+        self.line.hurry();
     }
 
     /// Whether the file system was unmounted by somebody else.

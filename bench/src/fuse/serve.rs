@@ -14,8 +14,12 @@ use fuser::{
 use super::Answering;
 use super::calls::{CallCounts, Kind};
 use super::delay::DelayLine;
+use super::inject::Injected;
 use crate::implicit::{Dir, Entry, ImplicitTree};
 use crate::tree::NEWEST;
+
+/// Long enough to be no answer.
+const NEVER: Duration = Duration::from_secs(1_000_000);
 
 /// The file system.
 pub(super) struct Synthetic {
@@ -40,19 +44,32 @@ impl Synthetic {
         }
     }
 
-    /// Sends an answer when a call of this kind, read just now, is due.
-    fn answer(&self, kind: Kind, send: impl FnOnce() + Send + 'static) {
+    /// Sends what a call of this kind about this entry, read just now, gets, when that is due.
+    fn answer<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        inode: u64,
+        found: Result<T, Errno>,
+        send: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
         let read = Instant::now();
         self.counts.begin();
-        let latency = self.answering.latency[kind as usize];
+        let injected = self.answering.injections.of(inode, kind);
+        let (found, later) = match injected {
+            None => (found, Duration::ZERO),
+            Some(Injected::Error(errno)) => (Err(Errno::from_i32(errno)), Duration::ZERO),
+            Some(Injected::Delay(later)) => (found, later),
+            Some(Injected::Hang) => (found, NEVER),
+        };
+        let latency = self.answering.latency[kind as usize] + later;
         if latency.is_zero() {
             self.counts.end(kind, Duration::ZERO);
-            return send();
+            return send(found);
         }
         let counts = Arc::clone(&self.counts);
         let counted = move || {
             counts.end(kind, read.elapsed());
-            send();
+            send(found);
         };
         self.line.push(read + latency, Box::new(counted));
     }
@@ -152,7 +169,8 @@ impl Filesystem for Synthetic {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let found = self.find(parent, name);
         let (attributes, names) = (self.answering.attr_timeout, self.answering.entry_timeout);
-        self.answer(Kind::Lookup, move || match found {
+        let inode = found.as_ref().map_or(0, |found| found.ino.0);
+        self.answer(Kind::Lookup, inode, found, move |found| match found {
             Ok(found) => reply.entry_with_ttls(&attributes, &names, &found, Generation(0)),
             Err(errno) => reply.error(errno),
         });
@@ -162,15 +180,16 @@ impl Filesystem for Synthetic {
         let entry = self.tree.by_inode(inode.0);
         let found = entry.map(|entry| self.attributes(&entry));
         let timeout = self.answering.attr_timeout;
-        self.answer(Kind::Getattr, move || match found {
-            Some(found) => reply.attr(&timeout, &found),
-            None => reply.error(Errno::ENOENT),
+        let found = found.ok_or(Errno::ENOENT);
+        self.answer(Kind::Getattr, inode.0, found, move |found| match found {
+            Ok(found) => reply.attr(&timeout, &found),
+            Err(errno) => reply.error(errno),
         });
     }
 
     fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let dir = self.dir(inode);
-        self.answer(Kind::Opendir, move || match dir {
+        self.answer(Kind::Opendir, inode.0, dir, move |dir| match dir {
             Ok(_) => reply.opened(FileHandle(0), FopenFlags::empty()),
             Err(errno) => reply.error(errno),
         });
@@ -185,18 +204,25 @@ impl Filesystem for Synthetic {
         mut reply: ReplyDirectory,
     ) {
         let listed = self.list(inode, offset, &mut reply);
-        self.answer(Kind::Readdir, move || match listed {
+        self.answer(Kind::Readdir, inode.0, listed, move |listed| match listed {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         });
     }
 
-    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
-        self.answer(Kind::Releasedir, move || reply.ok());
+    fn releasedir(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.answer(Kind::Releasedir, inode.0, Ok(()), move |_| reply.ok());
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        self.answer(Kind::Statfs, move || {
+    fn statfs(&self, _: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        self.answer(Kind::Statfs, inode.0, Ok(()), move |_| {
             reply.statfs(1 << 30, 1 << 29, 1 << 29, 1 << 30, 1 << 29, 4096, 255, 4096);
         });
     }

@@ -105,7 +105,11 @@ impl Dispatcher {
             Action::Warning { text, .. } => self.relay.send(Up::Warning(text)),
             Action::Log { lines, .. } => lines.into_iter().for_each(|line| self.keep_line(line)),
             // Workers do not come back, and see what their client sees; a client keeps no journal.
-            Action::Back { .. } | Action::Sees { .. } | Action::Record(_) => {}
+            Action::Back { .. }
+            | Action::Sees { .. }
+            | Action::Record(_)
+            | Action::KeptInMemory(_)
+            | Action::NotReadBack(_) => {}
         }
     }
 

@@ -251,6 +251,7 @@ pub(crate) fn downs() -> Vec<Down> {
         }),
     ];
     downs.extend(refusals.map(Down::Refused));
+    downs.push(Down::Frugal(true));
     downs
 }
 
@@ -302,7 +303,7 @@ const GOLDEN_UPS: [&str; 11] = [
     "0a026e6f",
     "0b0203fb2c01037b7d0a",
 ];
-const GOLDEN_DOWNS: [&str; 14] = [
+const GOLDEN_DOWNS: [&str; 15] = [
     "00fbedfe030707070707070707070707070707070701fb2c0105636f756e7401090101052f6461746104\
      2f6d6e740101610001032a2e6f0000000000010005000f00080000fc00c2eb0b10fb2c010001052f726f7773\
      0500010101",
@@ -320,6 +321,7 @@ const GOLDEN_DOWNS: [&str; 14] = [
     "0202",
     "0203026e6f",
     "0204",
+    "0a01",
 ];
 
 #[test]

@@ -243,6 +243,7 @@ impl Parent {
             session.unseen.push_back(sent);
         }
         if !items.is_empty() {
+            session.keeps_until = self.now + self.config.spec.timing.beat;
             session.careful = careful;
             session.hungry = false;
             // What the child will say when it has seen the grant.

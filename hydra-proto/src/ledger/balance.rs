@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Down, Shed};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -19,8 +20,12 @@ use std::collections::BTreeSet;
 const GRANT_ITEMS_MAX: u64 = 4096;
 /// A grant that has this many bytes takes no more items.
 const GRANT_BYTES_MAX: usize = 1 << 20;
+/// Who gave so many of the first items in the pool gets them again: others' lie far behind.
+const PASSED_MAX: usize = 1 << 14;
 /// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
+/// Where many are rich, each gives at most as many parts of what it holds as it keeps one.
+const PARTS_MAX: usize = 3;
 
 /// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
 /// nothing while everybody is busy.
@@ -35,8 +40,10 @@ pub(super) struct Balance {
     asked: BTreeSet<ChildId>,
     /// Workers of all children that may be granted something.
     weight: u64,
-    /// Workers of those that are hungry or own nothing.
-    needy_weight: u64,
+    /// Workers of the hungry ones.
+    hungry_weight: u64,
+    /// Workers of those that own nothing and do not say yet that they are hungry.
+    idle_weight: u64,
     /// Children that own nothing: hungry, or about to say so.
     idle: usize,
 }
@@ -68,8 +75,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    fn needy_weight(&self) -> u64 {
-        match self.hungry.is_some() || self.idle {
+    fn idle_weight(&self) -> u64 {
+        match self.hungry.is_none() && self.idle {
             true => self.weight,
             false => 0,
         }
@@ -80,8 +87,9 @@ impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
         self.idle -= usize::from(standing.idle);
-        self.needy_weight -= standing.needy_weight();
+        self.idle_weight -= standing.idle_weight();
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight -= standing.weight;
             self.hungry.remove(&(hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -95,8 +103,9 @@ impl Balance {
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
         self.idle += usize::from(standing.idle);
-        self.needy_weight += standing.needy_weight();
+        self.idle_weight += standing.idle_weight();
         if let Some(hunger) = standing.hungry {
+            self.hungry_weight += standing.weight;
             self.hungry.insert((hunger, child));
         }
         if let Some(wealth) = standing.rich {
@@ -164,11 +173,17 @@ impl Parent {
 
     /// Feeds the hungry, and asks the rich if that was not enough.
     pub(super) fn rebalance(&mut self) {
-        if self.balance.hungry.is_empty() || self.is_stopped() {
+        if self.is_stopped() {
             return;
         }
-        self.feed();
-        self.ask();
+        if !self.balance.hungry.is_empty() {
+            self.feed();
+            while self.bring_back() {
+                self.feed();
+            }
+            self.ask();
+        }
+        self.mind_memory();
     }
 
     fn feed(&mut self) {
@@ -222,7 +237,7 @@ impl Parent {
         self.index(child);
     }
 
-    fn hungry(&self) -> impl Iterator<Item = ChildId> {
+    pub(super) fn hungry(&self) -> impl Iterator<Item = ChildId> {
         self.balance.hungry.iter().map(|&(_, child)| child)
     }
 
@@ -242,12 +257,17 @@ impl Parent {
             }
             fits
         };
-        let allowed = |id: &ItemId| {
-            self.may_grant(session, *id)
-                && !self.suspects.is_confined(*id)
-                && (own || !self.table.was_given_by(*id, child))
+        let passed = Cell::new(0);
+        let passes_over = |id: &ItemId| {
+            let own = !own && self.table.was_given_by(*id, child);
+            passed.set(passed.get() + usize::from(own));
+            own
         };
-        let pool = || self.table.pool().filter(allowed);
+        let allowed = |id: &ItemId| {
+            !passes_over(id) && self.may_grant(session, *id) && !self.suspects.is_confined(*id)
+        };
+        let near = |_: &ItemId| passed.get() < PASSED_MAX;
+        let pool = || self.table.pool().take_while(near).filter(allowed);
         let accused = |id: &ItemId| self.suspects.is_accused(*id);
         // What somebody has died of comes last, so that the others have not to wait for it.
         match self.suspects.is_empty() || pool().all(|id| accused(&id)) {
@@ -263,15 +283,15 @@ impl Parent {
     fn most_of_pool(&self, session: &Session) -> u64 {
         let pool = self.table.pool_len() * session.weight;
         let share = pool.div_ceil(self.balance.weight.max(1));
-        let due = pool.div_ceil(self.balance.needy_weight.max(session.weight));
+        let hungry = self.balance.hungry_weight.max(session.weight);
         let first = self.table.pool().next().and_then(|id| self.table.get(id));
         match first.as_ref().map(|entry| entry.item.parcel()) {
             // Pieces of one listing are small and alike, and were given for those who are in need now: dealt out at
             // once, they do not all go to whoever comes back first.
-            Some(Parcel::Names(_)) => share.max(due),
+            Some(Parcel::Names(_)) => share.max(pool.div_ceil(hungry + self.balance.idle_weight)),
             // Of much else, its share by the number of its workers; of little, enough for them to be at work while
             // the next grant is on its way, unless others need it now.
-            _ => share.max(due.min(HELD_MIN * session.weight)),
+            _ => share.max(pool.div_ceil(hungry).min(HELD_MIN * session.weight)),
         }
     }
 
@@ -308,8 +328,16 @@ impl Parent {
             index < starving || self.can_spare(child, wealth.held)
         });
         let asked: Vec<ChildId> = spares.map(|(_, rich)| rich.1).collect();
-        // Nobody is asked again when another one says a moment later that it has nothing either.
-        let each = hungry.max(self.balance.idle).div_ceil(asked.len().max(1));
+        // Nobody is asked again when another one says a moment later that it has nothing either. Those who were asked
+        // before give for some of them.
+        let givers = asked.len() + self.balance.asked.len();
+        let each = hungry.max(self.balance.idle).div_ceil(givers.max(1));
+        // Where there are others that can be asked, nobody is left with nothing.
+        let most = match self.balance.rich.len() > hungry {
+            true => PARTS_MAX,
+            false => usize::MAX,
+        };
+        let each = each.min(most);
         for child in asked {
             self.ask_one(child, u32::try_from(each).unwrap_or(u32::MAX));
         }
@@ -353,11 +381,29 @@ impl Parent {
         self.index(child);
     }
 
-    /// Asks the richest child, because this parent's own parent wants work back.
+    /// Asks all rich children, because this parent's own parent wants work back: what goes there has a longer way.
     pub(super) fn ask_for_parent(&mut self, hungry: u32) {
-        let richest = self.balance.rich.iter().next_back().copied();
-        if let Some((_, child)) = richest {
+        let rich: Vec<ChildId> = self.balance.rich.iter().map(|&(_, child)| child).collect();
+        for child in rich {
             self.ask_one(child, hungry);
+        }
+    }
+
+    /// Asks the child that holds most, because there are more items here than memory for them. One at a time: the
+    /// others may not be needed. Not one that was granted something a moment ago: it was hungry, and would be again.
+    pub(super) fn ask_back(&mut self) {
+        if self.has_asked() {
+            return;
+        }
+        let keeps = |child| {
+            let session = self.sessions.get(&child);
+            session.is_some_and(|session| self.now < session.keeps_until)
+        };
+        let rich = self.balance.rich.iter();
+        let spares =
+            rich.filter(|&&(wealth, child)| self.can_spare(child, wealth.held) && !keeps(child));
+        if let Some(&(_, child)) = spares.max_by_key(|(wealth, _)| wealth.held) {
+            self.ask_one(child, 1);
         }
     }
 

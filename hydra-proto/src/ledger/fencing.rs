@@ -89,6 +89,19 @@ impl Parent {
         }
     }
 
+    /// This process stood still for a while, until now. Nobody could be heard or come back meanwhile, so nobody's silence
+    /// or absence counts.
+    pub fn held_up(&mut self, now: Time) {
+        self.now = now;
+        for session in self.sessions.values_mut() {
+            match &mut session.link {
+                Link::Up { heard: since, .. } | Link::Down { since } => *since = now,
+                Link::Fenced { .. } => {}
+            }
+        }
+        self.find_deadline();
+    }
+
     /// When [`Parent::tick`] has something to do next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {

@@ -19,6 +19,10 @@ use crate::item::{NameList, PARCEL_NAMES_MAX, Parcel};
 use crate::message::{Delta, Failure, Grant, Load, Shed};
 use std::collections::VecDeque;
 
+mod giving;
+
+use giving::Keeps;
+
 /// No commit has this number.
 const UNCUT: u64 = u64::MAX;
 
@@ -81,16 +85,6 @@ pub struct Cut {
     pub answers: Option<u64>,
     /// What of that which goes back a worker that was lost may have acted on.
     pub begun: Vec<IdRange>,
-}
-
-/// What a frontier does not give: less and less, the longer a request waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Keeps {
-    /// The last rest of a listing, and pieces of listings, as long as it has nothing else.
-    Pieces,
-    /// The last rest of a listing.
-    Rest,
-    Nothing,
 }
 
 /// The ledger of a worker.
@@ -364,41 +358,6 @@ impl<P: Place> Frontier<P> {
         !self.done.is_empty() || !self.failed.is_empty() || self.recorded < self.batches.len()
     }
 
-    /// The parent asks for work. Kept until there is something to give, or nothing at all.
-    pub fn ask(&mut self, shed: Shed) {
-        self.shed = Some(shed);
-        self.keeps = Keeps::Pieces;
-    }
-
-    /// The request has waited for about as long as it takes to move something: it may have pieces of listings too,
-    /// where nothing else is left. Most are finished sooner than they would be elsewhere.
-    pub fn yield_pieces(&mut self) {
-        self.keeps = self.keeps.max(Keeps::Rest);
-    }
-
-    /// The request has waited long: it may take the last rest of a listing too, though whoever gets that has to
-    /// read the listing again.
-    pub fn yield_rest(&mut self) {
-        self.keeps = Keeps::Nothing;
-    }
-
-    /// The request that waits for an answer.
-    #[must_use]
-    pub fn asked(&self) -> Option<Shed> {
-        self.shed
-    }
-
-    /// Whether a commit cut now could give something away.
-    #[must_use]
-    pub fn could_give(&self) -> bool {
-        self.shed.is_some() && self.held > 1 && !self.keeps_all()
-    }
-
-    /// Whether nothing is held but pieces, and those are kept.
-    fn keeps_all(&self) -> bool {
-        self.keeps == Keeps::Pieces && self.batches.iter().all(|batch| batch.actions() > 0)
-    }
-
     /// Whether [`Frontier::cut`] can cut now: nothing is in hand, and there are ids for what was found.
     #[must_use]
     pub fn can_cut(&self) -> bool {
@@ -437,21 +396,6 @@ impl<P: Place> Frontier<P> {
         self.ids.iter().any(|range| range.len() >= count)
     }
 
-    /// Gives items that are on record already: possible at any moment, whatever is in hand.
-    pub fn give(&mut self) -> Option<Cut> {
-        let give = self.answer();
-        if give.is_empty() {
-            return None;
-        }
-        self.cuts += 1;
-        Some(Cut {
-            give,
-            load: self.load(),
-            answers: self.shed.take().map(|shed| shed.id),
-            ..Cut::default()
-        })
-    }
-
     /// Gives ids to all batches that have none.
     fn record(&mut self) -> Vec<Parcel> {
         let mut new = Vec::new();
@@ -471,63 +415,5 @@ impl<P: Place> Frontier<P> {
             self.recorded = index + 1;
         }
         new
-    }
-
-    /// Takes from the front, on record, what the waiting request asks for.
-    fn answer(&mut self) -> Vec<IdRange> {
-        let Some(shed) = self.shed.filter(|_| !self.keeps_all()) else {
-            return Vec::new();
-        };
-        let hungry = u64::from(shed.hungry.max(1));
-        let keep = u64::from(self.hand.is_none());
-        let share = (u128::from(self.held) * u128::from(hungry) / u128::from(hungry + 1)) as u64;
-        let mut left = share.max(1).min(self.held.saturating_sub(keep));
-        let mut given = Vec::new();
-        while left > 0 && self.recorded > 0 {
-            self.keep_rest();
-            let is_rest = self.batches.front().is_some_and(Batch::is_rest);
-            if is_rest && self.recorded < 2 && self.keeps < Keeps::Nothing {
-                break;
-            }
-            let Some(batch) = self.batches.front_mut() else {
-                break;
-            };
-            let (Some(first), count) = (batch.first, left.min(batch.len() as u64)) else {
-                break;
-            };
-            let whole = count == batch.len() as u64;
-            let start = match &mut batch.work {
-                Pending::Dirs { from, .. } => {
-                    let start = first.0 + *from as u64;
-                    *from += count as usize;
-                    start
-                }
-                Pending::One(_) => first.0,
-            };
-            given.push(IdRange {
-                start,
-                end: start + count,
-            });
-            left -= count;
-            self.held -= count;
-            self.actions -= batch.actions();
-            if whole {
-                self.batches.pop_front();
-                self.recorded -= 1;
-            }
-        }
-        given
-    }
-
-    /// Brings something else to the front than the rest of a listing, if there is anything: whoever gets a rest
-    /// reads once more what this child has read.
-    fn keep_rest(&mut self) {
-        let on_record = self.batches.iter().take(self.recorded);
-        if let Some(other) = on_record.into_iter().position(|batch| !batch.is_rest()) {
-            // Only rests are passed over, and there are few.
-            for index in (0..other).rev() {
-                self.batches.swap(index, index + 1);
-            }
-        }
     }
 }

@@ -94,7 +94,7 @@ impl Parent {
         });
         let message = Down::Welcome(welcome);
         self.actions.push_back(Action::Send { conn, message });
-        self.say_paused(conn);
+        self.say_advice(conn);
     }
 
     /// A process that says Hello again has forgotten the session it had.
@@ -151,12 +151,14 @@ impl Parent {
         let message = Down::Resumed { last_commit };
         self.actions.push_back(Action::Send { conn, message });
         self.send_again(child, conn);
-        self.say_paused(conn);
+        self.say_advice(conn);
     }
 
-    fn say_paused(&mut self, conn: ConnId) {
-        if self.paused {
-            let message = Down::Pause(true);
+    /// Says what holds for all children, to one that may not have heard it.
+    fn say_advice(&mut self, conn: ConnId) {
+        let paused = self.paused.then_some(Down::Pause(true));
+        let frugal = self.is_frugal().then_some(Down::Frugal(true));
+        for message in paused.into_iter().chain(frugal) {
             self.actions.push_back(Action::Send { conn, message });
         }
     }

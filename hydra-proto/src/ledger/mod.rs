@@ -12,6 +12,8 @@
 //!   worker   Frontier: a depth-first deque, and the item in hand
 //! ```
 //!
+//! What of the server's pool does not fit into memory is put away (`store`), and stays in the pool.
+//!
 //! Everything here is sans-IO. [`Parent`] takes what its children said and the time, and hands out
 //! [`Action`]s. Nothing looks at a clock, draws a random number or depends on the order of a hash map.
 //!
@@ -29,12 +31,14 @@ mod checking;
 mod fencing;
 mod frontier;
 mod joining;
+mod memory;
 mod parent;
 mod parts;
 mod record;
 mod relay;
 mod runs;
 mod session;
+mod store;
 mod suspects;
 mod table;
 mod uplink;
@@ -50,6 +54,7 @@ pub use frontier::{Cut, Frontier};
 pub use parent::{Action, ChildView, NoAnswer, Parent, ParentConfig};
 pub use record::{Granted, Opened, Record, ReplayError, State};
 pub use relay::{Relay, RelayAction, RelayConfig};
+pub use store::{Store, StoreError, stored_records};
 pub use table::{Aside, Counts};
 pub use uplink::{Uplink, UplinkConfig, UplinkEvent};
 pub use walls::{Mount, Pass};

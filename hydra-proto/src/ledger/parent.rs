@@ -1,8 +1,10 @@
 //! A parent's ledger: server over clients, client over workers.
 
 use super::balance::Balance;
+use super::memory::Memory;
 use super::record::Record;
 use super::session::{Link, Session};
+use super::store::{Shelf, StoreError};
 use super::suspects::Suspects;
 use super::table::{Aside, Counts, Table};
 use super::{ProtocolError, Time};
@@ -128,6 +130,10 @@ pub enum Action {
         /// The lines.
         lines: Vec<LogLine>,
     },
+    /// The store has not taken what there is too much of: it stays in memory.
+    KeptInMemory(StoreError),
+    /// What was put away cannot be read. It stays in the pool, and is tried again when somebody is hungry.
+    NotReadBack(StoreError),
 }
 
 /// Which child got no answer where an item lies, if that keeps it from being granted, and what that child says.
@@ -162,6 +168,8 @@ pub struct Parent {
     pub(super) walled: BTreeSet<ChildId>,
     pub(super) suspects: Suspects,
     pub(super) balance: Balance,
+    pub(super) memory: Memory,
+    pub(super) shelf: Shelf,
     pub(super) actions: VecDeque<Action>,
     pub(super) next_shed: u64,
     /// No timer of a session runs out before this. May be earlier than the first that does.
@@ -193,6 +201,8 @@ impl Parent {
             walled: BTreeSet::new(),
             suspects: Suspects::default(),
             balance: Balance::default(),
+            memory: Memory::default(),
+            shelf: Shelf::default(),
             actions: VecDeque::new(),
             next_shed: 1,
             deadline: None,
@@ -235,7 +245,7 @@ impl Parent {
 
     /// All items that are open or set aside, in no particular order.
     pub fn items(&self) -> impl Iterator<Item = Item> {
-        self.table.items()
+        self.table.items().chain(self.items_away())
     }
 
     /// The children that have a session, in the order in which they came.
@@ -315,6 +325,7 @@ impl Parent {
 
     /// Sets aside the pool items that no child may be granted.
     pub fn set_aside_unserved(&mut self, reason: &dyn Fn(NoAnswer<'_>) -> String) {
+        self.bring_all_back();
         let unserved: Vec<ItemId> = self
             .table
             .pool()
@@ -347,7 +358,8 @@ impl Parent {
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         let counts = self.table.counts();
-        counts.owned == 0 && counts.pool > 0 && !self.table.pool().any(|id| self.is_servable(id))
+        let servable = || self.table.pool().any(|id| self.is_servable(id));
+        counts.owned == 0 && counts.pool > 0 && !servable() && !self.is_away_servable()
     }
 
     /// The job is over: tells every child.

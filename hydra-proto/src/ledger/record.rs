@@ -367,7 +367,7 @@ impl Parent {
     }
 
     /// The whole state, as records that replay to it in a new parent of the same configuration. Equal states
-    /// give equal records.
+    /// give equal records. What was put away is missing: see [`Parent::slots`].
     pub fn snapshot(&self, out: &mut dyn FnMut(Record)) {
         let mut tell = |state| out(Record::State(Box::new(state)));
         tell(State::Numbers {

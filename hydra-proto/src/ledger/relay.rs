@@ -9,15 +9,15 @@
 //!   set aside here                 → failed
 //! ```
 
+mod cutting;
 mod gate;
 mod hunger;
 
 use super::Time;
-use super::frontier::Cut;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
-use crate::ids::{ConnId, IdRange, ItemId, join_ids, join_ranges};
-use crate::message::{Delta, Down, Failure, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
+use crate::ids::{ConnId, IdRange, ItemId};
+use crate::message::{Down, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
 use crate::segment::Segment;
 use gate::Gate;
 use std::fmt;
@@ -26,16 +26,8 @@ use std::fmt;
 const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
 /// How many leases of workers a client's own lease is good for.
 const WORKER_LEASES: u64 = 1 << 16;
-/// A client waits so many times longer between two commits than the server takes to acknowledge one: what is found
-/// and finished between commits costs the server nothing, so a busy server gets less to do.
-const ACK_SHARE: u32 = 20;
 /// Into how many parts the commit interval is divided for the first commits of clients.
 const PHASES: u64 = 16;
-/// It does not wait longer than so many commit intervals.
-const INTERVALS_MAX: u32 = 25;
-/// The most items that one answer to a shed gives.
-const GIVE_ITEMS_MAX: u64 = 16_384;
-
 /// What a relay is made with.
 pub struct RelayConfig {
     /// The client's side of its session with the server.
@@ -107,14 +99,20 @@ pub struct Relay {
     timed: Option<(u64, Time)>,
     /// How long the server takes to acknowledge one.
     ack_takes: Time,
+    /// Until when a request for work waits for all workers that were asked.
+    gathers_until: Time,
     /// What the server was told of this client's hunger.
     told: Hunger,
+    /// How much it was told that this client holds.
+    told_held: u64,
     /// Before this it does not say that it has enough.
     may_tell: Time,
     /// It has enough, and has not said so yet.
-    owes_plenty: bool,
+    owes_load: bool,
     paused: bool,
     gate: Gate,
+    /// Bytes that the items of a job may take here.
+    memory: u64,
 }
 
 impl Relay {
@@ -137,12 +135,20 @@ impl Relay {
             commit_interval: Time::ZERO,
             timed: None,
             ack_takes: Time::ZERO,
+            gathers_until: Time::ZERO,
             told: Hunger::None,
+            told_held: 0,
             may_tell: Time::ZERO,
-            owes_plenty: false,
+            owes_load: false,
             paused: false,
             gate: Gate::default(),
+            memory: u64::MAX,
         }
+    }
+
+    /// Returns items to the server when all of a job take more than about so many bytes. Default: never.
+    pub fn limit_memory(&mut self, bytes: u64) {
+        self.memory = bytes;
     }
 
     /// Sends commits in parts of about this many bytes, where they are larger. Default 1 MiB.
@@ -178,12 +184,6 @@ impl Relay {
             self.ack_takes = now.saturating_sub(sent).max(self.ack_takes * 7 / 8);
         }
         self.pass_lease_on();
-    }
-
-    fn pause_between_commits(&self) -> Time {
-        let most = self.commit_interval.saturating_mul(INTERVALS_MAX);
-        let slow = self.ack_takes.saturating_mul(ACK_SHARE);
-        slow.min(most).max(self.commit_interval)
     }
 
     /// Workers may act for as long as this client may, and not before the server has said so.
@@ -242,6 +242,14 @@ impl Relay {
         }
     }
 
+    /// This process stood still for a while, until now: nobody's silence counts.
+    pub fn held_up(&mut self, now: Time) {
+        self.uplink.held_up(now);
+        if let Some(parent) = &mut self.parent {
+            parent.held_up(now);
+        }
+    }
+
     /// Looks at the timers.
     pub fn tick(&mut self, now: Time) {
         let load = self.load();
@@ -256,11 +264,12 @@ impl Relay {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
         // Without a window the answer to an earlier commit is the next thing that happens.
-        let may_cut = self.uplink.is_open() && self.uplink.has_window() && self.has_news();
-        let cut = may_cut.then_some(self.next_commit);
+        let may_cut = self.uplink.is_open() && self.uplink.has_window();
+        let cut = (may_cut && self.has_news()).then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
-        let plenty = self.owes_plenty.then_some(self.may_tell);
-        [self.uplink.poll_timeout(), workers, cut, plenty]
+        let load = self.owes_load.then_some(self.may_tell);
+        let answer = (may_cut && self.could_answer()).then_some(self.gathers_until);
+        [self.uplink.poll_timeout(), workers, cut, load, answer]
             .into_iter()
             .flatten()
             .min()
@@ -304,6 +313,7 @@ impl Relay {
                 self.set_shed(None);
                 self.told = Hunger::None;
                 self.pause(false);
+                self.be_frugal(false);
                 self.say_ready();
                 self.say_walls(true);
                 return Some(RelayAction::ServerBack);
@@ -315,9 +325,13 @@ impl Relay {
                 }
                 self.told = Hunger::None;
             }
-            UplinkEvent::Asked(shed) => self.set_shed(Some(shed)),
+            UplinkEvent::Asked(shed) => {
+                self.set_shed(Some(shed));
+                self.gathers_until = now + self.gathering();
+            }
             UplinkEvent::Kept(segment) => return Some(RelayAction::Kept(segment)),
             UplinkEvent::Paused(pause) => self.pause(pause),
+            UplinkEvent::Frugal(frugal) => self.be_frugal(frugal),
             UplinkEvent::Over(refusal) => {
                 self.forget();
                 return Some(RelayAction::End(refusal));
@@ -346,6 +360,7 @@ impl Relay {
             release: self.config.uplink.release.clone(),
             secrets: Box::new(self.config.secrets),
         });
+        parent.limit_memory(self.memory);
         // Epochs of workers must differ between the sessions of this client, too.
         parent.start_epochs_at(self.next_epoch);
         self.parent = Some(parent);
@@ -390,6 +405,12 @@ impl Relay {
         }
     }
 
+    fn be_frugal(&mut self, frugal: bool) {
+        if let Some(parent) = &mut self.parent {
+            parent.be_frugal(frugal);
+        }
+    }
+
     /// Keeps the difference to the server's record.
     fn note(&mut self, action: &Action) {
         if let Action::Applied {
@@ -419,82 +440,5 @@ impl Relay {
             .as_ref()
             .is_some_and(|parent| !parent.aside().is_empty());
         self.unsent || aside || !self.done.is_empty() || !self.fresh.is_empty()
-    }
-
-    /// Whether a commit is due: never before all of [`Relay::poll_action`] is taken. The shell then adds up what its workers found and calls [`Relay::cut`].
-    #[must_use]
-    pub fn wants_cut(&self, now: Time) -> bool {
-        let Some(parent) = &self.parent else {
-            return false;
-        };
-        // What was applied and is not polled yet is missing from the difference.
-        if !self.uplink.is_open() || !self.uplink.has_window() || parent.has_actions() {
-            return false;
-        }
-        let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
-        let gives = parent.has_held() || (self.shed.is_some() && parent.has_for_parent());
-        let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
-        dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
-    }
-
-    /// Sends a commit: everything that changed since the last one, with what was found.
-    pub fn cut(&mut self, now: Time, result: Option<Delta>) {
-        self.say_walls(false);
-        let (mut give, answers) = self.answer();
-        let Some(parent) = &mut self.parent else {
-            return;
-        };
-        give.extend(parent.pick_held(GIVE_ITEMS_MAX));
-        parent.complete(&mut give);
-        let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
-        let failed = aside.iter().filter_map(|id| {
-            let reason = parent.aside().get(id)?.reason.clone();
-            Some(Failure { id: *id, reason })
-        });
-        let failed: Vec<Failure> = failed.collect();
-        let new = parent.record_fresh(&self.fresh);
-        let begun = parent.begun_of(&give);
-        let give = join_ids(give);
-        for &ids in &give {
-            parent.give_up(ids);
-        }
-        for &id in &aside {
-            parent.report_aside(id);
-        }
-        parent.rebalance();
-        self.fresh.clear();
-        self.unsent = false;
-        self.next_commit = now + self.pause_between_commits();
-        let cut = Cut {
-            done: join_ranges(std::mem::take(&mut self.done)),
-            new,
-            give,
-            failed,
-            result,
-            load: self.load(),
-            answers,
-            begun: join_ids(begun),
-        };
-        self.told = self.hunger(cut.load);
-        self.uplink.commit(cut);
-        if self.uplink.is_open() {
-            self.timed.get_or_insert((self.uplink.commits().0, now));
-        }
-    }
-
-    /// What the waiting shed gets: from the pool, nearest to the root first.
-    fn answer(&mut self) -> (Vec<ItemId>, Option<u64>) {
-        let held = self.load().held;
-        let (Some(shed), Some(parent)) = (self.shed, &self.parent) else {
-            return (Vec::new(), None);
-        };
-        let hungry = u128::from(shed.hungry.max(1));
-        let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
-        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX));
-        if give.is_empty() && !parent.is_done() {
-            return (give, None);
-        }
-        self.set_shed(None);
-        (give, Some(shed.id))
     }
 }

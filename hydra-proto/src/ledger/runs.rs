@@ -42,6 +42,11 @@ impl Run {
         }
     }
 
+    /// Roughly the bytes of its items. When it is cut, its parts have as many.
+    pub(super) fn content(&self) -> u64 {
+        u64::from(self.len) * self.item.share()
+    }
+
     /// Takes off all but the first `len` items.
     pub(super) fn split_off(&mut self, len: u32) -> Self {
         let mut tail = self.clone();

@@ -65,6 +65,8 @@ pub(super) struct Session {
     /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
     /// after this.
     pub(super) rests_until: Option<Time>,
+    /// It was granted something lately: it is not asked for that before this.
+    pub(super) keeps_until: Time,
     /// Until when its workers may act, counted generously.
     pub(super) acts_until: Time,
     /// It works on suspects: grant it nothing else.
@@ -98,6 +100,7 @@ impl Session {
             hungry: true,
             shed: None,
             rests_until: None,
+            keeps_until: Time::ZERO,
             acts_until: Time::ZERO,
             careful: false,
             standing: Standing::default(),

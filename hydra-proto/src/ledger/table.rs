@@ -1,5 +1,6 @@
 //! The items of one parent: each in the pool, with one child, or set aside.
 
+mod away;
 mod moving;
 
 use super::runs::{Run, Runs};
@@ -8,7 +9,11 @@ use super::walls::Walls;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
+use away::Away;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Roughly the bytes that a run takes in a table, without what is in it.
+pub(super) const RUN_BYTES: u64 = 256;
 
 /// Where an item is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +79,7 @@ struct Owned {
 /// ```text
 ///   runs:    first id → items, owner    pool: the runs whose owner is the pool, nearest to the root first
 ///   aside:   id → item, reason          owned[child]: a count; the runs are found by a pass over all
+///   away:    pool items that are not in memory: their ids, and where they are
 ///   held:    the runs that are held back, so that looking through the pool never meets them
 /// ```
 #[derive(Debug, Default)]
@@ -82,6 +88,11 @@ pub(super) struct Table {
     pool: BTreeSet<(u32, ItemId)>,
     /// Items in `pool`.
     pooled: u64,
+    /// Bytes of what is in the runs.
+    content: u64,
+    /// Bytes of what is in `pool` and may go away.
+    loose: u64,
+    pub(super) away: Away,
     held: BTreeSet<ItemId>,
     aside: BTreeMap<ItemId, Aside>,
     owned: BTreeMap<ChildId, Owned>,
@@ -103,6 +114,11 @@ impl Table {
         let open = self.runs.iter().flat_map(|(first, run)| run.items(first));
         let aside = self.aside.values().map(|aside| aside.item.clone());
         open.map(|(_, item)| item).chain(aside)
+    }
+
+    /// Roughly the bytes that the open items take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.content + self.runs.len() as u64 * RUN_BYTES
     }
 
     pub(super) fn owned(&self, child: ChildId) -> u64 {
@@ -173,7 +189,9 @@ impl Table {
         }
         let open = self.runs.first_in(range).map(|part| ItemId(part.0.start));
         let aside = self.aside.range(ItemId(range.start)..ItemId(range.end));
-        open.into_iter().chain(aside.map(|(&id, _)| id)).min()
+        let away = self.away.first_in(range);
+        let known = open.into_iter().chain(away);
+        known.chain(aside.map(|(&id, _)| id)).min()
     }
 
     pub(super) fn is_in_pool(&self, id: ItemId) -> bool {

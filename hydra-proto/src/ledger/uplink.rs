@@ -45,6 +45,8 @@ pub enum UplinkEvent {
     Paused(bool),
     /// The parent keeps so much of a segment.
     Kept(Segment),
+    /// Find no more than is needed, or go on as usual.
+    Frugal(bool),
     /// It is over: forget the job. With the parent's reason, if that was no ordinary end.
     Over(Option<Refusal>),
     /// The connection has been silent for too long, or is unusable: close it.
@@ -252,6 +254,7 @@ impl Uplink {
             Down::Shed(shed) => self.events.push_back(UplinkEvent::Asked(shed)),
             Down::Beat(beat) => self.beat_answered(&beat),
             Down::Pause(pause) => self.events.push_back(UplinkEvent::Paused(pause)),
+            Down::Frugal(frugal) => self.events.push_back(UplinkEvent::Frugal(frugal)),
             Down::Stop => self.end(None),
             Down::Kept(segment) => self.events.push_back(UplinkEvent::Kept(segment)),
         }
@@ -386,6 +389,11 @@ impl Uplink {
             last_grant: session.last_grant,
             load,
         }));
+    }
+
+    /// This process stood still for a while, until now: that the parent was not heard means nothing.
+    pub fn held_up(&mut self, now: Time) {
+        self.heard = now;
     }
 
     /// Looks at the timers.

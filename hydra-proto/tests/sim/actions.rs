@@ -186,7 +186,11 @@ impl World {
                 }
                 Action::Lost { child, reason } => self.lost(child, &reason),
                 Action::Record(record) => self.recorded(*record),
-                Action::Log { .. } | Action::Warning { .. } | Action::Rows { .. } => {}
+                Action::Log { .. }
+                | Action::Warning { .. }
+                | Action::Rows { .. }
+                | Action::KeptInMemory(_)
+                | Action::NotReadBack(_) => {}
             }
             if turns > TURNS_MAX {
                 return self.fail("the server has too much to do at once");

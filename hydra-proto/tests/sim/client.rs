@@ -24,6 +24,7 @@ pub(crate) struct Client {
     /// Its workers, by their number in the world.
     pub workers: Vec<usize>,
     pub(crate) part_bytes: usize,
+    pub(crate) memory: u64,
     merger: Merger<Total>,
     walk: WalkSummary,
     has_result: bool,
@@ -49,6 +50,7 @@ impl Client {
             partitioned_until: Time::ZERO,
             workers: Vec::new(),
             part_bytes: 1 << 20,
+            memory: u64::MAX,
             merger: Merger::default(),
             walk: WalkSummary::default(),
             has_result: false,
@@ -59,6 +61,7 @@ impl Client {
     pub(crate) fn start(&mut self, name: String, nonce: u64) {
         self.relay = relay(name, self.worker_count, nonce);
         self.relay.limit_parts(self.part_bytes);
+        self.relay.limit_memory(self.memory);
         self.alive = true;
         self.stopped = false;
         self.life += 1;

@@ -4,13 +4,24 @@ use super::net::Node;
 use super::setup::server;
 use super::world::{Event, World};
 use hydra_proto::codec;
+use hydra_proto::item::Item;
 use hydra_proto::ledger::{Parent, Record, State};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl World {
     /// What was replayed is what lives, but for which grants have arrived: nobody records that.
     pub(crate) fn compare(&mut self) {
-        let (live, replayed) = (snapshot(&self.server), snapshot(&self.mirror));
+        let (mut live, mut replayed) = (snapshot(&self.server), snapshot(&self.mirror));
+        if self.memory < u64::MAX {
+            // What was put away and brought back is in other parcels than before.
+            live.extend(
+                self.server
+                    .slots()
+                    .flat_map(|slot| self.store.records(slot)),
+            );
+            (live, replayed) = (one_by_one(live), one_by_one(replayed));
+        }
         let same = live.len() == replayed.len()
             && live
                 .iter()
@@ -70,6 +81,8 @@ impl World {
         self.say(|| "the server is back".to_owned());
         self.down = false;
         self.server.revive(self.now, self.incarnation);
+        self.count_store();
+        self.limit_memory();
         self.pump_server();
     }
 }
@@ -78,6 +91,36 @@ fn snapshot(parent: &Parent) -> Vec<Record> {
     let mut records = Vec::new();
     parent.snapshot(&mut |record| records.push(record));
     records
+}
+
+/// The same with each open item for itself, in the order of their ids.
+fn one_by_one(records: Vec<Record>) -> Vec<Record> {
+    let mut items = BTreeMap::new();
+    let mut others = Vec::new();
+    for record in records {
+        match record {
+            Record::State(state) => match *state {
+                State::Items {
+                    owner,
+                    recorded,
+                    items: parcels,
+                } => {
+                    for (id, item) in parcels.into_iter().flat_map(Item::unpack) {
+                        let items_of_one = State::Items {
+                            owner,
+                            recorded,
+                            items: Item::pack([(id, item)]),
+                        };
+                        items.insert(id, Record::State(Box::new(items_of_one)));
+                    }
+                }
+                other => others.push(Record::State(Box::new(other))),
+            },
+            other => others.push(other),
+        }
+    }
+    others.extend(items.into_values());
+    others
 }
 
 fn like(live: &Record, replayed: &Record) -> bool {

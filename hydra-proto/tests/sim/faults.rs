@@ -61,6 +61,8 @@ pub(crate) enum Sabotage {
     ActBeforeRecord,
     /// Clients acknowledge what workers intend before it is on the server's record.
     AckBeforeServer,
+    /// What was put away comes back without what was in it.
+    LoseAway,
     /// That a lost worker may have acted on something is not said.
     ForgetBegun,
 }

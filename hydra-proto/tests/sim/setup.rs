@@ -5,6 +5,7 @@ use super::faults::{Fault, Sabotage, plan};
 use super::journal::Journal;
 use super::oracle::Oracle;
 use super::rng::Rng;
+use super::store::Shelf;
 use super::tree::{Shape, Tree};
 use super::worker::Habits;
 use super::world::{Event, Stats, World};
@@ -22,6 +23,8 @@ struct Setup {
     timing: Timing,
     habits: Habits,
     lease_ids: u64,
+    /// Bytes that items may take at the server and at each client.
+    memory: u64,
     /// How long the walk takes three workers.
     span: Duration,
     latency: Duration,
@@ -71,6 +74,11 @@ impl Setup {
             0 => 1 << 40,
             ids => ids,
         };
+        // Nearly nothing, or more than there is.
+        let memory = match (shape.seed >> 20) % 4 {
+            0 => 1 << ((shape.seed >> 24) % 16),
+            _ => u64::MAX,
+        };
         let span = Duration::from_millis(rng.range(100, 4000));
         let picky = rng.chance(40);
         let member = |client: u64, rng: &mut Rng| Member {
@@ -96,6 +104,7 @@ impl Setup {
                 part_bytes,
             },
             lease_ids,
+            memory,
             span,
             latency: Duration::from_micros(1 << rng.range(5, 15)),
             redial: Duration::from_millis(200),
@@ -139,6 +148,7 @@ impl Setup {
                 part_bytes: 1 << 20,
             },
             lease_ids: 1 << 40,
+            memory: u64::MAX,
             span,
             latency: Duration::from_micros(200),
             redial: Duration::from_millis(5),
@@ -215,6 +225,8 @@ impl World {
             server,
             spec,
             lease_ids: setup.lease_ids,
+            memory: setup.memory,
+            store: Shelf::default(),
             incarnation: 0,
             clients: Vec::new(),
             workers: Vec::new(),
@@ -243,6 +255,7 @@ impl World {
             spins: (Time::ZERO, 0),
             rng,
         };
+        world.limit_memory();
         // The first snapshot holds the roots.
         world.add_roots();
         world.pump_server();
@@ -254,6 +267,20 @@ impl World {
             world.at(at, Event::Strike(fault));
         }
         world
+    }
+
+    /// Gives the server of this incarnation a store of its own, and little memory.
+    pub(crate) fn limit_memory(&mut self) {
+        if self.memory < u64::MAX {
+            let fails_each =
+                [0, 2, 3, 7, 50][(self.memory.ilog2() + self.incarnation) as usize % 5];
+            self.store = Shelf::new(fails_each);
+            if self.sabotage == Some(Sabotage::LoseAway) {
+                self.store.lose_all();
+            }
+            self.server.limit_memory(self.memory);
+            self.server.keep_in(Box::new(self.store.clone()));
+        }
     }
 
     fn add_roots(&mut self) {
@@ -275,6 +302,7 @@ impl World {
         let number = self.clients.len();
         let mut client = Client::new(String::new(), member.workers, member.serves, 0);
         client.part_bytes = self.habits.part_bytes;
+        client.memory = self.memory;
         self.clients.push(client);
         self.at(member.starts, Event::Start(number));
     }

@@ -56,6 +56,9 @@ pub(crate) struct Acted {
 /// How much a worker with intents looks for before it acts.
 const AHEAD: u64 = 24;
 
+/// How many directories a frugal worker finds in one before it puts off the rest.
+const FRUGAL: usize = 2;
+
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub uid: u64,
@@ -72,6 +75,7 @@ pub(crate) struct Worker {
     walk: WalkSummary,
     next_cut: Time,
     paused: bool,
+    frugal: bool,
     /// A careful step waits to be committed: nothing else may begin before.
     must_cut: bool,
     told_hungry: bool,
@@ -106,6 +110,7 @@ impl Worker {
             walk: WalkSummary::default(),
             next_cut: now,
             paused: false,
+            frugal: false,
             must_cut: false,
             told_hungry: false,
             acted: None,
@@ -174,6 +179,7 @@ impl Worker {
                     }
                 }
                 UplinkEvent::Paused(paused) => self.paused = paused,
+                UplinkEvent::Frugal(frugal) => self.frugal = frugal,
                 UplinkEvent::Over(_) | UplinkEvent::Drop(_) | UplinkEvent::Lost => {
                     self.alive = false;
                 }
@@ -345,6 +351,10 @@ impl Worker {
     }
 
     fn wants_split(&mut self, now: Time) -> bool {
+        let found = self.hand.as_ref().map_or(0, |hand| hand.found.len());
+        if self.frugal && found > FRUGAL {
+            return true;
+        }
         let Some(frontier) = &self.frontier else {
             return false;
         };

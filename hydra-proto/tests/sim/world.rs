@@ -6,6 +6,7 @@ use super::journal::Journal;
 use super::net::{Link, Node};
 use super::oracle::Oracle;
 use super::rng::Rng;
+use super::store::Shelf;
 use super::tree::Tree;
 use super::worker::{Acted, Habits, Step, Worker};
 use hydra_proto::ids::{ChildId, ConnId, Epoch, ItemId};
@@ -81,6 +82,9 @@ pub(crate) struct Stats {
     pub aside: u64,
     /// Records that were lost because they were not durable.
     pub torn: u64,
+    /// Pieces of the pool that were put away, and how often that or bringing back has failed.
+    pub put_away: u64,
+    pub kept: u64,
     /// Time that workers have spent at work.
     pub busy: Time,
 }
@@ -105,6 +109,10 @@ pub(crate) struct World {
     pub down: bool,
     pub spec: JobSpec,
     pub lease_ids: u64,
+    /// Bytes that items may take at the server and at each client.
+    pub memory: u64,
+    /// Where the server puts what is more.
+    pub store: Shelf,
     pub incarnation: u32,
     pub clients: Vec<Client>,
     pub workers: Vec<Worker>,
@@ -207,7 +215,8 @@ impl World {
         }
         if self.rng.chance(self.check_percent) || self.trace {
             self.compare();
-            let outcome = self.oracle.cover(self.server.items());
+            let (oracle, server) = (&self.oracle, &self.server);
+            let outcome = self.store.at_peace(|| oracle.cover(server.items()));
             if let Err(what) = outcome {
                 self.fail(what);
             }
@@ -218,6 +227,7 @@ impl World {
         self.over = true;
         self.stats.finished = self.now;
         self.stats.aside = self.server.aside().len() as u64;
+        self.count_store();
         self.say(|| "the job is done".to_owned());
         let aside = self.server.aside().values().map(|aside| &aside.item);
         if let Err(what) = self.oracle.finished(aside) {
@@ -234,6 +244,13 @@ impl World {
         self.last_fault = self.last_fault.max(self.now);
         self.server.stop();
         self.pump_server();
+    }
+
+    /// Adds up what the store of this server has done.
+    pub(crate) fn count_store(&mut self) {
+        let counts = self.store.counts();
+        self.stats.put_away += counts.puts;
+        self.stats.kept += counts.failures;
     }
 
     fn describe(&self) -> String {

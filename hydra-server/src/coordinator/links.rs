@@ -43,6 +43,8 @@ impl Coordinator {
         tracing::debug!(client = self.client_name(client), %reason, last, "not reached");
         match last {
             true => self.give_up(client, reason),
+            // It was there once, and is dialled again.
+            false if self.began_before => self.gathering.put_off(client, reason),
             false => self.gathering.failed(client, reason),
         }
     }

@@ -50,6 +50,7 @@ impl Server {
             embedded: None,
             reducer: Box::new(Merger::<()>::default()),
             state: None,
+            memory: 1 << 30,
             rows: None,
             rows_dir: None,
             progress: None,
@@ -147,6 +148,22 @@ async fn a_client_whose_first_connection_broke_was_done_without() {
     server.handle(NOW, Event::Closed(conn, None));
     assert_eq!(server.coordinator.phase(), Phase::Gathering);
     assert!(server.is_to_be_dialled());
+    server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+}
+
+#[tokio::test]
+async fn a_client_that_was_stopped_when_its_server_came_back_was_done_without() {
+    let mut server = Server::new(false);
+    server.coordinator.began_before = true;
+    let reason = "it says nothing".to_owned();
+    let silent = Event::Unreachable {
+        client: 0,
+        reason,
+        last: false,
+    };
+    server.handle(NOW, silent);
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
     server.join(Origin::Dialled(0), seen());
     assert_eq!(server.coordinator.phase(), Phase::Walking);
 }

@@ -1,6 +1,6 @@
 //! The files of a journal, and what blocks: writing, waiting for the disk, replacing a file by another.
 
-use super::{JournalError, frame};
+use super::{JournalError, Payload, frame};
 use hydra_proto::ids::JobId;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
@@ -24,7 +24,7 @@ pub(crate) struct Batch {
     /// Rows of the commits among the entries.
     pub(crate) rows: Vec<u8>,
     /// The payloads of a snapshot that holds the entries too.
-    pub(crate) snapshot: Option<Vec<Vec<u8>>>,
+    pub(crate) snapshot: Option<Vec<Payload>>,
 }
 
 /// The open files.
@@ -47,7 +47,7 @@ impl Disk {
         dir: &Path,
         job: JobId,
         sequence: u64,
-        snapshot: &[Vec<u8>],
+        snapshot: &[Payload],
         sync: bool,
     ) -> Result<Self, JournalError> {
         let log = write_snapshot(dir, job, sequence, snapshot)?;
@@ -105,7 +105,7 @@ impl Disk {
 
     /// Replaces the file by one that begins with this snapshot. Where that fails for want of room, the old one is
     /// still good.
-    pub(crate) fn compact(&mut self, snapshot: &[Vec<u8>]) -> Result<(), JournalError> {
+    pub(crate) fn compact(&mut self, snapshot: &[Payload]) -> Result<(), JournalError> {
         if let Some(rows) = &self.rows {
             let synced = rows.sync_data();
             synced.map_err(|error| self.failed("sync rows of", error))?;
@@ -139,7 +139,7 @@ fn write_snapshot(
     dir: &Path,
     job: JobId,
     first: u64,
-    snapshot: &[Vec<u8>],
+    snapshot: &[Payload],
 ) -> Result<(u64, File), JournalError> {
     let new = dir.join(JOURNAL_NEW);
     let written = try_write_snapshot(dir, &new, job, first, snapshot);
@@ -155,7 +155,7 @@ fn try_write_snapshot(
     new: &Path,
     job: JobId,
     first: u64,
-    snapshot: &[Vec<u8>],
+    snapshot: &[Payload],
 ) -> Result<(u64, File), JournalError> {
     let failed = |operation, path: &Path| {
         let path = path.to_owned();
@@ -172,8 +172,9 @@ fn try_write_snapshot(
     let mut length = frame::HEADER as u64;
     let mut bytes = frame::header(job, first).to_vec();
     for (payload, sequence) in snapshot.iter().zip(first..) {
-        frame::write(&mut bytes, sequence, payload);
-        length += frame_len(payload);
+        let entries = payload.entries()?;
+        frame::write(&mut bytes, sequence, &entries);
+        length += frame_len(&entries);
         file.write_all(&bytes).map_err(failed("write", new))?;
         bytes.clear();
     }

@@ -3,14 +3,17 @@
 use crate::journal::JournalError;
 use crate::outcome::ClientRun;
 use crate::roots::Trouble;
+use crate::spill::Piece;
 use hydra_proto::codec;
 use hydra_proto::ids::{ChildId, JobId, RootId};
 use hydra_proto::job::JobSpec;
-use hydra_proto::ledger::Record;
+use hydra_proto::ledger::{Record, stored_records};
 use hydra_proto::message::RootFacts;
 use hydra_proto::segment::SegmentId;
 use hydra_proto::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A snapshot goes to disk in frames of about this size.
 const FRAME_BYTES: usize = 1 << 20;
@@ -59,10 +62,35 @@ pub(crate) enum Entry {
     Segments(Vec<(SegmentId, u64)>),
 }
 
+/// The payload of one frame of a snapshot.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Entries.
+    Entries(Vec<u8>),
+    /// Open items that are not in memory.
+    Piece(Arc<Piece>),
+}
+
+impl Payload {
+    /// The entries. Reads them, if they are not in memory.
+    pub(crate) fn entries(&self) -> Result<Cow<'_, [u8]>, JournalError> {
+        let piece = match self {
+            Self::Entries(entries) => return Ok(Cow::Borrowed(entries)),
+            Self::Piece(piece) => piece,
+        };
+        let bytes = piece.read()?;
+        let mut entries = Vec::new();
+        for record in stored_records(&bytes)? {
+            codec::store(&Entry::Ledger(record), &mut entries)?;
+        }
+        Ok(Cow::Owned(entries))
+    }
+}
+
 /// Collects the entries of a snapshot as payloads of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    full: Vec<Vec<u8>>,
+    full: Vec<Payload>,
     last: Vec<u8>,
 }
 
@@ -70,15 +98,28 @@ impl Writer {
     pub(crate) fn push(&mut self, entry: &Entry) -> Result<(), JournalError> {
         codec::store(entry, &mut self.last)?;
         if self.last.len() >= FRAME_BYTES {
-            self.full.push(std::mem::take(&mut self.last));
+            self.close();
         }
         Ok(())
     }
 
+    /// Adds items that are not in memory, as they are now.
+    pub(crate) fn push_piece(&mut self, piece: Arc<Piece>) {
+        self.close();
+        self.full.push(Payload::Piece(piece));
+    }
+
+    fn close(&mut self) {
+        if !self.last.is_empty() {
+            let entries = std::mem::take(&mut self.last);
+            self.full.push(Payload::Entries(entries));
+        }
+    }
+
     /// The payloads.
-    pub(crate) fn finish(mut self) -> Result<Vec<Vec<u8>>, JournalError> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Payload>, JournalError> {
         codec::store(&Entry::Complete, &mut self.last)?;
-        self.full.push(self.last);
+        self.close();
         Ok(self.full)
     }
 }

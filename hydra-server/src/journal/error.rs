@@ -1,7 +1,7 @@
 //! What can go wrong with a journal.
 
 use hydra_proto::codec::CodecError;
-use hydra_proto::ledger::ReplayError;
+use hydra_proto::ledger::{ReplayError, StoreError};
 use hydra_proto::reduce::ReduceError;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,9 @@ pub enum JournalError {
     /// The plugin's sum cannot be saved.
     #[error("the plugin's sum cannot be kept in the journal")]
     Reduce(#[from] ReduceError),
+    /// What was put away for want of memory is missing in a snapshot.
+    #[error("what was put away for want of memory cannot be read")]
+    PutAway(#[from] StoreError),
     /// An entry cannot be encoded.
     #[error(transparent)]
     Encode(#[from] CodecError),

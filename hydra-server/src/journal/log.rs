@@ -8,7 +8,7 @@
 
 use super::JournalError;
 use super::disk::{Batch, Disk, is_full};
-use super::entry::Entry;
+use super::entry::{Entry, Payload};
 use hydra_proto::codec;
 use hydra_proto::ledger::Time;
 use std::fs::File;
@@ -134,7 +134,7 @@ impl Journal {
     }
 
     /// Sends what has gathered to the disk, if that is idle. `snapshot` holds all that was appended.
-    pub(crate) fn flush(&mut self, now: Time, snapshot: Option<Vec<Vec<u8>>>) {
+    pub(crate) fn flush(&mut self, now: Time, snapshot: Option<Vec<Payload>>) {
         if let Some((_, again)) = &self.stuck {
             if now >= *again
                 && let Some(disk) = self.disk.take()

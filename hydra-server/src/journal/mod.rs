@@ -36,6 +36,6 @@ pub use state_dir::{Durability, StateDir};
 pub use status::{SessionStatus, Status, status};
 
 pub(crate) use disk::Disk;
-pub(crate) use entry::{Entry, Writer};
+pub(crate) use entry::{Entry, Payload, Writer};
 pub(crate) use log::{Journal, Report, Written};
 pub(crate) use replay::{NoSum, replay};

@@ -132,7 +132,10 @@ pub(crate) fn beginning() -> Vec<Vec<u8>> {
         note: b"note".to_vec(),
     })
     .unwrap();
-    out.finish().unwrap()
+    let payloads = out.finish().unwrap().into_iter();
+    payloads
+        .map(|payload| payload.entries().unwrap().into_owned())
+        .collect()
 }
 
 /// A journal with a log of at least `length` bytes: its bytes, and where each frame of the log ends.

@@ -4,6 +4,9 @@ use super::disk::{Batch, Disk};
 use super::replay::NoSum;
 use super::sample::{JOB, Job, beginning, journal, payload, spec};
 use super::*;
+use crate::spill::Spill;
+use hydra_proto::ids::RootId;
+use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::ledger::{Parent, Record, Time};
 use std::fs;
 use std::path::Path;
@@ -79,7 +82,7 @@ fn zeros_at_the_end_are_a_torn_tail() {
 #[test]
 fn a_journal_made_shorter_replays_to_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let mut disk = Disk::begin(dir.path(), JOB, 1, &beginning(), true).unwrap();
+    let mut disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), true).unwrap();
     let (mut job, mut entries) = Job::new();
     for step in 0..300 {
         let batch = Batch {
@@ -110,6 +113,52 @@ fn a_journal_made_shorter_replays_to_the_same() {
     assert!(!dir.path().join("journal.new").exists());
 }
 
+/// The snapshot with which a journal begins.
+fn first_snapshot() -> Vec<Payload> {
+    beginning().into_iter().map(Payload::Entries).collect()
+}
+
+#[test]
+fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let spill = Spill::new(Some(dir.path()));
+    let mut parent = crate::coordinator::parent(JOB, &spec(), false, String::new());
+    parent.limit_memory(0);
+    parent.keep_in(Box::new(spill.clone()));
+    let ids = parent.take_ids(40).unwrap();
+    let dirs = |first| Dirs {
+        first,
+        root: RootId(0),
+        dir: b"a".to_vec(),
+        names: NameList::from_iter([&b"b"[..]]),
+    };
+    let parcels = ids.iter().map(|id| Parcel::Dirs(dirs(id)));
+    parent.add(parcels.collect(), false);
+    let mut out = Writer::default();
+    out.push(&Entry::Job {
+        id: JOB,
+        incarnation: 7,
+        spec: Box::new(spec()),
+        note: Vec::new(),
+    })
+    .unwrap();
+    for record in snapshot(&parent) {
+        out.push(&Entry::Ledger(record)).unwrap();
+    }
+    let slots: Vec<u64> = parent.slots().collect();
+    assert!(!slots.is_empty());
+    for &slot in &slots {
+        out.push_piece(spill.piece(slot).unwrap());
+    }
+    parent.set_aside_unserved(&|_| "nobody".to_owned());
+    assert!(slots.iter().all(|&slot| spill.piece(slot).is_none()));
+    let payloads = out.finish().unwrap();
+    Disk::begin(dir.path(), JOB, 1, &payloads, false).unwrap();
+    let again = replayed_from(dir.path()).parent;
+    assert_eq!(again.counts().pool, 40);
+    assert_eq!(again.items().count(), 40);
+}
+
 fn replayed_from(dir: &Path) -> replay::Restored {
     replayed(&fs::read(dir.join("journal")).unwrap()).unwrap()
 }
@@ -129,7 +178,7 @@ fn rows_go_on_behind_those_that_count() {
         options.read(true).write(true).create(true).truncate(false);
         options.open(&path).unwrap()
     };
-    let mut disk = Disk::begin(dir.path(), JOB, 1, &beginning(), false).unwrap();
+    let mut disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
     disk.set_rows(Some(rows()), 0);
     for text in ["one\n", "two\n"] {
         let batch = Batch {
@@ -172,7 +221,7 @@ fn a_full_disk_is_told_from_a_broken_one() {
 async fn a_full_disk_that_was_asked_too_early_is_asked_again() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-    let disk = Disk::begin(dir.path(), JOB, 1, &beginning(), false).unwrap();
+    let disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
     let (reports, mut written) = tokio::sync::mpsc::channel(1);
     let mut journal = Journal::new(disk, state.lock, 0, reports);
     journal.append(&Entry::Began).unwrap();

@@ -31,6 +31,8 @@ use std::sync::Arc;
 const LARGE: u64 = 256;
 /// The most subdirectories that are found before the reading of their directory is put off.
 const SUBDIRS_MAX: usize = 64 << 10;
+/// The same while memory is short.
+const SUBDIRS_FRUGAL: usize = 1 << 10;
 /// The same in bytes of names.
 const SUBDIRS_BYTES_MAX: usize = 2 << 20;
 /// Where paths are this long, subdirectories are kept to one parcel at a time.
@@ -264,6 +266,7 @@ impl<V: Visit> Walker<V> {
             self.note_hunger(&mut ledger);
         }
         let names_max = match here.node.path_len() {
+            _ if self.shared.is_frugal() => SUBDIRS_FRUGAL,
             0..PATH_LONG => SUBDIRS_MAX,
             _ => hydra_proto::item::PARCEL_NAMES_MAX / 2,
         };

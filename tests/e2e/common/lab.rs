@@ -1,14 +1,12 @@
 //! A place for one test: a directory, keys, and the commands that use them.
 
 use super::oracle::without_run;
-use super::process::{LIMIT, Process, Ran, pids_with};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{PidfdFlags, pidfd_open};
+use super::process::{LIMIT, Process, Ran};
+use crate::pids::{left_over, pids_with};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
 use tempfile::TempDir;
 
 /// Ages in all reports are measured from here, so that they can be compared.
@@ -135,17 +133,8 @@ impl Lab {
 
     /// All processes that were started in this lab, and all that they have started, come to an end.
     pub(crate) fn assert_nobody_left(&self) {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            let left = pids_with(&self.mark);
-            let Some(first) = left.first() else { return };
-            let rest = deadline.saturating_duration_since(Instant::now());
-            assert!(!rest.is_zero(), "processes are left over: {left:?}");
-            if let Ok(process) = pidfd_open(*first, PidfdFlags::empty()) {
-                let timeout = Timespec::try_from(rest).unwrap();
-                let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&timeout));
-            }
-        }
+        let left = left_over(&self.mark, LIMIT);
+        assert!(left.is_empty(), "processes are left over: {left:?}");
     }
 }
 

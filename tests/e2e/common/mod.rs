@@ -6,11 +6,12 @@ pub(crate) mod oracle;
 mod process;
 mod tree;
 
+pub(crate) use crate::pids::pids_with;
 pub(crate) use gate::Gate;
 pub(crate) use lab::{Lab, REFERENCE_TIME};
 pub(crate) use oracle::{find, truth, without_run};
-pub(crate) use process::{LIMIT, Process, Ran, pids_with};
-pub(crate) use tree::{chain, crowd, forest, unchain};
+pub(crate) use process::{LIMIT, Process, Ran};
+pub(crate) use tree::{chain, crowd, forest, spine, unchain};
 
 /// Whether the tests may do what only root may. Says on standard error what is skipped otherwise.
 pub(crate) fn is_root(what: &str) -> bool {

@@ -172,19 +172,3 @@ fn tail(log: &str) -> String {
     lines.reverse();
     lines.join("\n")
 }
-
-/// The processes with this environment variable, written `NAME=VALUE`; not those that have ended.
-pub(crate) fn pids_with(mark: &str) -> Vec<Pid> {
-    let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        if environment.split(|&b| b == 0).any(|v| v == mark.as_bytes()) {
-            pids.extend(Pid::from_raw(pid));
-        }
-    }
-    pids
-}

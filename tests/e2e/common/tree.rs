@@ -41,6 +41,24 @@ pub(crate) fn crowd(root: &Path, count: usize) {
     }
 }
 
+/// Builds a chain of `depth` directories below `root`, with `width` others beside each: what a walk that goes down the
+/// chain leaves behind is as wide on every level.
+pub(crate) fn spine(root: &Path, depth: usize, width: usize) {
+    fs::create_dir(root).unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        // Wherever it comes in the listing: some file systems tell the oldest first, some the newest.
+        for number in 0..width {
+            mkdirat(&at, format!("side-{number}"), Mode::RWXU).unwrap();
+            if number == width / 2 {
+                mkdirat(&at, "d", Mode::RWXU).unwrap();
+            }
+        }
+        at = openat(&at, "d", flags, Mode::empty()).unwrap();
+    }
+}
+
 /// Builds a chain of `depth` directories below `root`, with a file at its end.
 pub(crate) fn chain(root: &Path, depth: usize) {
     fs::create_dir(root).unwrap();

@@ -180,6 +180,7 @@ impl Server {
                 | Action::Warning { .. }
                 | Action::Rows { .. }
                 | Action::Record(_) => {}
+                Action::KeptInMemory(_) | Action::NotReadBack(_) => unreachable!(),
             }
         }
         open

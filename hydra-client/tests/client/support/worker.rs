@@ -195,6 +195,7 @@ impl Worker {
             UplinkEvent::Asked(shed) => self.frontier.as_mut().unwrap().ask(shed),
             UplinkEvent::Paused(paused) => self.paused = paused,
             UplinkEvent::Over(_) | UplinkEvent::Drop(_) => exit(0),
+            UplinkEvent::Frugal(_) => {}
             UplinkEvent::Resumed | UplinkEvent::Lost | UplinkEvent::Kept(_) => unreachable!(),
         }
     }

@@ -8,6 +8,9 @@ use crate::message::Load;
 /// has enough.
 const PLENTY_SHARE: u32 = 64;
 
+/// Items for each worker that are too few to choose by.
+const FEW_EACH: u64 = 8;
+
 impl Relay {
     /// How much this client has to do, as far as its workers have said.
     #[must_use]
@@ -30,26 +33,41 @@ impl Relay {
         }
     }
 
-    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks a worker for what the
+    /// Tells the server at once when the workers begin to run dry, or do so no longer, and asks the workers for what the
     /// server wants. Call after each event, before [`Relay::wants_cut`].
     pub fn balance(&mut self, now: Time) {
         let load = self.load();
         let hunger = self.hunger(load);
-        // That there is enough again may change soon, and is told less eagerly.
-        self.owes_plenty = hunger < self.told && self.uplink.is_open();
-        let tells = hunger > self.told || (self.owes_plenty && now >= self.may_tell);
+        // That there is enough again may change soon, and is told less eagerly; so is how much there is.
+        let differs = hunger < self.told || self.differs(load.held);
+        self.owes_load = differs && self.uplink.is_open();
+        let tells = hunger > self.told || (self.owes_load && now >= self.may_tell);
         if tells && self.uplink.is_open() {
-            self.owes_plenty = false;
+            self.owes_load = false;
             self.told = hunger;
+            self.told_held = load.held;
             self.may_tell = now + self.commit_interval / PLENTY_SHARE;
             self.uplink.beat(now, load);
         }
-        if let (Some(shed), Some(parent)) = (self.shed, &mut self.parent)
-            && !parent.has_for_parent()
-            && !parent.has_asked()
-        {
-            parent.ask_for_parent(shed.hungry);
+        let Some(parent) = self
+            .parent
+            .as_mut()
+            .filter(|parent| !parent.has_for_parent())
+        else {
+            return;
+        };
+        match self.shed {
+            Some(shed) if !parent.has_asked() => parent.ask_for_parent(shed.hungry),
+            None if parent.is_over() => parent.ask_back(),
+            _ => {}
         }
+    }
+
+    /// Whether the server would choose otherwise if it knew that so much is held. How little there is does not matter.
+    fn differs(&self, held: u64) -> bool {
+        let few = FEW_EACH * u64::from(self.config.uplink.workers.max(1));
+        let (now, told) = (held.max(few), self.told_held.max(few));
+        now > told.saturating_mul(2) || now < told / 2
     }
 
     pub(super) fn hunger(&self, load: Load) -> Hunger {

@@ -1,5 +1,6 @@
 //! How runs come in, move and go out: the indexes of a table follow.
 
+use super::away::may_go;
 use super::{Owner, Table};
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
@@ -54,7 +55,9 @@ impl Table {
         }
         if run.owner == Owner::Pool {
             self.pooled += len;
+            self.loose += loose(&run);
         }
+        self.content += run.content();
         self.list(first, &run);
         self.runs.insert(first, run);
     }
@@ -87,11 +90,13 @@ impl Table {
         self.cut(part);
         let first = ItemId(part.start);
         let run = self.runs.remove(first)?;
+        self.content -= run.content();
         let (len, (root, depth)) = (u64::from(run.len), place_of(&run.item));
         match run.owner {
             Owner::Pool => {
                 self.pool.remove(&(depth, first));
                 self.pooled -= len;
+                self.loose -= loose(&run);
                 self.counts.pool -= len;
             }
             Owner::Waiting => self.counts.pool -= len,
@@ -137,6 +142,14 @@ fn owner_of(visits: &Visits, walls: &mut Walls, id: ItemId, item: &Item, owner: 
         Parcel::After(after) if visits.is_open(after.visit) => Owner::Waiting,
         _ if !walls.admit(id, item) => Owner::Held,
         _ => owner,
+    }
+}
+
+/// Bytes of a pool run that may go away.
+fn loose(run: &Run) -> u64 {
+    match may_go(run.item.parcel()) {
+        true => run.content(),
+        false => 0,
     }
 }
 

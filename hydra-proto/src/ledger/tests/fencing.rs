@@ -113,3 +113,25 @@ fn work_for_a_client_that_may_come_back_is_not_stuck() {
     parent.set_aside_unserved(&|_| "nobody".to_owned());
     assert!(parent.is_done() && parent.aside().len() == 1);
 }
+
+#[test]
+fn a_server_that_was_stopped_gave_its_clients_up_for_its_own_silence() {
+    let Timing {
+        dead_after, grace, ..
+    } = Timing::default();
+    let mut parent = server();
+    join(&mut parent, 1, 1);
+    join(&mut parent, 2, 1);
+    parent.closed(ms(100), ConnId(2));
+    drain(&mut parent);
+    let later = dead_after + grace + ms(200);
+    parent.held_up(later);
+    parent.tick(later);
+    assert_eq!(drain(&mut parent), []);
+    // From then on silence and absence count as ever.
+    assert_eq!(parent.poll_timeout(), Some(later + dead_after));
+    parent.tick(later + dead_after);
+    assert_eq!(drain(&mut parent), [close(1)]);
+    parent.tick(later + grace);
+    assert_eq!(parent.children().count(), 1);
+}

@@ -102,15 +102,47 @@ fn what_was_found_and_finished_since_the_last_commit_is_in_no_commit() {
 }
 
 #[test]
-fn gifts_are_taken_from_the_front() {
+fn gifts_are_taken_from_every_level() {
     let mut frontier = frontier();
     pop(&mut frontier);
     frontier.push_dirs(&at("c"), list(&["x", "y"]));
     frontier.finish();
     ask(&mut frontier, 1);
     let cut = frontier.cut(None).expect("a cut");
-    assert_eq!((cut.give, cut.answers), (vec![range(1, 3)], Some(9)));
+    let give = vec![range(1, 2), range(100, 101)];
+    assert_eq!((cut.give, cut.answers), (give, Some(9)));
     assert_eq!(frontier.held(), 2);
+}
+
+#[test]
+fn all_that_was_large_went_and_the_giver_was_hungry_at_once() {
+    let mut frontier = Frontier::<At>::new(range(100, 200));
+    let items = vec![
+        dirs(5, "a/b", &["r", "s", "t", "u"]),
+        dirs(1, "a", &["x", "y", "z"]),
+    ];
+    frontier.accept(granted(items, false));
+    ask(&mut frontier, 1);
+    let cut = frontier.give().expect("something to give");
+    assert_eq!(cut.give, [range(1, 3), range(5, 6)]);
+    ask(&mut frontier, 3);
+    let cut = frontier.give().expect("something to give");
+    assert_eq!(cut.give, [range(3, 4), range(6, 8)]);
+}
+
+#[test]
+fn a_part_of_a_directory_went_and_its_end_stayed() {
+    let mut frontier = Frontier::<At>::new(range(100, 200));
+    let items = vec![
+        names(5, Some(2), &["m"]),
+        names(4, Some(2), &["n"]),
+        after(2, 2),
+        dirs(1, "", &["a"]),
+    ];
+    frontier.accept(granted(items, false));
+    ask(&mut frontier, 1);
+    let cut = frontier.give().expect("something to give");
+    assert_eq!(cut.give, [range(1, 2), range(2, 3)]);
 }
 
 #[test]

@@ -242,3 +242,17 @@ fn what_the_parent_keeps_of_a_segment_is_told() {
     uplink.handle(ms(1), ConnId(1), Down::Kept(segment));
     assert_eq!(events(&mut uplink), [UplinkEvent::Kept(segment)]);
 }
+
+#[test]
+fn a_child_that_was_stopped_lost_its_link_for_its_own_silence() {
+    let mut uplink = open(true);
+    events(&mut uplink);
+    let dead_after = Timing::default().dead_after;
+    uplink.held_up(dead_after);
+    uplink.tick(dead_after, Load::default());
+    assert_eq!(events(&mut uplink), []);
+    assert!(uplink.is_open());
+    assert!(matches!(sent(&mut uplink).last(), Some(Up::Beat(_))));
+    uplink.tick(dead_after * 2, Load::default());
+    assert!(!uplink.is_open());
+}

@@ -1,0 +1,123 @@
+//! A client's commits: when one is due, what it says, and what it gives back.
+
+use super::Relay;
+use crate::ids::{ItemId, join_ids, join_ranges};
+use crate::ledger::Time;
+use crate::ledger::frontier::Cut;
+use crate::ledger::parent::Parent;
+use crate::message::{Delta, Failure};
+
+/// A client waits so many times longer between two commits than the server takes to acknowledge one: what is found
+/// and finished between commits costs the server nothing, so a busy server gets less to do.
+const ACK_SHARE: u32 = 20;
+/// It does not wait longer than so many commit intervals.
+const INTERVALS_MAX: u32 = 25;
+/// The most items that one answer to a shed gives.
+const GIVE_ITEMS_MAX: u64 = 16_384;
+/// A request for work waits for all workers that were asked, for one part in as many of the time that the server takes
+/// to answer.
+const GATHER_SHARE: u32 = 2;
+
+impl Relay {
+    /// Whether a commit is due: never before all of [`Relay::poll_action`] is taken. The shell then adds up what its
+    /// workers found and calls [`Relay::cut`].
+    #[must_use]
+    pub fn wants_cut(&self, now: Time) -> bool {
+        let Some(parent) = &self.parent else {
+            return false;
+        };
+        // What was applied and is not polled yet is missing from the difference.
+        if !self.uplink.is_open() || !self.uplink.has_window() || parent.has_actions() {
+            return false;
+        }
+        let dry = parent.is_done() && (self.has_news() || self.shed.is_some());
+        let gathered = !parent.has_asked() || now >= self.gathers_until;
+        let surplus = parent.is_over() && parent.has_for_parent();
+        let gives = parent.has_held() || surplus || (gathered && self.could_answer());
+        let waited_for = self.uplink.is_settled() && self.gate.waits_for(self.uplink.safe() + 1);
+        dry || gives || waited_for || (self.has_news() && now >= self.next_commit)
+    }
+
+    /// Sends a commit: everything that changed since the last one, with what was found.
+    pub fn cut(&mut self, now: Time, result: Option<Delta>) {
+        self.say_walls(false);
+        let (mut give, answers) = self.answer();
+        let Some(parent) = &mut self.parent else {
+            return;
+        };
+        give.extend(parent.pick_held(GIVE_ITEMS_MAX));
+        parent.complete(&mut give);
+        let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
+        let failed = aside.iter().filter_map(|id| {
+            let reason = parent.aside().get(id)?.reason.clone();
+            Some(Failure { id: *id, reason })
+        });
+        let failed: Vec<Failure> = failed.collect();
+        let new = parent.record_fresh(&self.fresh);
+        let begun = parent.begun_of(&give);
+        let give = join_ids(give);
+        for &ids in &give {
+            parent.give_up(ids);
+        }
+        for &id in &aside {
+            parent.report_aside(id);
+        }
+        parent.rebalance();
+        self.fresh.clear();
+        self.unsent = false;
+        self.next_commit = now + self.pause_between_commits();
+        let cut = Cut {
+            done: join_ranges(std::mem::take(&mut self.done)),
+            new,
+            give,
+            failed,
+            result,
+            load: self.load(),
+            answers,
+            begun: join_ids(begun),
+        };
+        self.told = self.hunger(cut.load);
+        self.told_held = cut.load.held;
+        self.uplink.commit(cut);
+        if self.uplink.is_open() {
+            self.timed.get_or_insert((self.uplink.commits().0, now));
+        }
+    }
+
+    /// Whether a request waits and there is something for it.
+    pub(super) fn could_answer(&self) -> bool {
+        let has_some = self.parent.as_ref().is_some_and(Parent::has_for_parent);
+        self.shed.is_some() && has_some
+    }
+
+    /// How long a request waits for the workers: short beside the way that it has come.
+    pub(super) fn gathering(&self) -> Time {
+        self.ack_takes / GATHER_SHARE
+    }
+
+    /// What the waiting shed gets, and what there is no memory for: from the pool, nearest to the root first.
+    fn answer(&mut self) -> (Vec<ItemId>, Option<u64>) {
+        let held = self.load().held;
+        let Some(parent) = &self.parent else {
+            return (Vec::new(), None);
+        };
+        let surplus = if parent.is_over() { GIVE_ITEMS_MAX } else { 0 };
+        let Some(shed) = self.shed else {
+            return (parent.pick_for_parent(surplus), None);
+        };
+        let hungry = u128::from(shed.hungry.max(1));
+        let share = (u128::from(held) * hungry / (hungry + 1)) as u64;
+        let give = parent.pick_for_parent(share.clamp(1, GIVE_ITEMS_MAX).max(surplus));
+        if give.is_empty() && !parent.is_done() {
+            return (give, None);
+        }
+        self.set_shed(None);
+        (give, Some(shed.id))
+    }
+
+    fn pause_between_commits(&self) -> Time {
+        let most = self.commit_interval.saturating_mul(INTERVALS_MAX);
+        let slow = self.ack_takes.saturating_mul(ACK_SHARE);
+        slow.min(most).max(self.commit_interval)
+    }
+}

@@ -1,0 +1,162 @@
+//! Pool items that are not in memory: which they are, and where they went.
+//!
+//! Only unread directories go away. They are what a pool can have any number of; and no end of a split directory
+//! waits for one.
+
+use super::{Owner, Table};
+use crate::ids::{IdRange, ItemId, RootId};
+use crate::item::{Item, Parcel};
+use crate::ledger::runs::Run;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is known of the items that are away. A slot is what they are found under.
+#[derive(Debug, Default)]
+pub(in crate::ledger) struct Away {
+    /// Ranges of ids, by their first: where each ends.
+    ids: BTreeMap<u64, u64>,
+    slots: BTreeMap<u64, BTreeSet<RootId>>,
+}
+
+impl Away {
+    pub(in crate::ledger) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The slots, the oldest first, and under which roots their items lie.
+    pub(in crate::ledger) fn slots(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = (u64, &BTreeSet<RootId>)> {
+        self.slots.iter().map(|(&slot, roots)| (slot, roots))
+    }
+
+    /// The first id of `range` that is away.
+    pub(super) fn first_in(&self, range: IdRange) -> Option<ItemId> {
+        let before = self.ids.range(..=range.start).next_back();
+        if before.is_some_and(|(_, &end)| end > range.start) {
+            return Some(ItemId(range.start));
+        }
+        let next = self.ids.range(range.start..range.end).next();
+        next.map(|(&start, _)| ItemId(start))
+    }
+
+    /// Neighbours become one: whoever finds many siblings numbers them one after the other.
+    fn insert(&mut self, range: IdRange) {
+        let before = self.ids.range(..range.start).next_back();
+        let start = before.filter(|&(_, &end)| end == range.start);
+        let start = start.map_or(range.start, |(&start, _)| start);
+        let end = self.ids.remove(&range.end).unwrap_or(range.end);
+        self.ids.insert(start, end);
+    }
+
+    fn remove(&mut self, range: IdRange) {
+        let found = self.ids.range(..=range.start).next_back();
+        let Some((&start, &end)) = found.filter(|&(_, &end)| end >= range.end) else {
+            return;
+        };
+        self.ids.remove(&start);
+        for (start, end) in [(start, range.start), (range.end, end)] {
+            if start < end {
+                self.ids.insert(start, end);
+            }
+        }
+    }
+}
+
+/// Whether items of this parcel may go away.
+pub(super) fn may_go(parcel: &Parcel) -> bool {
+    matches!(parcel, Parcel::Dirs(_))
+}
+
+impl Table {
+    /// Bytes of what is in the pool and may go away.
+    pub(in crate::ledger) fn loose(&self) -> u64 {
+        self.loose
+    }
+
+    /// Runs of the pool that may go away, of about so many bytes: those that would be granted last.
+    pub(in crate::ledger) fn pick_loose(&self, bytes: u64) -> Vec<ItemId> {
+        let mut picked = 0;
+        let last = self.pool.iter().rev();
+        let runs = last.filter_map(|&(_, first)| Some((first, self.runs.find(first)?.2)));
+        let loose = runs.filter(|(_, run)| may_go(run.item.parcel()));
+        let fits = |(_, run): &(ItemId, &Run)| {
+            let fits = picked < bytes;
+            picked += run.content();
+            fits
+        };
+        loose.take_while(fits).map(|(first, _)| first).collect()
+    }
+
+    /// These runs, as they travel: apart, as they are known to this parent's own parent or not.
+    pub(in crate::ledger) fn pack_runs(&self, runs: &[ItemId]) -> [(bool, Vec<Parcel>); 2] {
+        [false, true].map(|recorded| {
+            let found = runs.iter().filter_map(|&first| self.runs.find(first));
+            let found = found.filter(|(_, _, run)| run.recorded == recorded);
+            let items = found.flat_map(|(first, _, run)| run.items(first));
+            (recorded, Item::pack(items))
+        })
+    }
+
+    /// Forgets all of these runs but that they are in the pool, and found under this slot.
+    pub(in crate::ledger) fn put_away(&mut self, runs: &[ItemId], slot: u64) {
+        let mut roots = BTreeSet::new();
+        for &first in runs {
+            let ids = self.runs.find(first).map(|(first, _, run)| run.ids(first));
+            if let Some((first, run)) = ids.and_then(|ids| self.exit(ids)) {
+                self.counts.pool += u64::from(run.len);
+                self.away.insert(run.ids(first));
+                roots.insert(run.item.root());
+            }
+        }
+        self.away.slots.insert(slot, roots);
+    }
+
+    /// Takes items that were away into the pool again.
+    pub(in crate::ledger) fn bring_back(&mut self, items: Vec<Parcel>, recorded: bool) {
+        for parcel in items {
+            let ids = parcel.ids();
+            self.away.remove(ids);
+            self.counts.pool -= ids.len();
+            let run = Run {
+                len: u32::try_from(ids.len()).unwrap_or(u32::MAX),
+                item: Item::first_of(parcel),
+                owner: Owner::Pool,
+                giver: None,
+                recorded,
+                begun: false,
+            };
+            self.place(ItemId(ids.start), run);
+        }
+    }
+
+    /// Nothing is found under this slot any more.
+    pub(in crate::ledger) fn forget_slot(&mut self, slot: u64) {
+        self.away.slots.remove(&slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, end: u64) -> IdRange {
+        IdRange { start, end }
+    }
+
+    #[test]
+    fn ranges_are_joined_and_cut_again() {
+        let mut away = Away::default();
+        for (start, end) in [(10, 20), (30, 40), (20, 30), (50, 51)] {
+            away.insert(range(start, end));
+        }
+        assert_eq!(away.ids, BTreeMap::from([(10, 40), (50, 51)]));
+        assert_eq!(away.first_in(range(0, 10)), None);
+        assert_eq!(away.first_in(range(0, 11)), Some(ItemId(10)));
+        assert_eq!(away.first_in(range(39, 60)), Some(ItemId(39)));
+        assert_eq!(away.first_in(range(40, 60)), Some(ItemId(50)));
+        away.remove(range(15, 20));
+        away.remove(range(30, 40));
+        away.remove(range(50, 51));
+        assert_eq!(away.ids, BTreeMap::from([(10, 15), (20, 30)]));
+    }
+}
