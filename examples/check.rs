@@ -162,8 +162,7 @@ impl Visit for CheckVisit {
     fn leave(&mut self, dir: &Dir<'_>, out: &mut Sink<Findings>) {
         let groups = take(&mut self.folded).into_values();
         for name in groups.filter(|names| names.len() > 1).flatten() {
-            let path = || [dir.shown().as_slice(), b"/", &name].concat();
-            self.find(Rule::CaseDuplicate, path, out);
+            self.find(Rule::CaseDuplicate, || dir.shown_entry(&name), out);
         }
     }
 }

@@ -410,6 +410,11 @@ impl Crew {
         }
     }
 
+    /// What a worker says that it is working on.
+    pub(crate) fn in_hand(&mut self, conn: ConnId) -> Option<ItemId> {
+        self.running(conn)?.worker.doing()?.item
+    }
+
     fn running(&mut self, conn: ConnId) -> Option<&mut Running> {
         let mut running = self.posts.iter_mut().filter_map(|p| p.worker.as_mut());
         running.find(|running| running.worker.conn == conn)

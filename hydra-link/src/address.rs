@@ -77,6 +77,9 @@ pub enum AddressProblem {
     /// What stands in brackets at the front is not an IPv6 address.
     #[error("{0:?} is not an IPv6 address")]
     Ipv6(String),
+    /// A list or a range, where one host is asked for.
+    #[error("one host is asked for here, and no range")]
+    One,
     /// A bracket without its partner.
     #[error("a bracket is not closed, or was never opened")]
     Bracket,
@@ -113,7 +116,12 @@ impl HostPort {
     ///
     /// [`AddressError`].
     pub fn parse_peer(text: &str, port_default: u16) -> Result<Self, AddressError> {
-        parse_peer(text.trim(), port_default).map_err(|problem| AddressError::new(text, problem))
+        parse_peer(text.trim(), port_default).map_err(|problem| match problem {
+            AddressProblem::Bracket if split_list(text).is_ok() && text.contains('[') => {
+                AddressError::new(text, AddressProblem::One)
+            }
+            problem => AddressError::new(text, problem),
+        })
     }
 }
 

@@ -130,11 +130,28 @@ impl Dir<'_> {
         self.root.show(&self.relative())
     }
 
+    /// The path of the entry `name` in it as results show it, for [`crate::Visit::leave`], where no entry is at hand.
+    #[must_use]
+    pub fn shown_entry(&self, name: &[u8]) -> Vec<u8> {
+        self.root.show(&self.relative_entry(name))
+    }
+
     /// Its path below the root.
     #[must_use]
     pub fn relative(&self) -> Vec<u8> {
         let mut path = Vec::new();
         self.path.write_path(&mut path);
+        path
+    }
+
+    fn relative_entry(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.relative();
+        if !name.is_empty() {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
         path
     }
 }
@@ -173,14 +190,7 @@ impl Entry<'_> {
     /// Its path below the root; nothing for the root itself.
     #[must_use]
     pub fn relative(&self) -> Vec<u8> {
-        let mut path = self.dir.relative();
-        if !self.is_root() {
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(self.name);
-        }
-        path
+        self.dir.relative_entry(self.name)
     }
 
     /// Its path as results show it: the server's words, the same on every host.
@@ -202,5 +212,33 @@ impl Entry<'_> {
             path.extend_from_slice(&relative);
         }
         path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_of_the_root_directory_had_two_slashes() {
+        let shown = |root: &[u8], below: &[u8]| {
+            let root = RootSpec {
+                shown: root.to_vec(),
+                local: b"/mnt".to_vec(),
+                stops: Vec::new(),
+            };
+            let dir = Dir {
+                root: &root,
+                root_id: RootId(0),
+                depth: 0,
+                fd: None,
+                path: &below,
+            };
+            dir.shown_entry(b"A")
+        };
+        assert_eq!(shown(b"/", b""), b"/A");
+        assert_eq!(shown(b"/", b"d"), b"/d/A");
+        assert_eq!(shown(b"/x/", b""), b"/x/A");
+        assert_eq!(shown(b"/x", b"d"), b"/x/d/A");
     }
 }

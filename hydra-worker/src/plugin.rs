@@ -3,7 +3,7 @@
 use crate::entry::{Dir, Entry};
 use crate::errno;
 use crate::lease::Lease;
-use crate::rows::{COMMIT_ROWS_MAX, Outlet, ROWS_BYTES_MAX};
+use crate::rows::{COMMIT_ROWS_MAX, ENTRY_ROWS_MAX, Outlet, ROWS_BYTES_MAX};
 use hydra_proto::item::Listing;
 use hydra_proto::reduce::Summary;
 use hydra_proto::segment::Segment;
@@ -130,6 +130,15 @@ pub trait Visit: Send + 'static {
     fn flush(&mut self, _out: &mut Sink<Self::Summary>) {}
 }
 
+/// Why rows were left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// Those of one entry are too many.
+    Entry,
+    /// Those of one commit are, which could not be cut before.
+    Commit,
+}
+
 /// Takes what a plugin finds until the next commit.
 #[derive(Debug, Default)]
 pub struct Sink<S> {
@@ -143,8 +152,12 @@ pub struct Sink<S> {
     again: bool,
     barred: bool,
     outlet: Outlet,
-    /// Rows of one entry were left out.
-    overflow: bool,
+    /// Where the rows of the call in progress begin.
+    begun: usize,
+    /// Rows were left out, and nobody has been told yet.
+    overflow: Option<Overflow>,
+    /// No more rows go into this commit.
+    crowded: bool,
     /// Why rows cannot be kept.
     failure: Option<String>,
 }
@@ -223,31 +236,59 @@ impl<S> Sink<S> {
         if self.rows.len() > ROWS_BYTES_MAX {
             self.move_rows();
         }
-        self.overflow
+        self.overflow.is_some()
+    }
+
+    /// The plugin is about to be called for the next entry.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.begun = self.rows.len();
     }
 
     #[cold]
     fn move_rows(&mut self) {
         match &mut self.outlet {
             Outlet::Unlimited => {}
-            Outlet::Commits if self.rows.len() <= COMMIT_ROWS_MAX => {}
+            Outlet::Commits if self.crowded => self.rows.truncate(self.begun),
             Outlet::Commits => {
-                let kept = self.rows.get(..COMMIT_ROWS_MAX).unwrap_or_default();
-                let whole = kept.iter().rposition(|&byte| byte == b'\n');
-                self.rows.truncate(whole.map_or(0, |last| last + 1));
-                self.overflow = true;
+                let entry = self.begun + ENTRY_ROWS_MAX;
+                if self.rows.len() > entry.min(COMMIT_ROWS_MAX) {
+                    self.cut_rows(entry.min(COMMIT_ROWS_MAX));
+                    self.crowded = COMMIT_ROWS_MAX < entry;
+                    if self.crowded {
+                        self.begun = self.rows.len();
+                    }
+                    self.overflow = Some(match self.crowded {
+                        true => Overflow::Commit,
+                        false => Overflow::Entry,
+                    });
+                }
             }
             Outlet::Segments(segments) => {
                 if self.failure.is_none() {
                     self.failure = segments.write(&self.rows).err();
                 }
                 self.rows.clear();
+                self.begun = 0;
             }
         }
     }
 
-    pub(crate) fn take_overflow(&mut self) -> bool {
-        std::mem::take(&mut self.overflow)
+    /// Keeps whole rows of so many bytes.
+    fn cut_rows(&mut self, most: usize) {
+        let kept = self.rows.get(..most).unwrap_or_default();
+        let whole = kept.iter().rposition(|&byte| byte == b'\n');
+        self.rows.truncate(whole.map_or(0, |last| last + 1));
+    }
+
+    pub(crate) fn take_overflow(&mut self) -> Option<Overflow> {
+        self.overflow.take()
+    }
+
+    /// The rows that a commit takes along.
+    pub(crate) fn take_rows(&mut self) -> Vec<u8> {
+        (self.begun, self.crowded) = (0, false);
+        std::mem::take(&mut self.rows)
     }
 
     /// # Errors
@@ -268,6 +309,7 @@ impl<S> Sink<S> {
         if segments.wants(self.rows.len()) {
             segments.write(&self.rows)?;
             self.rows.clear();
+            self.begun = 0;
         }
         segments.settle()
     }
@@ -306,6 +348,49 @@ mod tests {
         sink.row(&bad);
         assert_eq!(sink.rows, b"\"good\"\n");
         assert_eq!(sink.walk.errors["JSON"], 1);
+    }
+
+    /// Adds so many bytes of rows in one call.
+    fn add(sink: &mut Sink<()>, bytes: usize) -> Option<Overflow> {
+        sink.begin();
+        for _ in 0..bytes >> 10 {
+            sink.row(&"x".repeat((1 << 10) - 3));
+        }
+        sink.take_overflow()
+    }
+
+    fn limited() -> Sink<()> {
+        let mut sink = Sink::default();
+        sink.set_outlet(Outlet::Commits);
+        sink
+    }
+
+    #[test]
+    fn rows_of_many_entries_added_up_to_the_limit_of_one() {
+        let mut sink = limited();
+        assert_eq!(add(&mut sink, 5 << 20), None);
+        assert_eq!(add(&mut sink, 5 << 20), None);
+        assert_eq!(sink.rows.len(), COMMIT_ROWS_MAX);
+    }
+
+    #[test]
+    fn an_entry_with_too_many_rows_keeps_as_many_as_it_may_have() {
+        let mut sink = limited();
+        assert_eq!(add(&mut sink, 1 << 20), None);
+        assert_eq!(add(&mut sink, 30 << 20), Some(Overflow::Entry));
+        assert_eq!(sink.rows.len(), (1 << 20) + ENTRY_ROWS_MAX);
+        assert_eq!(add(&mut sink, 1 << 10), None);
+    }
+
+    #[test]
+    fn a_commit_that_is_full_is_one_error_until_it_is_cut() {
+        let mut sink = limited();
+        assert_eq!(add(&mut sink, 7 << 20), None);
+        assert_eq!(add(&mut sink, 7 << 20), Some(Overflow::Commit));
+        assert_eq!(add(&mut sink, 7 << 20), None);
+        assert_eq!(sink.take_rows().len(), COMMIT_ROWS_MAX);
+        assert_eq!(add(&mut sink, 7 << 20), None);
+        assert_eq!(sink.rows.len(), 7 << 20);
     }
 
     #[test]

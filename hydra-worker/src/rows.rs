@@ -26,7 +26,13 @@ pub(crate) const ROWS_BYTES_MAX: usize = 1 << 20;
 /// Fewer rows than that go into the commit even where there are segments.
 const ROWS_BYTES_FEW: usize = 64 << 10;
 /// What the rows of one entry may come to where there are no segments.
-pub(crate) const COMMIT_ROWS_MAX: usize = 8 << 20;
+pub(crate) const ENTRY_ROWS_MAX: usize = 8 << 20;
+/// The same for all rows of a commit: those of the largest entry behind as many as make a commit due, and some more
+/// where it cannot be cut at once.
+pub(crate) const COMMIT_ROWS_MAX: usize = 10 << 20;
+/// What a commit may have found, rows and summary together. A client adds it to what it holds already, and the whole
+/// must fit into a frame.
+pub(crate) const RESULT_BYTES_MAX: usize = 11 << 20;
 /// Pieces that may be on their way to the server.
 const PIECES_MAX: u64 = 2;
 
@@ -36,7 +42,7 @@ pub(crate) enum Outlet {
     /// They stay where they are.
     #[default]
     Unlimited,
-    /// They stay, up to [`COMMIT_ROWS_MAX`].
+    /// They stay, up to [`ENTRY_ROWS_MAX`] and [`COMMIT_ROWS_MAX`].
     Commits,
     /// Many go into segments.
     Segments(Box<Segments>),

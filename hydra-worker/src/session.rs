@@ -44,6 +44,15 @@ pub enum WorkerError {
         #[source]
         source: globset::Error,
     },
+    /// The job excludes by more globs than can be looked for at once.
+    #[error("the {count} exclude patterns together cannot be used")]
+    Globs {
+        /// How many they are.
+        count: usize,
+        /// What is wrong with them.
+        #[source]
+        source: globset::Error,
+    },
     /// The walking thread could not be started, or failed.
     #[error("the walk failed: {0}")]
     Walk(String),

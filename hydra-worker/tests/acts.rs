@@ -11,6 +11,64 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+/// Acts, and tells much of each entry.
+struct Verbose(Wants);
+
+impl Visit for Verbose {
+    type Summary = ();
+
+    fn wants(&self) -> Wants {
+        self.0
+    }
+
+    fn entry(&mut self, _: &Entry<'_>, out: &mut Sink<()>) {
+        out.row(&"x".repeat(64 << 10));
+    }
+
+    fn leave(&mut self, _: &Dir<'_>, out: &mut Sink<()>) {
+        out.row(&"left");
+    }
+}
+
+#[test]
+fn rows_of_a_small_directory_were_all_in_one_commit() {
+    for leave in [false, true] {
+        let dir = scratch();
+        flat(dir.path(), 300);
+        let mut cluster = Cluster::new(job(dir.path()));
+        cluster.keep = true;
+        cluster.worker(Verbose(Wants {
+            acts: true,
+            leave,
+            ..Wants::default()
+        }));
+        cluster.finish();
+        assert_eq!(cluster.rows.len(), 301 + usize::from(leave));
+        assert_eq!(cluster.walk.error_count(), 0);
+        if leave {
+            assert_eq!(cluster.rows.last().unwrap(), b"\"left\"");
+        }
+        let bytes = |commit: &Commit| commit.result.as_ref().map_or(0, |delta| delta.rows.len());
+        assert!(cluster.kept.iter().all(|commit| bytes(commit) < 2 << 20));
+    }
+}
+
+#[test]
+fn rows_of_a_directory_in_one_piece_were_an_error_of_each_entry() {
+    let dir = scratch();
+    flat(dir.path(), 300);
+    let mut cluster = Cluster::new(job(dir.path()));
+    cluster.worker(Verbose(Wants {
+        whole_directories: true,
+        ..Wants::default()
+    }));
+    cluster.finish();
+    assert!((150..160).contains(&cluster.rows.len()));
+    assert_eq!(cluster.walk.errors.get("EFBIG"), Some(&1));
+    let error = cluster.walk.first_errors.first().unwrap();
+    assert!(error.message.contains("in one piece"), "{error:?}");
+}
+
 /// Removes every file that it is shown.
 struct Purge;
 

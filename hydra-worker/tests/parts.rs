@@ -5,14 +5,14 @@ mod common;
 use common::*;
 use hydra_proto::ids::{ItemId, RootId};
 use hydra_proto::item::{Listing, NameList, Names, Parcel, Rest};
+use hydra_proto::reduce::Summary;
 use hydra_worker::sys::list::{ListBuffer, Lister};
-use hydra_worker::sys::slot::{self, Slot};
-use hydra_worker::{Identity, Wants};
+use hydra_worker::sys::slot::Slot;
+use hydra_worker::{Entry, Identity, Sink, Visit, Wants};
 use rand::{RngExt, SeedableRng};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -263,15 +263,9 @@ fn a_frugal_worker_reads_on_when_it_has_done_what_it_found() {
     }
 }
 
-fn memfd() -> OwnedFd {
-    let memfd = rustix::fs::memfd_create("slot", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    slot::prepare(&memfd).unwrap();
-    memfd
-}
-
 /// A worker that never comes back from one entry, and the page that tells what it has in hand.
 fn poisoned(cluster: &mut Cluster, path: &[u8]) -> (hydra_proto::ids::ConnId, Death) {
-    let memfd = memfd();
+    let memfd = page();
     let (told, hears) = std::sync::mpsc::channel();
     let identity = Identity {
         slot: Some(Slot::map(&memfd).unwrap()),
@@ -291,10 +285,7 @@ struct Death {
 
 impl Death {
     fn item(&self) -> Option<ItemId> {
-        let file = File::from(self.memfd.try_clone().unwrap());
-        let mut page = vec![0; slot::SLOT_BYTES];
-        file.read_exact_at(&mut page, 0).unwrap();
-        slot::decode(&page).unwrap().item.map(ItemId)
+        item_in(&self.memfd)
     }
 }
 
@@ -333,4 +324,71 @@ fn an_entry_that_kills_its_worker_is_set_aside_alone() {
     let mut expected = oracle(dir.path());
     expected.retain(|path| path != poison.as_os_str().as_bytes());
     assert_same(&cluster.paths(b'e'), &expected);
+}
+
+/// A sum that becomes too large for a message at one entry.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Heap(#[serde(with = "serde_bytes")] Vec<u8>);
+
+impl Summary for Heap {
+    fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+}
+
+struct Hoard(Wants);
+
+impl Visit for Hoard {
+    type Summary = Heap;
+
+    fn wants(&self) -> Wants {
+        self.0
+    }
+
+    fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Heap>) {
+        if entry.name == b"file-42" {
+            out.summary.0 = vec![0; 20 << 20];
+        }
+    }
+}
+
+#[test]
+fn a_sum_that_no_message_holds_killed_workers_without_end() {
+    for whole_directories in [true, false] {
+        let dir = scratch();
+        flat(dir.path(), 100);
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        flat(&dir.path().join("sub"), 10);
+        let mut cluster = Cluster::new(job(dir.path()));
+        cluster.tolerant = true;
+        let wants = Wants {
+            whole_directories,
+            ..Wants::default()
+        };
+        let mut workers = 0;
+        while !cluster.parent.is_done() {
+            workers += 1;
+            assert!(workers < 9, "{:?}", cluster.lost);
+            let page = page();
+            let identity = Identity {
+                slot: Some(Slot::map(&page).unwrap()),
+                ..Identity::default()
+            };
+            let conn = cluster.worker_as(Hoard(wants), identity);
+            cluster.pages.insert(conn, page);
+            let lost = cluster.lost.len();
+            cluster.until(|cluster| cluster.lost.len() > lost || cluster.parent.is_done());
+        }
+        assert!(cluster.lost[0].contains("limit"), "{:?}", cluster.lost);
+        assert_eq!(cluster.parent.aside().len(), 1);
+        let aside = cluster.parent.aside().values().next().unwrap();
+        match aside.item.parcel() {
+            Parcel::Dirs(_) if whole_directories => {}
+            Parcel::Names(names) if !whole_directories => {
+                let names: Vec<_> = names.names.iter().collect();
+                assert_eq!(names, [b"file-42"]);
+            }
+            parcel => panic!("{parcel:?}"),
+        }
+    }
 }

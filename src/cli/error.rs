@@ -60,9 +60,11 @@ pub enum UsageError {
     },
     /// A filter for log messages that does not parse.
     #[error(
-        "the log level '{filter}' cannot be read: {reason}; write a level (error, warn, info, debug, trace) or TARGET=LEVEL, separated by commas"
+        "{option}: the log level '{filter}' cannot be read: {reason}; write a level (error, warn, info, debug, trace) or TARGET=LEVEL, separated by commas"
     )]
     LogFilter {
+        /// Where it stands.
+        option: &'static str,
         /// The filter, escaped.
         filter: String,
         /// What is wrong with it.

@@ -61,12 +61,17 @@ impl LogArgs {
             (_, more) => Some(level(more)),
         };
         let rust_log = rust_log.filter(|filter| !filter.is_empty());
+        let option = match self.log_level {
+            Some(_) => "--log-level",
+            None => "RUST_LOG",
+        };
         let asked = self.log_level.clone().or(by_count).or(rust_log);
         let detailed = asked.is_some() && !self.quiet;
         let filter = asked.unwrap_or_else(|| level(0));
         let typed = self.log_level.as_deref().unwrap_or_default();
         if let Some(odd) = typed.split(',').map(str::trim).find(|part| is_odd(part)) {
             return Err(UsageError::LogFilter {
+                option,
                 filter: escape(filter.as_bytes()),
                 reason: format!("'{}' is no level", escape(odd.as_bytes())),
             });
@@ -78,6 +83,7 @@ impl LogArgs {
                 detailed,
             }),
             Err(error) => Err(UsageError::LogFilter {
+                option,
                 filter: escape(filter.as_bytes()),
                 reason: error.to_string(),
             }),

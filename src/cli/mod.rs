@@ -123,9 +123,8 @@ impl Hydra {
             Ok(Request::Resume(config)) => run::resume(name, &self.registry, config),
             Ok(Request::Status(config)) => state::status(name, &config),
             Err(UsageError::Clap(error)) if !error.use_stderr() => {
-                // Help, or the version. Who closes the pipe has seen enough.
-                let _ = error.print();
-                Exit::Complete
+                // Help, or the version.
+                run::print_help(name, &error)
             }
             Err(UsageError::Clap(error)) => {
                 run::complain(name, &error::complaint(&error));

@@ -10,9 +10,13 @@ use super::server_args::{KeygenArgs, ResumeArgs, ServerArgs, StatusArgs};
 use super::server_config::{self, ServerConfig};
 use super::state::{self, ResumeConfig, StatusConfig};
 use crate::registry::{AnyPlugin, Registry};
-use clap::{ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _};
+use crate::report::escape;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgMatches, Args as _, Command, CommandFactory as _, FromArgMatches as _};
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -111,10 +115,35 @@ impl Program<'_> {
             Some(plugin) => self.plugin_command(&**plugin)?,
             None => self.general_command(&**plugin)?,
         };
-        let matches = command.try_get_matches_from(args)?;
+        let matches = read(command, args).map_err(|error| self.foreign(error, plugin))?;
         let typed = ServerArgs::from_arg_matches(&matches)?;
         let config = server_config::resolve(typed, &matches, plugin, environment)?;
         Ok(Request::Serve(Box::new(config)))
+    }
+
+    /// Says of an option that the plugin does not know, and another has, whose it is.
+    fn foreign(&self, error: UsageError, plugin: &Arc<dyn AnyPlugin>) -> UsageError {
+        let UsageError::Clap(unknown) = &error else {
+            return error;
+        };
+        let (ErrorKind::UnknownArgument, Some(ContextValue::String(option))) =
+            (unknown.kind(), unknown.get(ContextKind::InvalidArg))
+        else {
+            return error;
+        };
+        let has = |other: &&Arc<dyn AnyPlugin>| {
+            let command = other.add_options(Command::new(other.name()));
+            let mut longs = command.get_arguments().filter_map(Arg::get_long);
+            longs.any(|long| option.strip_prefix("--") == Some(long))
+        };
+        match self.registry.iter().find(has) {
+            Some(other) => UsageError::Options(format!(
+                "{} has no option {option}: it is one of {}",
+                plugin.name(),
+                other.name()
+            )),
+            None => error,
+        }
     }
 
     fn client(
@@ -314,5 +343,70 @@ fn parse_plain(
         .display_name(name)
         .no_binary_name(true)
         .version(env!("CARGO_PKG_VERSION"));
-    Ok(command.try_get_matches_from(args)?)
+    read(command, args)
+}
+
+/// Parses `args`; what the parser says of bytes that are no text names no option.
+fn read(command: Command, args: Vec<OsString>) -> Result<ArgMatches, UsageError> {
+    let known = command.clone();
+    let outcome = command.try_get_matches_from(args.clone());
+    outcome.map_err(|error| match error.kind() {
+        ErrorKind::InvalidUtf8 => no_text(&known, &args).unwrap_or(UsageError::Clap(error)),
+        _ => UsageError::Clap(error),
+    })
+}
+
+/// The first value among `args` that must be text and is not.
+fn no_text(command: &Command, args: &[OsString]) -> Option<UsageError> {
+    let mut before: &[u8] = b"";
+    for arg in args {
+        let word = arg.as_bytes();
+        if arg.to_str().is_none()
+            && let Some((option, value)) = typed_value(command, before, word)
+            && takes_text(option)
+        {
+            let name = match (option.get_long(), option.get_short()) {
+                (Some(long), _) => format!("--{long}"),
+                (None, Some(short)) => format!("-{short}"),
+                (None, None) => return None,
+            };
+            let text = format!("{name}: '{}' is not UTF-8", escape(value));
+            return Some(UsageError::Options(text));
+        }
+        before = word;
+    }
+    None
+}
+
+/// The option of which `word`, behind the word `before`, is or has a value.
+fn typed_value<'c, 'w>(
+    command: &'c Command,
+    before: &[u8],
+    word: &'w [u8],
+) -> Option<(&'c Arg, &'w [u8])> {
+    let long = |name: &[u8]| {
+        let is_it = |arg: &&Arg| arg.get_long().is_some_and(|known| known.as_bytes() == name);
+        command.get_arguments().find(is_it)
+    };
+    let short = |letter: u8| {
+        let is_it = |arg: &&Arg| arg.get_short() == Some(char::from(letter));
+        command.get_arguments().find(is_it)
+    };
+    match (word, before) {
+        ([b'-', b'-', rest @ ..], _) => {
+            let end = rest.iter().position(|&byte| byte == b'=')?;
+            let (name, value) = rest.split_at(end);
+            Some((long(name)?, value.get(1..)?))
+        }
+        ([b'-', letter, value @ ..], _) => Some((short(*letter)?, value)),
+        (_, [b'-', b'-', name @ ..]) => Some((long(name)?, word)),
+        (_, [b'-', .., letter]) => Some((short(*letter)?, word)),
+        _ => None,
+    }
+}
+
+fn takes_text(arg: &Arg) -> bool {
+    let parsed = arg.get_value_parser().type_id();
+    let bytes = [TypeId::of::<OsString>(), TypeId::of::<PathBuf>()];
+    arg.get_action().takes_values() && !bytes.iter().any(|id| parsed == *id)
 }

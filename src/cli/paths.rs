@@ -144,6 +144,10 @@ pub(super) fn read_text(option: &'static str, file: &OsStr) -> Result<String, Us
 }
 
 fn read(option: &'static str, file: &OsStr) -> Result<Vec<u8>, UsageError> {
+    if file.is_empty() {
+        let text = format!("{option} needs the name of a file, or - for standard input");
+        return Err(UsageError::Options(text));
+    }
     let mut bytes = Vec::new();
     let result = match file.as_bytes() {
         b"-" => std::io::stdin().lock().read_to_end(&mut bytes),

@@ -168,6 +168,20 @@ pub(super) fn worker(registry: &Registry) -> Exit {
     }
 }
 
+/// Prints what was asked for instead of a job: help, or the version.
+pub(super) fn print_help(name: &str, text: &clap::Error) -> Exit {
+    let printed = text.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // Who closes the pipe has seen enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let why = words(&error);
+            complain(name, &format_args!("the help cannot be written: {why}"));
+            Exit::Usage
+        }
+        _ => Exit::Complete,
+    }
+}
+
 /// Says on standard error what is wrong. Where nobody can hear it, nothing is said.
 pub(super) fn complain(name: &str, error: &dyn std::fmt::Display) {
     let text = error.to_string();

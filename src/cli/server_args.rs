@@ -78,7 +78,7 @@ pub(super) enum Level {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Walk")]
 pub(super) struct WalkArgs {
-    /// Do not enter other file systems
+    /// Do not enter other file systems (a bind mount of the same one is entered, and counts again)
     #[arg(short = 'x', long)]
     pub(super) one_file_system: bool,
     /// Leave out what matches, by its path below its root; ** crosses directories
@@ -104,7 +104,10 @@ pub(super) struct WalkArgs {
     #[arg(long, conflicts_with = "serial")]
     pub(super) intent: bool,
     /// Walk in one thread of this process, to compare with
-    #[arg(long, conflicts_with_all = ["clients", "hostfile", "listen", "workers"])]
+    #[arg(long, conflicts_with_all = ["clients", "hostfile", "listen", "workers", "min_clients",
+          "wait", "forward_logs", "trust_roots", "lazy_stat", "connect_timeout", "handshake_timeout",
+          "client_timeout", "beat", "dead_after", "grace", "lease", "frontier_memory",
+          "commit_interval", "stall_timeout", "level"])]
     pub(super) serial: bool,
 }
 

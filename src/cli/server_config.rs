@@ -24,6 +24,11 @@ use std::time::Duration;
 pub(super) const SERVER_PORT: u16 = 8102;
 /// The port that clients listen on.
 pub(super) const CLIENT_PORT: u16 = 8101;
+/// The most roots of a job: what a client says of them all goes in one message.
+const ROOTS_MAX: usize = 100_000;
+/// The most bytes that roots and globs of a job may take in the message that tells it, each root as it is shown and as
+/// it is on a host, where its path may be longer.
+const JOB_BYTES_MAX: usize = 12 << 20;
 /// Bytes of memory for what is still to be walked.
 const FRONTIER_MEMORY: u64 = 1 << 30;
 
@@ -180,6 +185,9 @@ pub(super) fn resolve(
         walk,
         timing,
     };
+    if !matches!(mode, Mode::Serial) {
+        check_size(&job)?;
+    }
     Ok(ServerConfig {
         plugin: Arc::clone(plugin),
         job,
@@ -191,6 +199,31 @@ pub(super) fn resolve(
         }),
         log,
     })
+}
+
+/// Whether the job can be told to a client in one message, and the client can say what it sees of each root.
+fn check_size(job: &JobSpec) -> Result<(), UsageError> {
+    let too_large = |what: &str, how: &str| {
+        Err(UsageError::Options(format!(
+            "{what} are too many for one job: {how}"
+        )))
+    };
+    let roots = job.roots.iter().map(|root| {
+        let stops = root.stops.iter().map(|stop| 10 + stop.len());
+        20 + root.shown.len() + root.local.len() + stops.sum::<usize>()
+    });
+    let (roots, count) = (roots.sum::<usize>(), job.roots.len());
+    let excludes: usize = job.walk.excludes.iter().map(|glob| 10 + glob.len()).sum();
+    if count > ROOTS_MAX || roots > JOB_BYTES_MAX {
+        let what = format!("the {count} roots, {} MiB of paths,", roots >> 20);
+        let how = "walk the directories that they are in, or some of them at a time";
+        return too_large(&what, how);
+    }
+    if roots + excludes > JOB_BYTES_MAX {
+        let what = format!("the {} globs", job.walk.excludes.len());
+        return too_large(&what, "leave some out, or make them shorter");
+    }
+    Ok(())
 }
 
 fn all_paths(args: &ServerArgs, environment: &Environment) -> Result<Vec<Vec<u8>>, UsageError> {
@@ -236,6 +269,7 @@ fn walk_options(args: &WalkArgs, plugin: &dyn AnyPlugin) -> Result<WalkOptions, 
             excludes.push(glob_text(OsStr::new(&glob))?);
         }
     }
+    check_globs(&excludes)?;
     Ok(WalkOptions {
         one_file_system: args.one_file_system,
         excludes,
@@ -265,11 +299,48 @@ fn glob_text(glob: &OsStr) -> Result<String, UsageError> {
         let reason = "paths are compared without the root, so it cannot begin with '/'";
         return Err(wrong(reason.to_owned()));
     }
-    let parsed = globset::GlobBuilder::new(trimmed)
-        .literal_separator(true)
-        .build();
+    if let Some(name) = unmatched_name(trimmed) {
+        let reason = match name {
+            "" => "it matches nothing: no path has two slashes side by side".to_owned(),
+            name => format!("it matches nothing: no path has '{name}' in it"),
+        };
+        return Err(wrong(reason));
+    }
+    let parsed = parse_glob(trimmed);
     parsed.map_err(|error| wrong(error.kind().to_string()))?;
     Ok(trimmed.to_owned())
+}
+
+/// A name in `glob`, outside of braces, that no path below a root has: paths have no `.`, no `..` and no empty names.
+fn unmatched_name(glob: &str) -> Option<&str> {
+    let mut before = String::new();
+    glob.split('/').find(|name| {
+        let within = before.matches(['{', '[']).count() > before.matches(['}', ']']).count();
+        before.push_str(name);
+        !within && matches!(*name, "" | "." | "..")
+    })
+}
+
+fn parse_glob(glob: &str) -> Result<globset::Glob, globset::Error> {
+    let mut builder = globset::GlobBuilder::new(glob);
+    builder.literal_separator(true).empty_alternates(true);
+    builder.build()
+}
+
+/// Whether these globs, each of them good, can be looked for at once.
+fn check_globs(globs: &[String]) -> Result<(), UsageError> {
+    let mut set = globset::GlobSetBuilder::new();
+    for glob in globs.iter().filter_map(|glob| parse_glob(glob).ok()) {
+        set.add(glob);
+    }
+    match set.build() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(UsageError::Options(format!(
+            "the {} globs of --exclude and --exclude-from are too many or too long to be looked for at once: leave \
+             some out, or make them shorter",
+            globs.len()
+        ))),
+    }
 }
 
 fn timing(args: &TimeArgs) -> Result<Timing, UsageError> {

@@ -98,7 +98,9 @@ impl Rules {
 fn compile_globs(globs: &[String]) -> Result<GlobSet, globset::Error> {
     let mut set = GlobSetBuilder::new();
     for glob in globs {
-        set.add(GlobBuilder::new(glob).literal_separator(true).build()?);
+        let mut builder = GlobBuilder::new(glob);
+        builder.literal_separator(true).empty_alternates(true);
+        set.add(builder.build()?);
     }
     set.build()
 }

@@ -3,10 +3,11 @@
 use super::Pending;
 use super::place::{Root, child_path, proc_path};
 use hydra_worker::Target;
+use rustix::fs::{AtFlags, StatxFlags, makedev, statx};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How many links the kernel follows before it calls them a loop.
@@ -37,6 +38,7 @@ pub(super) fn of_root(path: &[u8]) -> Target {
 fn follow(root: &Root<'_>, at: &Pending, name: &[u8]) -> io::Result<Target> {
     // The directory reached so far, which is real, and the names still to follow, the next one last.
     let mut dir = at.path.clone();
+    let mount = mount_of(&root.open_base(&dir)?, b"")?;
     let mut names = vec![name.to_vec()];
     let mut links = 0;
     while let Some(name) = names.pop() {
@@ -46,7 +48,7 @@ fn follow(root: &Root<'_>, at: &Pending, name: &[u8]) -> io::Result<Target> {
             b".." => {
                 let parent = dir.iter().rposition(|&b| b == b'/').unwrap_or(0);
                 dir.truncate(parent);
-                if root.open_base(&dir)?.metadata()?.dev() != at.dev {
+                if mount_of(&root.open_base(&dir)?, b"")? != mount {
                     return Ok(Target::Elsewhere);
                 }
                 continue;
@@ -56,7 +58,7 @@ fn follow(root: &Root<'_>, at: &Pending, name: &[u8]) -> io::Result<Target> {
         let base = root.open_base(&dir)?;
         let path = proc_path(&base).join(OsStr::from_bytes(&name));
         let metadata = std::fs::symlink_metadata(&path)?;
-        if metadata.dev() != at.dev {
+        if mount_of(&base, &name)? != mount {
             return Ok(Target::Elsewhere);
         }
         if metadata.is_symlink() {
@@ -79,4 +81,15 @@ fn follow(root: &Root<'_>, at: &Pending, name: &[u8]) -> io::Result<Target> {
         }
     }
     Ok(Target::Directory)
+}
+
+/// The mount that `name` in `base`, or `base` itself, is on. Where the kernel does not say, its device stands for it.
+fn mount_of(base: &File, name: &[u8]) -> io::Result<u64> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let found = statx(base, name, flags, StatxFlags::TYPE | StatxFlags::MNT_ID)?;
+    let known = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::MNT_ID);
+    Ok(match known {
+        true => found.stx_mnt_id,
+        false => makedev(found.stx_dev_major, found.stx_dev_minor),
+    })
 }

@@ -189,6 +189,21 @@ fn excluded_directories_are_not_opened() {
 }
 
 #[test]
+fn an_alternative_with_nothing_in_it_was_left_out() {
+    let tmp = tempfile::tempdir().unwrap();
+    for name in ["core", "core.1", "cores"] {
+        fs::write(tmp.path().join(name), "x").unwrap();
+    }
+    let walk = WalkOptions {
+        excludes: vec!["core{,.*}".into()],
+        ..WalkOptions::default()
+    };
+    let result = run(&job(&[tmp.path()], walk), options(), tmp.path());
+    assert_eq!(result.walked.walk.excluded, 2);
+    assert_eq!(result.walked.walk.files, 1);
+}
+
+#[test]
 fn the_outer_of_two_roots_stops_at_the_inner() {
     let tmp = tempfile::tempdir().unwrap();
     dir(&tmp.path().join("a/b/c"));

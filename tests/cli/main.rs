@@ -4,7 +4,9 @@ mod peers;
 mod tree;
 
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output, Stdio};
 
 fn server() -> Command {
@@ -72,11 +74,48 @@ fn wrong_usage_is_one_sentence_and_status_2() {
 }
 
 #[test]
+fn a_value_that_is_no_text_was_told_without_its_option() {
+    let bad = |text: &[u8]| OsStr::from_bytes(text).to_owned();
+    let cases = [
+        ([bad(b"--clients"), bad(b"h\xff")], "--clients: 'h\\xff'"),
+        (
+            [bad(b"--log-level=\xff"), bad(b"-x")],
+            "--log-level: '\\xff'",
+        ),
+        (
+            [bad(b"--rows=\xff"), bad(b"--grace=\xfe")],
+            "--grace: '\\xfe'",
+        ),
+    ];
+    for (arguments, part) in cases {
+        let output = server().args(&arguments).arg("/").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let text = stderr(&output);
+        assert!(text.contains(part), "{text}");
+    }
+    let output = server().env("RUST_LOG", "x=y=z").arg("/").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("RUST_LOG"), "{}", stderr(&output));
+}
+
+#[test]
+fn help_that_could_not_be_written_was_no_error() {
+    for word in ["--help", "--version"] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = server().arg(word).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{word}");
+        let text = stderr(&output);
+        assert!(text.contains("no space left"), "{text}");
+    }
+}
+
+#[test]
 fn messages_had_the_words_and_numbers_of_the_language_s_library() {
     let tmp = tempfile::tempdir().unwrap();
     let missing = tmp.path().join("none/x");
     let missing = missing.to_str().unwrap();
-    let cases: [&[&str]; 3] = [
+    let cases: [&[&str]; 4] = [
+        &["--temp-dir", missing, "."],
         &["--rows", missing, "."],
         &["--paths-from", missing],
         &["status", missing],

@@ -132,3 +132,42 @@ fn subvolumes_are_other_file_systems_and_bind_mounts_of_the_same_one_are_not() {
     assert_eq!(one["totals"]["directories"], 6 + 4);
     assert_eq!(one["totals"]["files"], 3 + 2);
 }
+
+/// A bind mount that ends with the test.
+struct Bind(PathBuf);
+
+impl Drop for Bind {
+    fn drop(&mut self) {
+        run("umount", &[self.0.as_ref()]);
+    }
+}
+
+#[test]
+fn one_thread_followed_links_across_a_bind_mount_of_the_same_file_system() {
+    let lab = Lab::new();
+    if !is_root("a bind mount") {
+        return;
+    }
+    let tree = lab.path("tree");
+    let (real, bound) = (tree.join("real"), tree.join("bound"));
+    fs::create_dir_all(&bound).unwrap();
+    fill(&real);
+    for (name, target) in [
+        ("across", "bound/link"),
+        ("within", "real/link"),
+        ("through", "bound/../real/link"),
+    ] {
+        std::os::unix::fs::symlink(target, tree.join(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("../real/link", real.join("out-of-bound")).unwrap();
+    let words = ["--bind".as_ref(), real.as_ref(), bound.as_ref()];
+    if !run("mount", &words) {
+        eprintln!("SKIPPED, as it needs mount --bind");
+        return;
+    }
+    let _bind = Bind(bound);
+    let (alone, serial) = (lab.alone(&[], &[&tree]), lab.serial(&[], &[&tree]));
+    let links = &alone["audit"]["symlinks"];
+    assert!(!links.is_null(), "{alone}");
+    assert_eq!(links, &serial["audit"]["symlinks"]);
+}

@@ -14,11 +14,7 @@ impl Dispatcher {
             Up::Commit(_) | Up::Part(_) if self.job.is_some() => {
                 self.put_by.push_back((conn, message));
             }
-            Up::Leave(reason) => {
-                warn!(reason, "a worker cannot do this job");
-                self.crew.note_refusal(&reason);
-                self.relay.worker_message(now, conn, Up::Leave(reason));
-            }
+            Up::Leave(reason) => self.worker_left(now, conn, &reason),
             other => self.relay.worker_message(now, conn, other),
         }
         if self.put_by.len() > PUT_BY_MAX {
@@ -32,17 +28,32 @@ impl Dispatcher {
             job.breakers.moves(exit.conn);
         }
         if self.crew.exited(now, exit.conn, &exit.reason) {
-            // What it committed before its end counts, as far as there is room; the rest is done again.
-            while !self.is_full()
-                && let Some(message) = self.take_put_by(exit.conn)
-            {
-                self.apply(now, exit.conn, message);
-            }
+            self.apply_last(now, exit.conn);
             self.put_by.retain(|(from, _)| *from != exit.conn);
             self.forget_rows(exit.conn);
             let (conn, in_hand) = (exit.conn, exit.in_hand);
             self.relay.worker_died(now, conn, in_hand, &exit.reason);
             self.count_lost_worker();
+        }
+    }
+
+    /// A worker says that it cannot go on: because of what it has in hand, if anything.
+    fn worker_left(&mut self, now: Time, conn: ConnId, reason: &str) {
+        warn!(reason, "a worker cannot go on");
+        let in_hand = self.crew.in_hand(conn);
+        if in_hand.is_none() {
+            self.crew.note_refusal(reason);
+        }
+        self.apply_last(now, conn);
+        self.dismiss_for(now, conn, in_hand, reason);
+    }
+
+    /// What a worker committed before its end counts, as far as there is room; the rest is done again.
+    fn apply_last(&mut self, now: Time, conn: ConnId) {
+        while !self.is_full()
+            && let Some(message) = self.take_put_by(conn)
+        {
+            self.apply(now, conn, message);
         }
     }
 

@@ -30,7 +30,7 @@ impl<V: Visit> Walker<V> {
         }
         let mut intended = Vec::new();
         let mut room = self.spool_rules.commit_bytes();
-        while !spool.is_empty() && room > 0 {
+        while !spool.is_empty() && room > 0 && !self.sink.is_full() {
             let batches = match spool.take() {
                 Ok(batches) => batches,
                 Err(error) => {

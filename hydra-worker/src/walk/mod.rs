@@ -33,8 +33,8 @@ use crate::dirs::{DirCache, descriptor_budget};
 use crate::errno::walk_error;
 use crate::node::DirNode;
 use crate::place::At;
-use crate::plugin::{Facts, Sink, Visit, Wants};
-use crate::rows::{COMMIT_ROWS_MAX, Outlet};
+use crate::plugin::{Facts, Overflow, Sink, Visit, Wants};
+use crate::rows::{COMMIT_ROWS_MAX, ENTRY_ROWS_MAX, Outlet};
 use crate::session::{Identity, WorkerError};
 use crate::shared::{Attention, Shared};
 use crate::sys::Errno;
@@ -218,18 +218,15 @@ impl<V: Visit> Walker<V> {
         call: impl FnOnce(&mut V, &mut Sink<V::Summary>) -> T,
     ) -> Option<T> {
         self.tell_none();
+        self.sink.begin();
         let (visit, sink) = (&mut self.visit, &mut self.sink);
         let outcome = catch_unwind(AssertUnwindSafe(|| call(visit, sink)));
         let path = match self.sink.relieve() || outcome.is_err() {
             true => path(),
             false => Vec::new(),
         };
-        if self.sink.take_overflow() {
-            let most = COMMIT_ROWS_MAX >> 20;
-            let message = format!(
-                "its rows come to more than {most} MiB: the others are left out (--rows-dir takes any number)"
-            );
-            self.sink.fail_as(path.clone(), "rows", "EFBIG", message);
+        if let Some(overflow) = self.sink.take_overflow() {
+            self.left_out(path.clone(), overflow);
         }
         match outcome {
             Ok(value) => Some(value),
@@ -243,6 +240,25 @@ impl<V: Visit> Walker<V> {
                 None
             }
         }
+    }
+
+    /// Rows were left out, from those of the entry `path` on.
+    fn left_out(&mut self, path: Vec<u8>, overflow: Overflow) {
+        let message = match overflow {
+            Overflow::Entry => {
+                let most = ENTRY_ROWS_MAX >> 20;
+                format!("its rows come to more than {most} MiB: the others are left out")
+            }
+            Overflow::Commit => {
+                let most = COMMIT_ROWS_MAX >> 20;
+                format!(
+                    "its directory has to be shown in one piece, and the rows of that come to more than {most} MiB: \
+                     those from here on are left out"
+                )
+            }
+        };
+        let message = message + " (--rows-dir takes any number)";
+        self.sink.fail_as(path, "rows", "EFBIG", message);
     }
 
     fn fail(&mut self, path: Vec<u8>, operation: &str, errno: Errno) {

@@ -2,7 +2,7 @@
 
 use super::Walker;
 use super::here::Here;
-use super::split::{AHEAD_BYTES, Batches};
+use super::split::{AHEAD_BYTES, BATCH_NAMES, Batches};
 use crate::entry::Dir;
 use crate::node::DirNode;
 use crate::place::At;
@@ -131,14 +131,27 @@ impl<V: Visit> Walker<V> {
         result
     }
 
-    /// Shows entries without a pause.
-    pub(super) fn show_all(&mut self, here: &Here<'_>, batches: Batches) {
+    /// Shows entries until too many rows were found of them, and the directory may be split; returns the others.
+    pub(super) fn show_all(
+        &mut self,
+        here: &Here<'_>,
+        visit: &mut Option<ItemId>,
+        batches: Batches,
+    ) -> Batches {
+        let mut left = Batches::new(here.node, BATCH_NAMES, usize::MAX);
+        let mut stopped = false;
         for (names, types) in batches.into_pieces() {
             let mut done = 0;
-            while done < names.len() {
+            while done < names.len() && !stopped {
                 done = self.show_names(here, &names, &types, done);
+                stopped = self.sink.is_full() && self.may_split(here.node, visit);
+            }
+            for index in done..names.len() {
+                let name = names.get(index).unwrap_or_default();
+                left.push(name, types.get(index).copied().unwrap_or_default());
             }
         }
+        left
     }
 }
 

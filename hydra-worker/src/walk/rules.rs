@@ -67,11 +67,12 @@ fn compile(patterns: &[String]) -> Result<GlobSet, WorkerError> {
             pattern: pattern.clone(),
             source,
         };
-        let glob = GlobBuilder::new(pattern).literal_separator(true).build();
-        set.add(glob.map_err(bad)?);
+        let mut builder = GlobBuilder::new(pattern);
+        builder.literal_separator(true).empty_alternates(true);
+        set.add(builder.build().map_err(bad)?);
     }
-    set.build().map_err(|source| WorkerError::Glob {
-        pattern: patterns.join(" "),
+    set.build().map_err(|source| WorkerError::Globs {
+        count: patterns.len(),
         source,
     })
 }
@@ -112,6 +113,13 @@ mod tests {
         let rules = rules(&["*.o", "build/**/tmp"]);
         assert!(rules.excludes(b"x.o") && !rules.excludes(b"a/x.o"));
         assert!(rules.excludes(b"build/a/b/tmp") && !rules.excludes(b"a/build/tmp"));
+    }
+
+    #[test]
+    fn an_alternative_with_nothing_in_it_was_left_out() {
+        let rules = rules(&["core{,.*}"]);
+        assert!(rules.excludes(b"core") && rules.excludes(b"core.12"));
+        assert!(!rules.excludes(b"cores"));
     }
 
     #[test]

@@ -271,7 +271,11 @@ impl<V: Visit> Walker<V> {
                 self.leave_subdirs(here.node);
                 return self.leave_all(here, visit, batches, spool);
             }
-            self.show_all(here, batches);
+            let batches = self.show_all(here, &mut visit, batches);
+            if batches.len() > 0 {
+                self.leave_subdirs(here.node);
+                return self.leave_all(here, visit, batches, spool);
+            }
             if last {
                 self.leave_subdirs(here.node);
                 if self.listed(here, &spool) && visit.is_none() {

@@ -4,6 +4,7 @@ use super::{Left, Walker};
 use crate::clock;
 use crate::place::At;
 use crate::plugin::Visit;
+use crate::rows::RESULT_BYTES_MAX;
 use crate::shared::{Attention, Ledger, Shared};
 use hydra_proto::codec;
 use hydra_proto::ledger::{Key, Work};
@@ -31,12 +32,14 @@ pub(super) struct Turn {
     has_results: bool,
     /// Roughly the bytes that the items without an id take.
     unrecorded: usize,
+    /// The item that was in hand last.
+    last: Option<u64>,
 }
 
 impl<V: Visit> Walker<V> {
     /// Finishes the piece in hand and takes the next; waits for one if need be. `None` when the session is over.
     pub(super) fn next(&mut self, shared: &Shared) -> Result<Option<(Key, Work<At>)>, String> {
-        self.sink.check()?;
+        self.sink.check().inspect_err(|_| self.blame(None))?;
         let mut ledger = shared.lock();
         self.hand_over(&mut ledger);
         ledger = self.attend(shared, ledger)?;
@@ -121,7 +124,13 @@ impl<V: Visit> Walker<V> {
         }
         let asked = ledger.frontier.could_give();
         if (must || ledger.commit_due || asked || self.intents) && self.turn.has_results {
-            (ledger, _) = self.cut(shared, ledger)?;
+            let mut cut;
+            (ledger, cut) = self.cut(shared, ledger)?;
+            // There are no ids at this moment. Without rows the walk could go on meanwhile.
+            while !cut && self.sink.is_full() && !ledger.over {
+                ledger = self.wait(shared, ledger);
+                (ledger, cut) = self.cut(shared, ledger)?;
+            }
         }
         if shared.wants(Attention::Soon) {
             let waits = ledger.frontier.asked().is_some() || ledger.commit_due;
@@ -156,9 +165,17 @@ impl<V: Visit> Walker<V> {
             self.turn.unrecorded = 0;
         }
         self.note_hunger(ledger);
+        self.turn.last = Some(key.origin.0);
         if let Some(slot) = &self.slot {
             slot.set_item(Some(key.origin.0));
             slot.advance(1);
+        }
+    }
+
+    /// This worker cannot go on because of this item, though it may have waited since; or because of none.
+    fn blame(&self, item: Option<u64>) {
+        if let Some(slot) = &self.slot {
+            slot.set_item(item);
         }
     }
 
@@ -180,7 +197,8 @@ impl<V: Visit> Walker<V> {
         drop(ledger);
         let begun = clock::now();
         self.call(Vec::new, |visit, out| visit.flush(out));
-        let settled = self.sink.settle()?;
+        let settled = self.sink.settle().inspect_err(|_| self.blame(None));
+        let settled = settled?;
         let mut ledger = shared.lock();
         if !settled {
             return Ok((ledger, false));
@@ -189,7 +207,8 @@ impl<V: Visit> Walker<V> {
             return Ok((ledger, false));
         };
         if self.turn.has_results {
-            cut.result = Some(self.take_delta()?);
+            let delta = self.take_delta();
+            cut.result = Some(delta.inspect_err(|_| self.blame(self.turn.last))?);
         }
         self.turn.has_results = false;
         self.turn.unrecorded = 0;
@@ -206,10 +225,18 @@ impl<V: Visit> Walker<V> {
 
     fn take_delta(&mut self) -> Result<Delta, String> {
         let summary = std::mem::take(&mut self.sink.summary);
+        let plugin = codec::encode(&summary).map_err(|error| error.to_string())?;
+        let rows = self.sink.take_rows();
+        let bytes = plugin.len() + rows.len();
+        if bytes > RESULT_BYTES_MAX {
+            return Err(format!(
+                "what was found takes {bytes} bytes, more than the limit of {RESULT_BYTES_MAX} for a commit"
+            ));
+        }
         Ok(Delta {
             walk: std::mem::take(&mut self.sink.walk),
-            plugin: codec::encode(&summary).map_err(|error| error.to_string())?,
-            rows: std::mem::take(&mut self.sink.rows),
+            plugin,
+            rows,
             lost_workers: 0,
             segments: self.sink.take_segments(),
         })

@@ -11,13 +11,16 @@ use hydra_proto::message::{Commit, Down, Up};
 use hydra_proto::reduce::Summary;
 use hydra_proto::walk::{FileType, WalkSummary};
 use hydra_worker::WorkerError;
+use hydra_worker::sys::slot;
 use hydra_worker::{Dir, Enter, Entry, Facts, Identity, Listing, Session, Sink, Visit, Wants};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -56,6 +59,8 @@ pub struct Cluster {
     /// Keeps acknowledgements back.
     pub hold_acks: bool,
     held_acks: Vec<(ConnId, Down)>,
+    /// The pages of workers, read when they say that they cannot go on.
+    pub pages: BTreeMap<ConnId, OwnedFd>,
     /// Beats of all workers.
     pub beats: u64,
     spec: JobSpec,
@@ -129,6 +134,7 @@ impl Cluster {
             lost: Vec::new(),
             hold_acks: false,
             held_acks: Vec::new(),
+            pages: BTreeMap::new(),
             beats: 0,
             spec,
         }
@@ -270,7 +276,12 @@ impl Cluster {
                 }
             }
             let now = self.now();
-            self.parent.handle(now, conn, message);
+            match (message, self.pages.get(&conn)) {
+                (Up::Leave(reason), Some(page)) => {
+                    self.parent.died(now, conn, item_in(page), &reason);
+                }
+                (message, _) => self.parent.handle(now, conn, message),
+            }
             self.actions();
         }
     }
@@ -480,6 +491,21 @@ pub fn flat(root: &Path, count: usize) {
             }
         }
     }
+}
+
+/// A page that tells what a worker has in hand.
+pub fn page() -> OwnedFd {
+    let memfd = rustix::fs::memfd_create("slot", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    slot::prepare(&memfd).unwrap();
+    memfd
+}
+
+/// What it tells.
+pub fn item_in(page: &OwnedFd) -> Option<ItemId> {
+    let file = File::from(page.try_clone().unwrap());
+    let mut page = vec![0; slot::SLOT_BYTES];
+    file.read_exact_at(&mut page, 0).unwrap();
+    slot::decode(&page).unwrap().item.map(ItemId)
 }
 
 /// Shows nothing.

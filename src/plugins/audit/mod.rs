@@ -32,6 +32,7 @@ use crate::plugin::{Plugin, PluginReport, ReportContext, Show, Total};
 use crate::plugins::format;
 use findings::Findings;
 use hydra_proto::reduce::{ReduceError, Summary as _};
+use hydra_proto::words::words;
 use inodes::InodeTable;
 use links::Links;
 use names::{Names, SystemNames};
@@ -149,11 +150,12 @@ fn try_temp_dir(dir: &Path) -> Result<(), String> {
     match std::fs::metadata(dir) {
         Ok(found) if !found.is_dir() => return Err(unusable(&"it is not a directory")),
         Ok(_) => {}
-        Err(error) => return Err(unusable(&error)),
+        Err(error) => return Err(unusable(&words(&error))),
     }
     // The error itself names a file that nobody has heard of.
     let made = tempfile::tempfile_in(dir);
-    made.map(drop).map_err(|error| unusable(&error.kind()))
+    made.map(drop)
+        .map_err(|error| unusable(&words(&error.kind().into())))
 }
 
 fn links_only(links: Links) -> AuditSummary {
