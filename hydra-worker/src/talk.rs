@@ -23,7 +23,7 @@ const CONN: ConnId = ConnId(0);
 /// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// How long a request waits before it gets pieces of listings, where there is nothing else.
-const PIECES_PATIENCE: Duration = Duration::from_millis(1);
+const PIECES_PATIENCE: Duration = Duration::from_millis(2);
 /// How long a request may wait before it gets the rest of a listing, which has to be read again then.
 const REST_PATIENCE: Duration = Duration::from_millis(250);
 /// How long the deque must have been empty, or not, before the parent is told: a chain of directories empties and

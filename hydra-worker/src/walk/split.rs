@@ -15,7 +15,7 @@ use std::sync::Arc;
 pub(super) const BATCH_NAMES: usize = 2048;
 /// The fewest pieces that are read ahead for each who waits: of 100,000 names a tenth and more, should nobody come to
 /// ask again.
-pub(super) const AHEAD_EACH: usize = 8;
+pub(super) const AHEAD_EACH: usize = 10;
 /// The most pieces that are read ahead of the walk.
 pub(super) const BATCHES_MAX: usize = 32;
 /// The most bytes of names, with the paths that they repeat, that are read ahead.
