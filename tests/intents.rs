@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 /// Nothing here takes longer, unless it hangs.
@@ -93,12 +93,7 @@ impl Lab {
         let target = test.parent().and_then(Path::parent).unwrap();
         let program = target.join("examples").join(example);
         assert!(program.exists(), "cargo build --examples comes first");
-        let mut command = Command::new(program);
-        command
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .current_dir(self.dir.path());
-        command
+        running::program(&program, self.dir.path())
     }
 
     /// A new job, up to its clients and paths.

@@ -12,7 +12,7 @@ use running::Running;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 const DIRECTORIES: usize = 20_000;
@@ -54,12 +54,7 @@ impl Lab {
     }
 
     fn program(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
-            .current_dir(self.dir.path());
-        command
+        running::program(Path::new(program), self.dir.path())
     }
 
     /// A new job, up to its clients and paths.

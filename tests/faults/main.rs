@@ -22,6 +22,8 @@ mod server;
 mod tree;
 mod wires;
 
+#[path = "../shared/logged.rs"]
+mod logged;
 #[path = "../shared/mount.rs"]
 mod mount;
 #[path = "../shared/net.rs"]

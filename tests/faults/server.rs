@@ -1,6 +1,7 @@
 //! A server that is killed and goes on, again and again: the same report, each row once, and how much is walked twice.
 
 use crate::lab::{Lab, Outcome, lines, without_run};
+use crate::logged::spawn;
 use crate::pids::ends_within;
 use crate::wires::free_port;
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// No job takes longer, all its servers together.
@@ -149,17 +150,6 @@ impl<'a> Job<'a> {
     fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
-}
-
-fn spawn(mut server: Command, dir: &std::path::Path) -> io::Result<Child> {
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(dir.join("log"))?;
-    server
-        .stdout(File::create(dir.join("out"))?)
-        .stderr(log)
-        .spawn()
 }
 
 impl Drop for Job<'_> {

@@ -1,6 +1,8 @@
 //! A job with a directory for rows, what is done to its processes, and what has to be found in the end.
 
-use crate::lab::{Lab, Mount, Sees, mounted, read_only};
+use crate::lab::{Lab, Sees, read_only};
+use crate::logged::spawn;
+use crate::mount::Mount;
 use nix::libc::pid_t;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -9,8 +11,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 /// No job takes longer.
@@ -65,10 +67,13 @@ impl<'a> Job<'a> {
         let ticks = UnixDatagram::bind(dir.join("ticks"))?;
         ticks.set_read_timeout(Some(Duration::from_millis(100)))?;
         let mount = match setup.room {
-            Some(room) => Some(mounted(&dir.join("small"), room)?),
+            Some(room) => {
+                let mount = Mount::memory(dir.join("small"), &room.to_string());
+                Some(mount.ok_or_else(|| io::Error::other("no file system can be mounted"))?)
+            }
             None => None,
         };
-        let rows = mount.as_ref().map_or(&dir, |mount| &mount.0).join("rows");
+        let rows = mount.as_ref().map_or(&dir, |mount| &mount.at).join("rows");
         let read_only = match setup.clients.contains(&Sees::ReadOnly) {
             true => Some(read_only(&rows)?),
             false => None,
@@ -209,8 +214,8 @@ impl<'a> Job<'a> {
         }
         self.read(false)?;
         match &self.mount {
-            Some(mount) => mount.remount("remount,size=256m"),
-            None => Ok(()),
+            Some(mount) if !mount.resize("256m") => Err("cannot be mounted again".to_owned()),
+            _ => Ok(()),
         }
     }
 
@@ -350,17 +355,6 @@ impl Drop for Job<'_> {
             let _ = client.wait();
         }
     }
-}
-
-fn spawn(mut server: Command, dir: &Path) -> io::Result<Child> {
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(dir.join("log"))?;
-    server
-        .stdout(File::create(dir.join("out"))?)
-        .stderr(log)
-        .spawn()
 }
 
 /// The most memory that a process has taken, in bytes.

@@ -1,6 +1,7 @@
 //! What jobs need: a tree, keys, commands, and file systems of their own.
 
 use crate::job::{Outcome, told};
+use crate::mount::{self, Mount};
 use crate::plugin::{row, rows_of};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -104,47 +105,17 @@ pub(crate) enum Sees {
 /// Where the directory can only be read.
 const READ_ONLY: &str = "read-only";
 
-/// A file system that is gone with the job.
-pub(crate) struct Mount(pub(crate) PathBuf);
-
-impl Mount {
-    pub(crate) fn remount(&self, options: &str) -> Outcome {
-        let mut mount = Command::new("mount");
-        let done = mount.args(["-o", options]).arg(&self.0).status();
-        match done.map_err(told)?.success() {
-            true => Ok(()),
-            false => Err("cannot be mounted again".to_owned()),
-        }
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-pub(crate) fn mounted(at: &Path, room: u64) -> io::Result<Mount> {
-    fs::create_dir(at)?;
-    let mut mount = Command::new("mount");
-    let size = format!("size={room}");
-    let done = mount.args(["-t", "tmpfs", "-o", &size, "none"]).arg(at);
-    match done.status()?.success() {
-        true => Ok(Mount(at.to_owned())),
-        false => Err(io::Error::other("no file system can be mounted")),
-    }
-}
-
 /// The directory once more, to be read only.
 pub(crate) fn read_only(rows: &Path) -> io::Result<Mount> {
-    let at = rows.with_file_name(READ_ONLY);
     fs::create_dir(rows)?;
-    fs::create_dir(&at)?;
-    let mut bind = Command::new("mount");
-    let bound = bind.arg("--bind").arg(rows).arg(&at).status()?;
-    let mount = Mount(at);
-    match bound.success() && mount.remount("remount,bind,ro").is_ok() {
-        true => Ok(mount),
-        false => Err(io::Error::other("nothing can be mounted to be read only")),
-    }
+    let mount = Mount::new(
+        rows.with_file_name(READ_ONLY),
+        &["--bind", &mount::text(rows)],
+    );
+    let is_so = |mount: &Mount| {
+        let at = mount::text(&mount.at);
+        mount::run("mount", &["-o", "remount,bind,ro", &at])
+    };
+    let told = "nothing can be mounted to be read only";
+    mount.filter(is_so).ok_or_else(|| io::Error::other(told))
 }

@@ -5,6 +5,10 @@
 
 mod job;
 mod lab;
+#[path = "../shared/logged.rs"]
+mod logged;
+#[path = "../shared/mount.rs"]
+mod mount;
 mod plugin;
 
 use hydra::Hydra;

@@ -1,5 +1,8 @@
 //! File systems that are there for one test, and can be full. Needs root.
 
+// Each test that has this module uses a part of it.
+#![allow(dead_code)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

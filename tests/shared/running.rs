@@ -4,8 +4,18 @@ use crate::pids::ends_within;
 use rustix::process::Pid;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+
+/// A command that runs in `dir`, and takes nothing from whoever runs the tests.
+pub(crate) fn program(path: &Path, dir: &Path) -> Command {
+    let mut command = Command::new(path);
+    command
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .current_dir(dir);
+    command
+}
 
 /// A running process. Killed when dropped.
 pub(crate) struct Running {

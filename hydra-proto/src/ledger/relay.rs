@@ -28,6 +28,7 @@ const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
 const WORKER_LEASES: u64 = 1 << 16;
 /// Into how many parts the commit interval is divided for the first commits of clients.
 const PHASES: u64 = 16;
+
 /// What a relay is made with.
 pub struct RelayConfig {
     /// The client's side of its session with the server.
@@ -105,9 +106,9 @@ pub struct Relay {
     told: Hunger,
     /// How much it was told that this client holds.
     told_held: u64,
-    /// Before this it does not say that it has enough.
+    /// Before this it says neither that it has enough nor how much it holds.
     may_tell: Time,
-    /// It has enough, and has not said so yet.
+    /// It has enough, or holds much more or less than it said, and has not said so yet.
     owes_load: bool,
     paused: bool,
     gate: Gate,

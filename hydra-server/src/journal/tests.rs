@@ -14,6 +14,15 @@ use std::path::Path;
 /// As much of the end of a journal as power loss may take.
 const CUT: usize = 64 << 10;
 
+fn job_entry() -> Entry {
+    Entry::Job {
+        id: JOB,
+        incarnation: 7,
+        spec: Box::new(spec()),
+        note: Vec::new(),
+    }
+}
+
 fn replayed(bytes: &[u8]) -> Result<replay::Restored, JournalError> {
     super::replay(Path::new("/state"), bytes, Box::new(NoSum), false, "")
 }
@@ -93,13 +102,7 @@ fn a_journal_made_shorter_replays_to_the_same() {
         if step % 100 == 99 {
             let before = snapshot(&replayed_from(dir.path()).parent);
             let mut out = Writer::default();
-            out.push(&Entry::Job {
-                id: JOB,
-                incarnation: 7,
-                spec: Box::new(spec()),
-                note: Vec::new(),
-            })
-            .unwrap();
+            out.push(&job_entry()).unwrap();
             for record in snapshot(&job.parent) {
                 out.push(&Entry::Ledger(record)).unwrap();
             }
@@ -135,13 +138,7 @@ fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
     let parcels = ids.iter().map(|id| Parcel::Dirs(dirs(id)));
     parent.add(parcels.collect(), false);
     let mut out = Writer::default();
-    out.push(&Entry::Job {
-        id: JOB,
-        incarnation: 7,
-        spec: Box::new(spec()),
-        note: Vec::new(),
-    })
-    .unwrap();
+    out.push(&job_entry()).unwrap();
     for record in snapshot(&parent) {
         out.push(&Entry::Ledger(record)).unwrap();
     }

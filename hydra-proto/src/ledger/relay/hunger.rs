@@ -5,7 +5,7 @@ use crate::ledger::Time;
 use crate::message::Load;
 
 /// Into how many parts the commit interval is divided to get the shortest time in which a client says again that it
-/// has enough.
+/// has enough, or how much it holds.
 const PLENTY_SHARE: u32 = 64;
 
 /// Items for each worker that are too few to choose by.
