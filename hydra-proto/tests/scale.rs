@@ -25,6 +25,7 @@ fn run(kind: Kind, clients: u32) -> figures::Figures {
         latency: Duration::from_micros(200),
         cost: Duration::from_millis(1),
         commit_interval: Duration::from_millis(200),
+        slower: 1,
     };
     let figures = Cluster::new(setup).run(total);
     println!("{}", figures::Figures::COLUMNS);

@@ -4,7 +4,7 @@
 //! The server is modelled as one thread: each message keeps it busy for a while, later ones wait.
 
 use super::agenda::{Agenda, Event};
-use super::figures::{Figures, memory};
+use super::figures::{Figures, kind_of, memory};
 use super::shape::{Shape, Total};
 use super::worker::{Worker, delta, facts, sum_of};
 use hydra_proto::codec;
@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     /// What a directory costs its worker.
     pub cost: Duration,
     pub commit_interval: Duration,
+    /// How many times slower the server is than it is modelled to be.
+    pub slower: u32,
 }
 
 struct Client {
@@ -227,12 +229,15 @@ impl Cluster {
             }
             _ => 0,
         };
+        let kind = kind_of(&message);
         let begun = Instant::now();
         let message = codec::decode(&bytes).expect("a message that was encoded");
         self.server.handle(self.now, conn, message);
         self.figures.server_cpu += begun.elapsed();
-        self.figures.up(bytes.len(), items, self.now >= START);
-        self.pump_server(service(bytes.len(), items));
+        if self.now >= START {
+            self.figures.up(kind, bytes.len(), items);
+        }
+        self.pump_server(self.service(bytes.len(), items));
     }
 
     fn server_wakes(&mut self) {
@@ -263,9 +268,11 @@ impl Cluster {
                         Down::Grant(grant) => grant.items.iter().map(|p| p.ids().len()).sum(),
                         _ => 0,
                     };
-                    let cost = self::service(bytes, items);
+                    let cost = self.service(bytes, items);
                     (free, spent) = (free + cost, spent + cost);
-                    self.figures.down(&message, bytes, items, self.now >= START);
+                    if self.now >= START {
+                        self.figures.down(&message, bytes, items);
+                    }
                     self.send_to_client(conn, free, message);
                 }
                 Action::Sees { child, .. } => self.server.serve(child, vec![true]),
@@ -293,6 +300,13 @@ impl Cluster {
             self.server_woken = Some(at);
             self.at(at, Event::ServerWakes);
         }
+    }
+
+    /// How long a message keeps the server busy.
+    fn service(&self, bytes: usize, items: u64) -> Duration {
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        let bytes = Duration::from_nanos(bytes as u64 * SERVER_BYTE_PS / 1000);
+        (SERVER_MESSAGE + SERVER_ITEM.saturating_mul(items) + bytes) * self.setup.slower
     }
 
     /// Where the server has more items than ever, weighs them: by how much memory a second ledger takes.
@@ -487,11 +501,4 @@ impl Cluster {
 /// How long a message takes between a worker and its client: not the same for all.
 fn local(conn: ConnId) -> Duration {
     LOCAL + Duration::from_nanos(conn.0 * 7919 % 10_000)
-}
-
-/// How long a message keeps the server busy.
-fn service(bytes: usize, items: u64) -> Duration {
-    let items = u32::try_from(items).unwrap_or(u32::MAX);
-    let bytes = Duration::from_nanos(bytes as u64 * SERVER_BYTE_PS / 1000);
-    SERVER_MESSAGE + SERVER_ITEM.saturating_mul(items) + bytes
 }

@@ -1,6 +1,7 @@
 //! What is measured, and the table that shows it.
 
-use hydra_proto::message::Down;
+use hydra_proto::message::{Down, Up};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What came of one run. All but the memory and the processor time is virtual, and the same each time.
@@ -20,9 +21,9 @@ pub(crate) struct Figures {
     pub messages: u64,
     pub bytes: u64,
     pub items: u64,
-    pub commits: u64,
     pub grants: u64,
-    pub sheds: u64,
+    /// By what they are and why they came: how many messages, and how many items in them.
+    pub kinds: BTreeMap<&'static str, (u64, u64)>,
     /// Processor time of the real ledger and codec of the server.
     pub server_cpu: Duration,
     /// How long the model of the server was busy, and for how long a message waited at most.
@@ -37,24 +38,45 @@ pub(crate) struct Figures {
     pub wall: Duration,
 }
 
+/// What a client says to the server, and why.
+pub(crate) fn kind_of(message: &Up) -> &'static str {
+    match message {
+        Up::Commit(commit) if commit.answers.is_some() && commit.done.is_empty() => "commit: gives",
+        Up::Commit(commit) if commit.answers.is_some() => "commit: answers",
+        Up::Commit(commit) if commit.load.held == 0 => "commit: dry",
+        Up::Commit(_) => "commit: due",
+        Up::Beat(beat) if beat.load.hungry && beat.load.busy == 0 => "beat: idle",
+        Up::Beat(beat) if beat.load.hungry => "beat: hungry",
+        Up::Beat(_) => "beat: has enough",
+        _ => "other",
+    }
+}
+
 impl Figures {
-    pub(crate) fn up(&mut self, bytes: usize, items: u64, counts: bool) {
-        if counts {
-            self.messages += 1;
-            self.bytes += bytes as u64;
-            self.items += items;
-            self.commits += u64::from(bytes > 60);
-        }
+    pub(crate) fn up(&mut self, kind: &'static str, bytes: usize, items: u64) {
+        self.count(kind, bytes, items);
     }
 
-    pub(crate) fn down(&mut self, message: &Down, bytes: usize, items: u64, counts: bool) {
-        if counts {
-            self.messages += 1;
-            self.bytes += bytes as u64;
-            self.items += items;
-            self.grants += u64::from(matches!(message, Down::Grant(_)));
-            self.sheds += u64::from(matches!(message, Down::Shed(_)));
-        }
+    pub(crate) fn down(&mut self, message: &Down, bytes: usize, items: u64) {
+        let kind = match message {
+            Down::Grant(grant) if grant.items.is_empty() => "grant of ids",
+            Down::Grant(_) => "grant",
+            Down::Shed(_) => "shed",
+            Down::Ack { .. } => "acknowledgement",
+            Down::Beat(_) => "answer to a beat",
+            _ => "other",
+        };
+        self.count(kind, bytes, items);
+        self.grants += u64::from(matches!(message, Down::Grant(_)));
+    }
+
+    fn count(&mut self, kind: &'static str, bytes: usize, items: u64) {
+        self.messages += 1;
+        self.bytes += bytes as u64;
+        self.items += items;
+        let (messages, its_items) = self.kinds.entry(kind).or_default();
+        *messages += 1;
+        *its_items += items;
     }
 
     pub(crate) fn efficiency(&self) -> f64 {

@@ -1,7 +1,8 @@
 //! How far one server goes: clusters of up to 160,000 workers in virtual time, as a Markdown table.
 //!
 //! `cargo run --release -p hydra-proto --example scale -- T1L 1000 16 1ms 1ms 200ms`: tree, clients, workers of each,
-//! latency, cost of a directory, commit interval. Without arguments it says which trees there are.
+//! latency, cost of a directory, commit interval. With `--slower 2` before them the server takes twice its time for
+//! everything. Without arguments it says which trees there are.
 
 mod agenda;
 mod cluster;
@@ -43,7 +44,11 @@ fn main() -> Result<(), String> {
     match words.as_slice() {
         ["seeds", name, tries] => seeds(name, tries.parse().map_err(|_| "how many tries?")?),
         [] => trees(),
-        words => words.chunks(6).try_for_each(run),
+        ["--slower", times, words @ ..] => {
+            let slower = times.parse().map_err(|_| "how many times slower?")?;
+            words.chunks(6).try_for_each(|words| run(words, slower))
+        }
+        words => words.chunks(6).try_for_each(|words| run(words, 1)),
     }
 }
 
@@ -84,7 +89,7 @@ fn duration(word: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * unit).map_err(|_| bad())
 }
 
-fn run(words: &[&str]) -> Result<(), String> {
+fn run(words: &[&str], slower: u32) -> Result<(), String> {
     let &[name, clients, workers, latency, cost, interval] = words else {
         return Err("tree, clients, workers, latency, cost, commit interval".to_owned());
     };
@@ -97,6 +102,7 @@ fn run(words: &[&str]) -> Result<(), String> {
         latency: duration(latency)?,
         cost: duration(cost)?,
         commit_interval: duration(interval)?,
+        slower,
     };
     let mut cluster = Cluster::new(setup);
     cluster.figures.weigh_at = total.dirs / 2;

@@ -7,23 +7,22 @@
 //! A child is hungry before it runs dry, and starves when it has. Only for one that starves is another asked
 //! for the last thing that it holds: else two busy children would hand it to and fro for as long as they work.
 
+mod dealing;
+
 use super::parent::{Action, Parent};
 use super::session::Session;
-use crate::ids::{ChildId, ConnId, IdRange, ItemId, RootId};
-use crate::item::{Item, Parcel};
+use crate::ids::{ChildId, ConnId, IdRange, RootId};
 use crate::message::{Down, Shed};
-use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
-/// The most items in one grant.
-const GRANT_ITEMS_MAX: u64 = 4096;
-/// A grant that has this many bytes takes no more items.
-const GRANT_BYTES_MAX: usize = 1 << 20;
-/// Who gave so many of the first items in the pool gets them again: others' lie far behind.
-const PASSED_MAX: usize = 1 << 14;
 /// A child with fewer items than this for each of its workers has nothing that it could spare.
 const HELD_MIN: u64 = 2;
+/// One in so many children is asked at a time, or so many where that is more: whoever gives for many moves more with
+/// one message.
+const ASKED_SHARE: usize = 16;
+const ASKED_MIN: usize = 64;
 /// Where many are rich, each gives at most as many parts of what it holds as it keeps one.
 const PARTS_MAX: usize = 3;
 
@@ -38,6 +37,8 @@ pub(super) struct Balance {
     rich: BTreeSet<(Wealth, ChildId)>,
     /// Rich children that were asked and have not answered.
     asked: BTreeSet<ChildId>,
+    /// Busy children that were asked, whatever they hold, and have not answered.
+    waited_for: usize,
     /// Workers of all children that may be granted something.
     weight: u64,
     /// Workers of the hungry ones.
@@ -70,6 +71,7 @@ pub(super) struct Standing {
     hungry: Option<Hunger>,
     rich: Option<Wealth>,
     asked: bool,
+    waited_for: bool,
     idle: bool,
     weight: u64,
 }
@@ -87,6 +89,7 @@ impl Balance {
     fn remove(&mut self, child: ChildId, standing: Standing) {
         self.weight -= standing.weight;
         self.idle -= usize::from(standing.idle);
+        self.waited_for -= usize::from(standing.waited_for);
         self.idle_weight -= standing.idle_weight();
         if let Some(hunger) = standing.hungry {
             self.hungry_weight -= standing.weight;
@@ -103,6 +106,7 @@ impl Balance {
     fn insert(&mut self, child: ChildId, standing: Standing) {
         self.weight += standing.weight;
         self.idle += usize::from(standing.idle);
+        self.waited_for += usize::from(standing.waited_for);
         self.idle_weight += standing.idle_weight();
         if let Some(hunger) = standing.hungry {
             self.hungry_weight += standing.weight;
@@ -142,6 +146,7 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
         hungry: (serves && session.hungry && !session.careful).then_some(hunger),
         rich: (busy && session.shed.is_none() && session.rests_until.is_none()).then_some(wealth),
         asked: busy && session.shed.is_some() && held >= HELD_MIN && !session.stands,
+        waited_for: busy && session.shed.is_some() && !session.stands,
         idle: serves && owned == 0,
         weight: if serves { session.weight } else { 0 },
     }
@@ -187,25 +192,30 @@ impl Parent {
     }
 
     fn feed(&mut self) {
-        if self.table.pool_len() == 0 {
-            return;
-        }
-        // What this parent's own parent waits for is for those who starve, here or there.
-        let fed = |(hunger, _): &&(Hunger, ChildId)| !hunger.works || !self.reserved;
-        let hungry = self.balance.hungry.iter().take_while(fed);
-        let hungry: Vec<ChildId> = hungry.map(|&(_, child)| child).collect();
         let mut came_back = Vec::new();
         // What somebody gave goes to others, if they can have it.
         for own in [false, true] {
-            for &child in &hungry {
-                if self.feed_one(child, own) {
-                    came_back.push(child);
+            let mut last = None;
+            while self.table.pool_len() > 0
+                && let Some(next) = self.hungry_after(last)
+            {
+                last = Some(next);
+                if self.feed_one(next.1, own) {
+                    came_back.push(next.1);
                 }
             }
         }
         if !self.balance.hungry.is_empty() {
             came_back.into_iter().for_each(|child| self.rest(child));
         }
+    }
+
+    /// The next that may be fed. What this parent's own parent waits for is for those who starve, here or there.
+    fn hungry_after(&self, last: Option<(Hunger, ChildId)>) -> Option<(Hunger, ChildId)> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.balance.hungry.range((from, Bound::Unbounded)).next();
+        next.filter(|(hunger, _)| !hunger.works || !self.reserved)
+            .copied()
     }
 
     /// Grants a hungry child its share, if there is any. Says whether it got back what it gave.
@@ -241,80 +251,11 @@ impl Parent {
         self.balance.hungry.iter().map(|&(_, child)| child)
     }
 
-    /// A hungry child's share of the pool.
-    fn pick(&self, child: ChildId, own: bool) -> Vec<ItemId> {
-        let Some(session) = self.sessions.get(&child).filter(|session| !session.careful) else {
-            return Vec::new();
-        };
-        let most = self.most_of_pool(session).clamp(1, GRANT_ITEMS_MAX) as usize;
-        let (mut bytes, mut before) = (0, None::<(ItemId, Item)>);
-        let fits = |id: &ItemId| {
-            let fits = bytes < GRANT_BYTES_MAX;
-            if let Some(entry) = self.table.get(*id) {
-                let joins = before.as_ref().map(|(id, item)| (*id, item));
-                bytes += entry.item.packed_size(*id, joins);
-                before = Some((*id, entry.item));
-            }
-            fits
-        };
-        let passed = Cell::new(0);
-        let passes_over = |id: &ItemId| {
-            let own = !own && self.table.was_given_by(*id, child);
-            passed.set(passed.get() + usize::from(own));
-            own
-        };
-        let allowed = |id: &ItemId| {
-            !passes_over(id) && self.may_grant(session, *id) && !self.suspects.is_confined(*id)
-        };
-        let near = |_: &ItemId| passed.get() < PASSED_MAX;
-        let pool = || self.table.pool().take_while(near).filter(allowed);
-        let accused = |id: &ItemId| self.suspects.is_accused(*id);
-        // What somebody has died of comes last, so that the others have not to wait for it.
-        match self.suspects.is_empty() || pool().all(|id| accused(&id)) {
-            true => pool().take(most).take_while(fits).collect(),
-            false => {
-                let pool = pool().filter(|id| !accused(id));
-                pool.take(most).take_while(fits).collect()
-            }
-        }
-    }
-
-    /// How many items of the pool a hungry child gets.
-    fn most_of_pool(&self, session: &Session) -> u64 {
-        let pool = self.table.pool_len() * session.weight;
-        let share = pool.div_ceil(self.balance.weight.max(1));
-        let hungry = self.balance.hungry_weight.max(session.weight);
-        let first = self.table.pool().next().and_then(|id| self.table.get(id));
-        match first.as_ref().map(|entry| entry.item.parcel()) {
-            // Pieces of one listing are small and alike, and were given for those who are in need now: dealt out at
-            // once, they do not all go to whoever comes back first.
-            Some(Parcel::Names(_)) => share.max(pool.div_ceil(hungry + self.balance.idle_weight)),
-            // Of much else, its share by the number of its workers; of little, enough for them to be at work while
-            // the next grant is on its way, unless others need it now.
-            _ => share.max(pool.div_ceil(hungry).min(HELD_MIN * session.weight)),
-        }
-    }
-
-    /// One suspect, for a child that has nothing else to do.
-    fn pick_suspect(&self, child: ChildId) -> Vec<ItemId> {
-        let Some(session) = self.sessions.get(&child) else {
-            return Vec::new();
-        };
-        if self.table.owned(child) > 0 {
-            return Vec::new();
-        }
-        let in_pool = |id: &ItemId| self.table.is_in_pool(*id) && self.may_grant(session, *id);
-        self.suspects.confined().find(in_pool).into_iter().collect()
-    }
-
-    fn may_grant(&self, session: &Session, id: ItemId) -> bool {
-        let entry = self.table.get(id);
-        entry.is_some_and(|entry| session.serves(&entry.item) && !self.is_tried(&entry.item))
-    }
-
     fn ask(&mut self) {
         let hungry = self.balance.hungry.len();
         let need = hungry.saturating_sub(self.balance.asked.len());
+        let most = (self.sessions.len() / ASKED_SHARE).max(ASKED_MIN);
+        let need = need.min(most.saturating_sub(self.balance.asked.len()));
         if need == 0 || self.balance.rich.is_empty() {
             return;
         }
@@ -427,6 +368,11 @@ impl Parent {
     /// Whether a child that has something to give was asked for it.
     pub(super) fn has_asked(&self) -> bool {
         !self.balance.asked.is_empty()
+    }
+
+    /// Whether some child that has something in hand was asked.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.balance.waited_for > 0
     }
 
     /// Whether some child is about to run dry.

@@ -12,14 +12,16 @@
 mod cutting;
 mod gate;
 mod hunger;
+mod pace;
 
 use super::Time;
 use super::parent::{Action, Parent, ParentConfig};
 use super::uplink::{Uplink, UplinkConfig, UplinkEvent};
 use crate::ids::{ConnId, IdRange, ItemId};
-use crate::message::{Down, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
+use crate::message::{Down, Grant, Ready, Refusal, RootView, Shed, Up, Wall, Welcome};
 use crate::segment::Segment;
 use gate::Gate;
+use pace::Pace;
 use std::fmt;
 
 /// The fewest and the most ids that a session of a worker gets at a time.
@@ -27,7 +29,7 @@ const WORKER_IDS: (u64, u64) = (1 << 11, 1 << 24);
 /// How many leases of workers a client's own lease is good for.
 const WORKER_LEASES: u64 = 1 << 16;
 /// Into how many parts the commit interval is divided for the first commits of clients.
-const PHASES: u64 = 16;
+const PHASES: u64 = 256;
 
 /// What a relay is made with.
 pub struct RelayConfig {
@@ -88,18 +90,27 @@ pub struct Relay {
     /// Items that workers found since the last commit; some are finished meanwhile.
     fresh: Vec<IdRange>,
     shed: Option<Shed>,
+    /// All workers that could give were asked for it.
+    asked_workers: bool,
     /// What this host sees of the roots: said again when a link is lost, since it belongs to no sequence.
     views: Option<Vec<RootView>>,
     /// Where the server was told to grant nothing, if it ever was told anything.
     pub(super) walls: Option<Vec<Wall>>,
     /// Results that the shell has added up and not yet sent.
     unsent: bool,
+    /// The time of the last commit, or of what came instead of it.
+    committed: Time,
+    /// By how much the first commit comes before others'.
+    ahead: Time,
     next_commit: Time,
     commit_interval: Time,
     /// A commit that was sent and not acknowledged, and when that was.
     timed: Option<(u64, Time)>,
     /// How long the server takes to acknowledge one.
     ack_takes: Time,
+    /// How late acknowledgements and answers to beats are.
+    acks: Pace,
+    beats: Pace,
     /// Until when a request for work waits for all workers that were asked.
     gathers_until: Time,
     /// What the server was told of this client's hunger.
@@ -108,8 +119,12 @@ pub struct Relay {
     told_held: u64,
     /// Before this it says neither that it has enough nor how much it holds.
     may_tell: Time,
+    /// When it says what it owes, if no answer has to come first.
+    says_at: Time,
     /// It has enough, or holds much more or less than it said, and has not said so yet.
     owes_load: bool,
+    /// It was granted something, and does not say before this that it is hungry still.
+    digests_until: Time,
     paused: bool,
     gate: Gate,
     /// Bytes that the items of a job may take here.
@@ -129,18 +144,25 @@ impl Relay {
             done: Vec::new(),
             fresh: Vec::new(),
             shed: None,
+            asked_workers: false,
             views: None,
             walls: None,
             unsent: false,
+            committed: Time::ZERO,
+            ahead: Time::ZERO,
             next_commit: Time::ZERO,
             commit_interval: Time::ZERO,
             timed: None,
             ack_takes: Time::ZERO,
+            acks: Pace::default(),
+            beats: Pace::default(),
             gathers_until: Time::ZERO,
             told: Hunger::None,
             told_held: 0,
             may_tell: Time::ZERO,
+            says_at: Time::ZERO,
             owes_load: false,
+            digests_until: Time::ZERO,
             paused: false,
             gate: Gate::default(),
             memory: u64::MAX,
@@ -181,8 +203,13 @@ impl Relay {
             && self.uplink.commits().1 >= seq
         {
             self.timed = None;
+            let took = now.saturating_sub(sent);
             // Forgotten slowly: a server that is busy now and then is busy.
-            self.ack_takes = now.saturating_sub(sent).max(self.ack_takes * 7 / 8);
+            self.ack_takes = took.max(self.ack_takes * 7 / 8);
+            self.acks.note(now, took);
+        }
+        if let Some(sent) = self.uplink.take_answered() {
+            self.beats.note(now, now.saturating_sub(sent));
         }
         self.pass_lease_on();
     }
@@ -268,8 +295,9 @@ impl Relay {
         let may_cut = self.uplink.is_open() && self.uplink.has_window();
         let cut = (may_cut && self.has_news()).then_some(self.next_commit);
         let workers = self.parent.as_ref().and_then(Parent::poll_timeout);
-        let load = self.owes_load.then_some(self.may_tell);
-        let answer = (may_cut && self.could_answer()).then_some(self.gathers_until);
+        let load = self.owes_load.then_some(self.says_at);
+        let answer =
+            (may_cut && self.could_answer()).then_some(self.gathers_until.max(self.digests_until));
         [self.uplink.poll_timeout(), workers, cut, load, answer]
             .into_iter()
             .flatten()
@@ -319,13 +347,7 @@ impl Relay {
                 self.say_walls(true);
                 return Some(RelayAction::ServerBack);
             }
-            UplinkEvent::Granted(grant) => {
-                if let Some(parent) = &mut self.parent {
-                    parent.add_ids(grant.ids);
-                    parent.add(grant.items, true);
-                }
-                self.told = Hunger::None;
-            }
+            UplinkEvent::Granted(grant) => self.granted(now, grant),
             UplinkEvent::Asked(shed) => {
                 self.set_shed(Some(shed));
                 self.gathers_until = now + self.gathering();
@@ -345,6 +367,21 @@ impl Relay {
             }
         }
         None
+    }
+
+    fn granted(&mut self, now: Time, grant: Grant) {
+        if !grant.items.is_empty() {
+            self.told = Hunger::None;
+            self.digests_until = now + self.late(now);
+            // Nothing was found before it.
+            if !self.has_news() {
+                self.committed = now.saturating_sub(self.ahead);
+            }
+        }
+        if let Some(parent) = &mut self.parent {
+            parent.add_ids(grant.ids);
+            parent.add(grant.items, true);
+        }
     }
 
     fn begin(&mut self, now: Time, welcome: Box<Welcome>) -> RelayAction {
@@ -368,13 +405,16 @@ impl Relay {
         self.pass_lease_on();
         self.commit_interval = timing.commit_interval;
         // Clients that begin together do not all commit together.
-        let phase = 1 + welcome.epoch.number % PHASES;
-        self.next_commit = now + timing.commit_interval * phase as u32 / PHASES as u32;
+        let phase = (welcome.epoch.number % PHASES) as u32;
+        self.ahead = timing.commit_interval * phase / PHASES as u32;
+        self.committed = now.saturating_sub(self.ahead);
+        self.plan_commit(now);
         RelayAction::Begin(welcome)
     }
 
     fn set_shed(&mut self, shed: Option<Shed>) {
         self.shed = shed;
+        self.asked_workers = false;
         if let Some(parent) = &mut self.parent {
             parent.reserve(shed.is_some());
         }
@@ -393,6 +433,8 @@ impl Relay {
         self.told = Hunger::None;
         self.timed = None;
         self.ack_takes = Time::ZERO;
+        self.acks = Pace::default();
+        self.beats = Pace::default();
         self.paused = false;
         self.gate = Gate::default();
     }

@@ -90,6 +90,8 @@ pub struct Uplink {
     next_beat: Time,
     beat_number: u64,
     beats: VecDeque<(u64, Time)>,
+    /// When the beat was sent that was answered last, if that was not asked yet.
+    answered: Option<Time>,
     acts_until: Option<Time>,
     part_bytes: usize,
     out: VecDeque<Up>,
@@ -109,6 +111,7 @@ impl Uplink {
             next_beat: Time::ZERO,
             beat_number: 0,
             beats: VecDeque::new(),
+            answered: None,
             acts_until: None,
             part_bytes: PART_BYTES,
             out: VecDeque::new(),
@@ -334,10 +337,21 @@ impl Uplink {
             }
             self.beats.pop_front();
             if number == beat.number {
+                self.answered = Some(sent);
                 let until = sent.saturating_add(beat.lease);
                 self.acts_until = self.acts_until.max(Some(until));
             }
         }
+    }
+
+    /// When the beat was sent that the parent has just answered.
+    pub(super) fn take_answered(&mut self) -> Option<Time> {
+        self.answered.take()
+    }
+
+    /// Since when a beat waits for its answer.
+    pub(super) fn unanswered(&self) -> Option<Time> {
+        self.beats.front().map(|&(_, sent)| sent)
     }
 
     /// Stamps a commit and sends it.

@@ -52,6 +52,15 @@ impl Parent {
         self.table.pool().filter(free).take(most as usize).collect()
     }
 
+    /// What of these this parent's own parent knows.
+    pub(super) fn recorded_of(&self, ids: &[ItemId]) -> Vec<ItemId> {
+        let recorded = |id: &ItemId| {
+            let found = self.table.runs.find(*id);
+            found.is_some_and(|(_, _, run)| run.recorded)
+        };
+        ids.iter().copied().filter(recorded).collect()
+    }
+
     /// Adds what has to go up together with these items, and sorts them.
     pub(super) fn complete(&self, give: &mut Vec<ItemId>) {
         let companions = give.iter().filter_map(|&id| self.table.companion(id));

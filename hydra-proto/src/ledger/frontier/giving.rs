@@ -5,6 +5,10 @@ use crate::ids::IdRange;
 use crate::ledger::work::{Pending, Place, Work};
 use crate::message::Shed;
 
+/// One batch of directories in so many is given from, the nearest to the root, and never fewer than these.
+const TOP_SHARE: usize = 4;
+const TOP_MIN: usize = 2;
+
 /// What a frontier does not give: less and less, the longer a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Keeps {
@@ -83,9 +87,12 @@ impl<P: Place> Frontier<P> {
         given
     }
 
-    /// Takes `hungry` of `hungry + 1` items of every batch on record, but no rests, until there are as many as `left`.
+    /// Takes `hungry` of `hungry + 1` items of every batch on record, but no rests, until there are as many as `left`. Of
+    /// directories only the batches nearest to the root: what lies below is small, costs as much to move, and keeps
+    /// this worker busy.
     fn take_parts(&mut self, mut left: u64, hungry: u64) -> Vec<IdRange> {
         let (mut given, mut due, mut index) = (Vec::new(), hungry, 0);
+        let mut top = self.recorded.div_ceil(TOP_SHARE).max(TOP_MIN);
         while left > 0 && index < self.recorded {
             let Some(batch) = self.batches.get(index).filter(|batch| !batch.is_rest()) else {
                 index += 1;
@@ -95,6 +102,7 @@ impl<P: Place> Frontier<P> {
             let count = match &batch.work {
                 // It lies before its parts, and must not stay where only some of them are.
                 Pending::One(Work::After { .. }) => 1,
+                Pending::Dirs { .. } if top == 0 => 0,
                 _ => {
                     due += len * hungry;
                     let count = (due / (hungry + 1)).min(len).min(left);
@@ -102,6 +110,7 @@ impl<P: Place> Frontier<P> {
                     count
                 }
             };
+            top -= usize::from(top > 0 && matches!(batch.work, Pending::Dirs { .. }));
             left -= count;
             given.extend(self.take_of(index, count));
             index += usize::from(count < len);

@@ -25,6 +25,11 @@ impl Gate {
         }
     }
 
+    /// Whether anything has to wait for a commit.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// The next that may pass, now that the server has the commits up to `safe`.
     pub(super) fn pass(&mut self, safe: u64) -> Option<Action> {
         match self.kept.front() {

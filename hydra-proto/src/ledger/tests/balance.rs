@@ -395,3 +395,86 @@ fn a_child_that_serves_no_root_counted_among_those_who_need_work() {
     join(&mut parent, 3, 1);
     assert_eq!(drain(&mut parent), [shed(2, 1, 1)]);
 }
+
+/// What was granted: to whom, and how much.
+fn grants(actions: &[Action]) -> Vec<(u64, u64)> {
+    let granted = actions.iter().filter_map(|action| match action {
+        Action::Send {
+            conn,
+            message: Down::Grant(grant),
+        } => Some((
+            conn.0,
+            grant.items.iter().map(|items| items.ids().len()).sum(),
+        )),
+        _ => None,
+    });
+    granted.collect()
+}
+
+#[test]
+fn all_that_was_near_the_root_was_granted_to_the_first() {
+    let mut parent = server();
+    for conn in [1, 2] {
+        join(&mut parent, conn, 2);
+    }
+    let near = ["a", "b", "c", "d"].into_iter().zip(1..);
+    let near = near.map(|(name, id)| dirs(2 * id, "", &[name]));
+    let deep = dirs(10, "x/y/z", &["e", "f", "g", "h"]);
+    parent.add(near.chain([deep]).collect(), true);
+    let granted = drain(&mut parent)
+        .into_iter()
+        .find_map(|action| match action {
+            Action::Send {
+                message: Down::Grant(grant),
+                ..
+            } => Some(grant.items),
+            _ => None,
+        });
+    let depths = granted.expect("a grant").into_iter().flat_map(Item::unpack);
+    let depths: Vec<usize> = depths.map(|(_, item)| item.depth()).collect();
+    assert_eq!(depths, [0, 0, 3, 3]);
+}
+
+#[test]
+fn siblings_are_dealt_together() {
+    let mut parent = server();
+    let first = join(&mut parent, 1, 1);
+    join(&mut parent, 2, 1);
+    parent.add(vec![dirs(1, "", &["a", "b", "c", "d"])], true);
+    assert_eq!(
+        drain(&mut parent)[0],
+        grant(1, first, 1, vec![dirs(1, "", &["a", "b"])])
+    );
+}
+
+#[test]
+fn many_clients_were_granted_one_directory_each_and_asked_for_more_at_once() {
+    let mut parent = server();
+    let giver = join(&mut parent, 1, 16);
+    parent.add(vec![dirs(1, "", &["a"])], true);
+    for conn in 2..42 {
+        join(&mut parent, conn, 16);
+    }
+    drain(&mut parent);
+    let mut gives = commit(giver, 1);
+    gives.new = vec![dirs(1000, "a", &["b"; 20])];
+    (gives.done, gives.give) = (vec![range(1, 2)], vec![range(1000, 1020)]);
+    let said = say(&mut parent, 1, gives);
+    assert_eq!(grants(&said), [(2, 8), (3, 8), (4, 4)]);
+}
+
+#[test]
+fn all_rich_children_were_asked_at_once() {
+    let mut parent = server();
+    let many = 100;
+    for conn in 1..=many {
+        let child = join(&mut parent, conn, 1);
+        parent.add(vec![dirs(conn, "", &["a"])], true);
+        beat(&mut parent, ms(1), conn, child, load(9, false));
+    }
+    for conn in 1..=many {
+        join(&mut parent, many + conn, 1);
+    }
+    let asked = parent.sessions.values().filter(|one| one.shed.is_some());
+    assert_eq!(asked.count(), 64);
+}

@@ -321,3 +321,15 @@ fn whoever_waits_behind_a_long_call_gets_the_rest_of_a_listing_in_the_end() {
     let cut = frontier.give().expect("the rest");
     assert_eq!(cut.give, [range(2, 3)]);
 }
+
+#[test]
+fn what_lay_deep_in_the_walk_was_given_too() {
+    let mut frontier = Frontier::new(range(100, 1000));
+    let batches = (0..12).map(|n| dirs(1 + 2 * n, &"x/".repeat(12 - n as usize), &["a", "b"]));
+    frontier.accept(granted(batches.collect(), false));
+    ask(&mut frontier, 1);
+    let cut = frontier.cut(None).expect("a cut");
+    // One of two in each of the three topmost batches: the last that were granted lie in front.
+    assert_eq!(cut.give, [range(19, 20), range(21, 22), range(23, 24)]);
+    assert_eq!(frontier.held(), 21);
+}

@@ -7,6 +7,7 @@ mod frontier;
 mod intents;
 mod joining;
 mod memory;
+mod pace;
 mod relay;
 mod rows;
 mod store;
@@ -18,7 +19,7 @@ mod walls;
 
 use super::*;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId, RootId, Secret, join_ids};
-use crate::item::{After, Dirs, Listing, NameList, Names, Parcel, Rest};
+use crate::item::{After, Dirs, Item, Listing, NameList, Names, Parcel, Rest};
 use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
 use crate::message::*;
 use crate::walk::FileType;
