@@ -17,8 +17,39 @@ const PASSED_MAX: usize = 1 << 14;
 const FED_SHARE: u64 = 2;
 /// Of so many items of the pool a grant takes one, at most.
 const STRIDE_MAX: u64 = 64;
+/// So many siblings are dealt side by side.
+const SIBLINGS: u64 = 64;
 /// And it looks at about so many.
 const LOOKS_MAX: usize = 4096;
+
+/// Takes one item in `stride`. Of many siblings as many, but side by side: every gap between them would cost memory
+/// here, and bytes on the way.
+struct Dealer {
+    stride: u64,
+    /// How many were passed over since the last that was taken.
+    due: u64,
+    /// The siblings that were looked at last, and how many more of them are taken.
+    run: Option<ItemId>,
+    left: u64,
+}
+
+impl Dealer {
+    /// Whether the next item is taken, one of `len` siblings that begin with `first`.
+    fn takes(&mut self, first: ItemId, len: u64) -> bool {
+        let begins = self.run.replace(first) != Some(first);
+        if len <= SIBLINGS {
+            self.due = (self.due + 1) % self.stride;
+            return self.due == 0;
+        }
+        if begins {
+            self.left = (self.due + len) / self.stride;
+            self.due = (self.due + len) % self.stride;
+        }
+        let takes = self.left > 0;
+        self.left -= u64::from(takes);
+        takes
+    }
+}
 
 impl Parent {
     /// A hungry child's share of the pool.
@@ -95,22 +126,21 @@ impl Parent {
         grants.min(hungry).min(STRIDE_MAX).min(looks).max(1)
     }
 
-    /// Of these items one in `stride`, the first among them; siblings are alike, and stay together.
+    /// Of these items one in `stride`, the first among them.
     fn dealt(
         &self,
         ids: impl Iterator<Item = ItemId>,
         stride: u64,
     ) -> impl Iterator<Item = ItemId> {
-        let (mut run, mut due, mut left) = (None, stride - 1, 0);
+        let mut dealer = Dealer {
+            stride,
+            due: stride - 1,
+            run: None,
+            left: 0,
+        };
         ids.filter(move |&id| {
             let found = self.table.runs.find(id);
-            if let Some((first, _, found)) = found.filter(|found| Some(found.0) != run) {
-                due += u64::from(found.len);
-                (run, left, due) = (Some(first), due / stride, due % stride);
-            }
-            let takes = left > 0;
-            left -= u64::from(takes);
-            takes
+            found.is_some_and(|(first, _, run)| dealer.takes(first, u64::from(run.len)))
         })
     }
 

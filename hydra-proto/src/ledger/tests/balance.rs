@@ -383,8 +383,8 @@ fn a_child_that_serves_no_root_took_a_share_from_the_others() {
     join(&mut parent, 3, 1);
     let some = ["a", "b", "c", "d", "e", "f", "g", "h"];
     parent.add(vec![dirs(1, "", &some)], true);
-    let half = vec![dirs(1, "", &some[..4])];
-    assert_eq!(drain(&mut parent)[0], grant(2, child, 1, half));
+    assert_eq!(child, ChildId(1));
+    assert_eq!(grants(&drain(&mut parent))[0], (2, 4));
 }
 
 #[test]
@@ -436,15 +436,16 @@ fn all_that_was_near_the_root_was_granted_to_the_first() {
 }
 
 #[test]
-fn siblings_are_dealt_together() {
+fn many_siblings_are_dealt_side_by_side() {
     let mut parent = server();
-    let first = join(&mut parent, 1, 1);
-    join(&mut parent, 2, 1);
-    parent.add(vec![dirs(1, "", &["a", "b", "c", "d"])], true);
-    assert_eq!(
-        drain(&mut parent)[0],
-        grant(1, first, 1, vec![dirs(1, "", &["a", "b"])])
-    );
+    for conn in [1, 2] {
+        join(&mut parent, conn, 1);
+    }
+    parent.add(vec![dirs(1, "", &["a"; 100])], true);
+    let granted = drain(&mut parent);
+    let half = |first| vec![dirs(first, "", &["a"; 50])];
+    assert_eq!(granted[0], grant(1, ChildId(0), 1, half(1)));
+    assert_eq!(granted[1], grant(2, ChildId(1), 1, half(51)));
 }
 
 #[test]
