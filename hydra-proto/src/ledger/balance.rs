@@ -291,7 +291,10 @@ impl Parent {
             Some(Parcel::Names(_)) => share.max(pool.div_ceil(hungry + self.balance.idle_weight)),
             // Of much else, its share by the number of its workers; of little, enough for them to be at work while
             // the next grant is on its way, unless others need it now.
-            _ => share.max(pool.div_ceil(hungry).min(HELD_MIN * session.weight)),
+            _ => {
+                let enough = session.needs.max(HELD_MIN * session.weight);
+                share.max(pool.div_ceil(hungry).min(enough))
+            }
         }
     }
 
