@@ -60,7 +60,10 @@ async fn serve(
     let socket =
         LogSocket::open(Arc::clone(&config.log_sink), forward).map_err(ClientError::LogSocket)?;
     let (events, workers) = mpsc::channel(EVENTS_MAX);
-    let crew = Crew::new(Arc::clone(&config), events, socket.desk());
+    let mut crew = Crew::new(Arc::clone(&config), events, socket.desk());
+    if doors.is_given() {
+        crew.prepare();
+    }
     let dispatcher = Dispatcher::new(config, doors, crew, workers, lines);
     tokio::select! {
         result = dispatcher.run(shutdown) => result,
