@@ -220,6 +220,7 @@ fn serial(
     mut rows: Option<Rows>,
     stop: &Interrupt,
 ) -> anyhow::Result<Outcome> {
+    stop.begin();
     let start = Instant::now();
     let mut progress = Progress::new(screen, !config.log.quiet);
     let mut tick = |entries, open_directories| {
