@@ -9,7 +9,7 @@ use crate::journal::{
     Disk, Durability, Entry, Journal, NoSum, Payload, Report, StateDir, Writer, Written, replay,
 };
 use crate::outcome::{Ending, ServerError};
-use crate::rows::{self, Keeper};
+use crate::rows::{self, Keeper, Outflow};
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Record, Time};
 use hydra_proto::message::{Delta, Down};
@@ -166,7 +166,12 @@ impl Coordinator {
     }
 
     /// Notes where the rows of a commit are. Those in it are taken out where they are written when it is durable.
-    pub(crate) fn note_rows(&mut self, session: Epoch, result: &mut Option<Box<Delta>>) {
+    pub(crate) fn note_rows(&mut self, now: Time, session: Epoch, result: &mut Option<Box<Delta>>) {
+        if let (Some(outflow), Some(delta)) = (&mut self.outflow, &mut *result)
+            && !delta.rows.is_empty()
+        {
+            outflow.append(now, std::mem::take(&mut delta.rows));
+        }
         let ticket = self.journal.as_ref().map_or(0, Journal::ticket);
         if let (Some(keeper), Some(delta)) = (&mut self.rows, &mut *result) {
             for segment in &delta.segments {
@@ -248,8 +253,9 @@ impl Coordinator {
             return Ok(());
         };
         match journal.written(now, report)? {
-            Written::Durable => {}
+            Written::Durable => self.disk_answers(),
             Written::Full if !self.disk_full => {
+                self.told_stuck = false;
                 tracing::warn!(
                     "the disk of the journal is full: the walk pauses until there is room"
                 );
@@ -267,9 +273,31 @@ impl Coordinator {
         self.proceed(now)
     }
 
-    /// Has the walk pause while a disk is full.
+    /// Looks whether the disk of the journal answers. The walk pauses while it does not.
+    pub(crate) fn look_at_disk(&mut self, now: Time) {
+        let stuck_at = self.journal.as_ref().and_then(Journal::stuck_at);
+        let is_stuck = stuck_at.is_some_and(|at| now >= at);
+        if is_stuck && !std::mem::replace(&mut self.told_stuck, true) {
+            let pauses = self.what_pauses();
+            tracing::warn!(
+                "the disk of the journal or of the rows does not answer: the {pauses} until it does"
+            );
+            self.pause();
+        }
+    }
+
+    fn disk_answers(&mut self) {
+        if std::mem::take(&mut self.told_stuck) {
+            tracing::warn!("the disk of the journal answers again: the walk goes on");
+            self.pause();
+        }
+    }
+
+    /// Has the walk pause while a disk is full or does not answer, or too many rows wait.
     pub(crate) fn pause(&mut self) {
-        self.parent.pause(self.disk_full || self.rows_full);
+        let is_behind = self.outflow.as_ref().is_some_and(Outflow::is_behind);
+        let is_full = self.disk_full || self.rows_full;
+        self.parent.pause(is_full || is_behind || self.told_stuck);
     }
 
     /// Sends what has waited long enough.
@@ -295,7 +323,8 @@ impl Coordinator {
 
     /// Whether clients have to wait with what they have to say.
     pub(crate) fn is_crowded(&self) -> bool {
-        let rows = self.rows.as_ref().is_some_and(Keeper::is_crowded);
+        let outflow = self.outflow.as_ref().is_some_and(Outflow::is_crowded);
+        let rows = outflow || self.rows.as_ref().is_some_and(Keeper::is_crowded);
         rows || self.journal.as_ref().is_some_and(Journal::is_crowded)
     }
 }

@@ -362,6 +362,27 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
 }
 
 #[tokio::test]
+async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+    let (reports, mut written) = tokio::sync::mpsc::channel(1);
+    let mut server = Server::new(false);
+    let coordinator = &mut server.coordinator;
+    coordinator.keep_journal(NOW, state, reports).unwrap();
+    server.join(Origin::Dialled(0), seen());
+    let coordinator = &mut server.coordinator;
+    coordinator.flush(NOW).unwrap();
+    let late = coordinator.stuck_timeout().unwrap();
+    coordinator.tick(late - Duration::from_millis(1)).unwrap();
+    assert!(!coordinator.told_stuck);
+    coordinator.tick(late).unwrap();
+    assert!(coordinator.told_stuck && coordinator.stuck_timeout().is_none());
+    let report = written.recv().await.unwrap();
+    coordinator.written(late, report).unwrap();
+    assert!(!coordinator.told_stuck && coordinator.stuck_timeout().is_none());
+}
+
+#[tokio::test]
 async fn fewer_clients_than_were_to_dial_in_were_passed_over_in_silence() {
     let mut server = Server::of(true, |config| {
         config.clients.clear();

@@ -117,7 +117,7 @@ impl Replay<'_> {
             job: id,
             incarnation,
             parent: coordinator::parent(id, &spec, logs, release),
-            tally: Tally::new(reducer, None),
+            tally: Tally::new(reducer),
             book: RootBook::new(spec.roots.len(), spec.walk.trust_roots),
             spec: *spec,
             embedded: BTreeSet::new(),

@@ -136,7 +136,7 @@ impl Keeper {
                 self.orders_open = self.orders_open.saturating_sub(1);
             }
             Done::Published => self.publishing = false,
-            Done::Full | Done::RoomAgain | Done::Failed(_) => {}
+            Done::Full | Done::RoomAgain | Done::Failed(_) | Done::Unwritable(_) => {}
         }
     }
 

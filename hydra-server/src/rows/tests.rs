@@ -3,7 +3,9 @@ use hydra_proto::ids::{ConnId, Epoch, JobId};
 use hydra_proto::message::Rows;
 use hydra_proto::segment::{Segment, SegmentId};
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 const SESSION: Epoch = Epoch {
@@ -286,4 +288,32 @@ fn rows_that_the_server_got_inside_commits_are_a_file_of_their_own() {
     let store = patiently(|| Store::open(&lab.spec));
     store.streamed().unwrap().write_all_at(b"{}\n", 0).unwrap();
     assert_eq!(fs::read(lab.path(STREAMED)).unwrap(), b"{}\n");
+}
+
+#[tokio::test]
+async fn rows_that_nobody_reads_had_no_limit() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (done, mut orders) = tokio::sync::mpsc::unbounded_channel();
+    let mut outflow = Outflow::start(File::from(OwnedFd::from(writer)), done).unwrap();
+    let at = Duration::from_secs;
+    let rows = vec![b'x'; 9 << 20];
+    outflow.append(at(1), rows.clone());
+    assert_eq!(outflow.look(at(1)), None);
+    outflow.append(at(1), rows.clone());
+    assert_eq!(outflow.look(at(1)), Some(true));
+    assert!(outflow.is_behind() && !outflow.is_crowded() && !outflow.is_file());
+    // What the pipe itself takes may be seen only now.
+    outflow.look(at(2));
+    assert!(!outflow.is_stuck(at(2)) && outflow.is_stuck(at(4)));
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes.len())
+    });
+    assert!(matches!(orders.recv().await, Some(Done::Appended)));
+    outflow.appended();
+    assert!(matches!(orders.recv().await, Some(Done::Appended)));
+    assert_eq!(outflow.look(at(5)), Some(false));
+    assert!(outflow.is_settled() && !outflow.is_stuck(at(9)));
+    drop(outflow);
+    assert_eq!(reading.join().unwrap().unwrap(), 2 * rows.len());
 }
