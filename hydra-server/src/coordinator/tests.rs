@@ -1,4 +1,5 @@
 use super::*;
+use crate::durable::RowsFile;
 use crate::journal::{Durability, NoSum, StateDir, replay};
 use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
@@ -355,8 +356,9 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
     server.coordinator.flush(NOW).unwrap();
     let report = written.recv().await.unwrap();
     server.coordinator.written(NOW, report).unwrap();
-    let bytes = std::fs::read(dir.path().join("journal")).unwrap();
-    let restored = replay(dir.path(), &bytes, Box::new(NoSum), false, "").unwrap();
+    let journal = std::fs::File::open(dir.path().join("journal")).unwrap();
+    let rows = &mut RowsFile::new(None);
+    let restored = replay(dir.path(), &journal, Box::new(NoSum), false, "", rows).unwrap();
     assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
     assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
 }
