@@ -72,8 +72,10 @@ pub(crate) struct Coordinator {
     pub(crate) outflow: Option<Outflow>,
     /// Acknowledgements that wait for it: the last one of each connection.
     late_acks: BTreeMap<ConnId, u64>,
-    /// The user was told that nothing takes rows, or that the disk of the journal does not answer.
-    pub(crate) told_stuck: bool,
+    /// The user was told that nobody takes rows.
+    pub(crate) told_rows: bool,
+    /// The user was told that the disk of the journal does not answer.
+    pub(crate) told_disk: bool,
     /// The directory for rows.
     pub(crate) rows: Option<Keeper>,
     /// What counts of the segments in it.
@@ -197,7 +199,8 @@ impl Coordinator {
             logs: config.logs,
             outflow: None,
             late_acks: BTreeMap::new(),
-            told_stuck: false,
+            told_rows: false,
+            told_disk: false,
             rows: None,
             segments: Counts::new(),
             served: BTreeSet::new(),
@@ -370,7 +373,7 @@ impl Coordinator {
                 mut result,
                 ..
             } => {
-                self.note_rows(now, epoch, &mut result);
+                self.note_rows(epoch, &mut result);
                 return self.tally.add(child, result.map(|delta| *delta));
             }
             Action::Lost { child, reason } => self.lost(child, &reason),

@@ -165,11 +165,11 @@ impl Coordinator {
     }
 
     /// Notes where the rows of a commit are. Those in it are taken out where they are written when it is durable.
-    pub(crate) fn note_rows(&mut self, now: Time, session: Epoch, result: &mut Option<Box<Delta>>) {
+    pub(crate) fn note_rows(&mut self, session: Epoch, result: &mut Option<Box<Delta>>) {
         if let (Some(outflow), Some(delta)) = (&mut self.outflow, &mut *result)
             && !delta.rows.is_empty()
         {
-            outflow.append(now, std::mem::take(&mut delta.rows));
+            outflow.append(std::mem::take(&mut delta.rows));
         }
         let ticket = self.journal.as_ref().map_or(0, Journal::ticket);
         if let (Some(keeper), Some(delta)) = (&mut self.rows, &mut *result) {
@@ -254,7 +254,7 @@ impl Coordinator {
         match journal.written(now, report)? {
             Written::Durable => self.disk_answers(),
             Written::Full if !self.disk_full => {
-                self.told_stuck = false;
+                self.told_disk = false;
                 tracing::warn!(
                     "the disk of the journal is full: the walk pauses until there is room"
                 );
@@ -276,7 +276,7 @@ impl Coordinator {
     pub(crate) fn look_at_disk(&mut self, now: Time) {
         let stuck_at = self.journal.as_ref().and_then(Journal::stuck_at);
         let is_stuck = stuck_at.is_some_and(|at| now >= at);
-        if is_stuck && !std::mem::replace(&mut self.told_stuck, true) {
+        if is_stuck && !std::mem::replace(&mut self.told_disk, true) {
             let pauses = self.what_pauses();
             tracing::warn!(
                 "the disk of the journal or of the rows does not answer: the {pauses} until it does"
@@ -286,7 +286,7 @@ impl Coordinator {
     }
 
     fn disk_answers(&mut self) {
-        if std::mem::take(&mut self.told_stuck) {
+        if std::mem::take(&mut self.told_disk) {
             tracing::warn!("the disk of the journal answers again: the walk goes on");
             self.pause();
         }
@@ -294,9 +294,10 @@ impl Coordinator {
 
     /// Has the walk pause while a disk is full or does not answer, or too many rows wait.
     pub(crate) fn pause(&mut self) {
-        let is_behind = self.outflow.as_ref().is_some_and(Outflow::is_behind);
         let is_full = self.disk_full || self.rows_full;
-        self.parent.pause(is_full || is_behind || self.told_stuck);
+        let is_told = self.told_disk || self.told_rows;
+        let pauses = is_full || is_told || self.is_behind_with_rows();
+        self.parent.pause(pauses);
     }
 
     /// Sends what has waited long enough.

@@ -6,7 +6,6 @@ use crate::gathering::Readiness;
 use crate::journal::Entry;
 use crate::outcome::{Ending, Outcome, ServerError, SetAside};
 use crate::roots::Trouble;
-use crate::rows::Outflow;
 use hydra_proto::ids::{ChildId, ItemId, RootId};
 use hydra_proto::item::{Dirs, Item, NameList, Parcel};
 use hydra_proto::ledger::Time;
@@ -208,7 +207,7 @@ impl Coordinator {
         let is_settled = self.is_settled() && self.has_written_rows();
         match self.ending {
             Some(Ending::Interrupted) if self.conns.is_empty() && self.is_settled() => {
-                let rows = self.outflow.as_ref().and_then(Outflow::stuck_at);
+                let rows = self.rows_stuck_at();
                 Some(rows.map_or(deadline, |at| at.min(deadline)))
             }
             Some(Ending::Interrupted) => Some(deadline),

@@ -376,12 +376,12 @@ async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
     coordinator.flush(NOW).unwrap();
     let late = coordinator.stuck_timeout().unwrap();
     coordinator.tick(late - Duration::from_millis(1)).unwrap();
-    assert!(!coordinator.told_stuck);
+    assert!(!coordinator.told_disk);
     coordinator.tick(late).unwrap();
-    assert!(coordinator.told_stuck && coordinator.stuck_timeout().is_none());
+    assert!(coordinator.told_disk && coordinator.stuck_timeout().is_none());
     let report = written.recv().await.unwrap();
     coordinator.written(late, report).unwrap();
-    assert!(!coordinator.told_stuck && coordinator.stuck_timeout().is_none());
+    assert!(!coordinator.told_disk && coordinator.stuck_timeout().is_none());
 }
 
 #[tokio::test]

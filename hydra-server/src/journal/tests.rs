@@ -1,7 +1,6 @@
 //! Journals that were cut, damaged, filled and made shorter.
 
 use super::disk::{Batch, Disk};
-use super::frame::Source as _;
 use super::fuzz::replayed;
 use super::replay::NoSum;
 use super::sample::{JOB, Job, beginning, journal, payload, spec};

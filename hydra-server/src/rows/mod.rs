@@ -11,6 +11,7 @@
 //! [`Store`] is the open directory, [`Keeper`] the coordinator's side, [`thread`](self::thread) what blocks. At the end
 //! everything goes from it that no commit has named.
 
+mod backlog;
 mod keeper;
 mod manifest;
 mod outflow;

@@ -9,6 +9,7 @@
 //! Who reads a pipe may stop reading, and a disk may stop answering: nobody but the thread waits for them. Here is told
 //! how much waits, and for how long nothing of it was taken; what follows from that is up to the coordinator.
 
+use super::backlog::Backlog;
 use super::thread::{AGAIN, Done};
 use hydra_proto::ledger::Time;
 use rustix::io::Errno;
@@ -22,8 +23,6 @@ use std::time::Duration;
 
 /// When more bytes than this wait, the walk pauses, and commits are not acknowledged.
 const WAITING_MAX: u64 = 16 << 20;
-/// When no more than this wait, it goes on.
-const WAITING_LOW: u64 = WAITING_MAX / 2;
 /// When more than this wait all the same, nothing more is read from clients.
 const CROWD: u64 = 256 << 20;
 /// When nothing was taken for so long, nobody reads.
@@ -45,9 +44,7 @@ pub(crate) struct Outflow {
     written: Arc<AtomicU64>,
     /// The same when it was looked at last.
     seen: u64,
-    /// Since when nothing was seen to be taken.
-    since: Time,
-    is_behind: bool,
+    backlog: Backlog,
     is_file: bool,
 }
 
@@ -80,17 +77,13 @@ impl Outflow {
             came: 0,
             written,
             seen: 0,
-            since: Time::ZERO,
-            is_behind: false,
+            backlog: Backlog::new(WAITING_MAX, PATIENCE),
             is_file,
         })
     }
 
     /// Rows came inside a commit.
-    pub(crate) fn append(&mut self, now: Time, rows: Vec<u8>) {
-        if self.is_settled() {
-            self.since = now;
-        }
+    pub(crate) fn append(&mut self, rows: Vec<u8>) {
         self.came += rows.len() as u64;
         match self.gathered.is_empty() {
             true => self.gathered = rows,
@@ -127,22 +120,13 @@ impl Outflow {
     /// Looks whether some were taken. Returns whether the walk is to pause, if that is news.
     pub(crate) fn look(&mut self, now: Time) -> Option<bool> {
         let written = self.written.load(Ordering::Acquire);
-        if written != self.seen {
-            (self.seen, self.since) = (written, now);
-        }
-        let limit = if self.is_behind {
-            WAITING_LOW
-        } else {
-            WAITING_MAX
-        };
-        let is_behind = self.waiting() > limit;
-        let was_behind = std::mem::replace(&mut self.is_behind, is_behind);
-        (was_behind != is_behind).then_some(is_behind)
+        let seen = std::mem::replace(&mut self.seen, written);
+        self.backlog.look(now, self.waiting(), seen != written)
     }
 
     /// Whether the walk is to pause.
     pub(crate) fn is_behind(&self) -> bool {
-        self.is_behind
+        self.backlog.is_behind()
     }
 
     /// Whether so much waits that nothing more may come.
@@ -150,14 +134,9 @@ impl Outflow {
         self.waiting() > CROWD
     }
 
-    /// When it has been waited long enough for somebody to take some, if any wait.
+    /// When it will have been waited long enough for somebody to take some, if any wait.
     pub(crate) fn stuck_at(&self) -> Option<Time> {
-        (!self.is_settled()).then(|| self.since + PATIENCE)
-    }
-
-    /// Whether nothing was taken for too long.
-    pub(crate) fn is_stuck(&self, now: Time) -> bool {
-        self.stuck_at().is_some_and(|at| now >= at)
+        self.backlog.stuck_at(self.waiting())
     }
 
     /// Whether it is a disk that they wait for, and not a reader.
