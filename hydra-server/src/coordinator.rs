@@ -295,6 +295,9 @@ impl Coordinator {
     pub(crate) fn held_up(&mut self, now: Time) {
         self.parent.held_up(now);
         self.mute.values_mut().for_each(|since| *since = now);
+        self.outflow.iter_mut().for_each(|rows| rows.held_up(now));
+        self.rows.iter_mut().for_each(|rows| rows.held_up(now));
+        self.journal.iter_mut().for_each(|disk| disk.held_up(now));
     }
 
     /// The user wants the job to stop.

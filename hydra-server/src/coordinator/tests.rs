@@ -377,6 +377,11 @@ async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
     let late = coordinator.stuck_timeout().unwrap();
     coordinator.tick(late - Duration::from_millis(1)).unwrap();
     assert!(!coordinator.told_disk);
+    // Not, if the server itself stood still.
+    coordinator.held_up(late);
+    coordinator.tick(late).unwrap();
+    assert!(!coordinator.told_disk);
+    let late = coordinator.stuck_timeout().unwrap();
     coordinator.tick(late).unwrap();
     assert!(coordinator.told_disk && coordinator.stuck_timeout().is_none());
     let report = written.recv().await.unwrap();

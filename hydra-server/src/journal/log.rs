@@ -153,6 +153,11 @@ impl Journal {
         since.map(|since| since + PATIENCE)
     }
 
+    /// This process stood still until now: so did the thread that writes.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.since = self.since.map(|_| now);
+    }
+
     /// Whether the log has grown so long that [`Journal::flush`] should get a snapshot.
     pub(crate) fn wants_snapshot(&self) -> bool {
         let is_long = self.log_bytes > LOG_MIN.max(2 * self.snapshot_bytes);

@@ -39,6 +39,11 @@ impl Backlog {
         (was_behind != self.is_behind).then_some(self.is_behind)
     }
 
+    /// Whoever looks stood still until now: that nothing was seen to be taken means nothing.
+    pub(super) fn held_up(&mut self, now: Time) {
+        self.since = now;
+    }
+
     /// Whether it was too much at the last look.
     pub(super) fn is_behind(&self) -> bool {
         self.is_behind

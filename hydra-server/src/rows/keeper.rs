@@ -123,6 +123,11 @@ impl Keeper {
         self.orders_open + u64::from(self.publishing)
     }
 
+    /// This process stood still until now.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.backlog.held_up(now);
+    }
+
     /// Whether the walk is to pause.
     pub(crate) fn is_behind(&self) -> bool {
         self.backlog.is_behind()

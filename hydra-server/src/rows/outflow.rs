@@ -124,6 +124,11 @@ impl Outflow {
         self.backlog.look(now, self.waiting(), seen != written)
     }
 
+    /// This process stood still until now.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.backlog.held_up(now);
+    }
+
     /// Whether the walk is to pause.
     pub(crate) fn is_behind(&self) -> bool {
         self.backlog.is_behind()
