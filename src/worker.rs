@@ -64,6 +64,7 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     let Inherited { mut control, slot } = inherit::take().map_err(WorkerError::Inherit)?;
     let start = read_start(&mut control)?;
     log::start(&start);
+    tell_panics();
     let client = control.try_clone().map_err(WorkerError::Inherit)?;
     let slot = Slot::map(&slot).map_err(|errno| WorkerError::Inherit(errno.into()))?;
     let identity = Identity {
@@ -97,6 +98,17 @@ pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
         end_group();
     }
     outcome
+}
+
+/// Has panics told in the log, as all else is. What the plugin's cost is in the report, too.
+fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or("it does not say why");
+        match panic.location() {
+            Some(place) => tracing::error!("a panic at {place}: {text}"),
+            None => tracing::error!("a panic: {text}"),
+        }
+    }));
 }
 
 /// Whether nobody holds the other end of the control channel any more.

@@ -14,7 +14,7 @@
 use crate::config::Config;
 use crate::logs::LogDesk;
 use crate::watch::{self, Place, Rounds, Watch};
-use crate::worker::{Worker, WorkerEvent};
+use crate::worker::{Spawned, Worker, WorkerEvent};
 use hydra_proto::ids::{ConnId, ItemId};
 use hydra_proto::ledger::Time;
 use hydra_proto::logs::WorkerStart;
@@ -38,6 +38,9 @@ const LINGERING_PER_POST: usize = 2;
 /// So many workers may be on their way to their Hello. The others begin after them: starting a worker takes the
 /// dispatcher's time, and hundreds at once are none of them ready in time.
 const STARTING_MAX: usize = 16;
+/// The first worker of a job has the machine to itself until it has work. If it takes longer than this to get there, the
+/// others are started all the same.
+const ALONE_MAX: Duration = Duration::from_millis(50);
 /// So many stand-ins there may be, even where there are fewer workers than that.
 const STAND_INS_MIN: usize = 4;
 
@@ -46,9 +49,13 @@ pub(crate) struct Crew {
     events: mpsc::Sender<WorkerEvent>,
     desk: LogDesk,
     posts: Vec<Post>,
+    /// A process that waits for a job.
+    spare: Option<Spawned>,
     /// Processes that were killed and are not reaped yet, with their pids.
     lingering: BTreeMap<ConnId, u32>,
     stopping: bool,
+    /// The first worker has no work yet, and the others wait for that.
+    alone: bool,
     next_conn: u64,
     nonce: u64,
     /// Deaths before Hello, and refusals, since some worker has done some work.
@@ -117,8 +124,10 @@ impl Crew {
             events,
             desk,
             posts: Vec::new(),
+            spare: None,
             lingering: BTreeMap::new(),
             stopping: false,
+            alone: false,
             next_conn: 1,
             nonce: rand::random(),
             unborn: 0,
@@ -130,41 +139,65 @@ impl Crew {
         }
     }
 
-    /// Starts the workers of a job. Those whose system calls take as long as `stall` are taken to hang.
+    /// Starts a process for the first worker of a job that is certain to come: it is ready when the job is.
+    pub(crate) fn prepare(&mut self) {
+        // If it fails, it is tried again when it is needed.
+        self.spare = Spawned::new(&self.config).ok();
+    }
+
+    /// Starts the first worker of a job; the others follow by [`Crew::start_next`]. Those whose system calls take as
+    /// long as `stall` are taken to hang.
     pub(crate) fn hire(&mut self, now: Time, stall: Duration) {
         self.unborn = 0;
         self.is_short = false;
         self.stall = stall;
         self.rounds = Some(Rounds::new(now, stall));
         self.stopping = false;
-        self.posts = (1..=self.config.workers.max(1))
-            .map(|number| Post::new(number, now))
-            .collect();
-        self.tick(now);
+        self.alone = true;
+        let others = (2..=self.config.workers).map(|number| Post::new(number, now + ALONE_MAX));
+        self.posts = vec![Post::new(1, now)];
+        self.posts.extend(others);
+        self.start_next(now);
     }
 
-    /// Starts the workers whose time has come, and gives up those that do not say Hello.
-    pub(crate) fn tick(&mut self, now: Time) {
-        if self.stopping {
-            return;
+    /// A worker has work: there may be some for the others, too.
+    pub(crate) fn at_work(&mut self, now: Time) {
+        if std::mem::replace(&mut self.alone, false) {
+            let unused = self.posts.iter_mut().filter(|post| post.is_unused());
+            unused.for_each(|post| post.start_at = post.start_at.min(now));
         }
+    }
+
+    /// Whether [`Crew::start_next`] has a worker to start.
+    pub(crate) fn can_start(&self, now: Time) -> bool {
+        self.due(now).is_some()
+    }
+
+    /// Starts one worker whose time has come. That holds up the caller for a moment, in which others are not served: so
+    /// it is for when there is nothing else to do.
+    pub(crate) fn start_next(&mut self, now: Time) {
+        if let Some(index) = self.due(now) {
+            self.start(now, index);
+        }
+    }
+
+    fn due(&self, now: Time) -> Option<usize> {
+        if self.stopping || self.room_to_start() == 0 {
+            return None;
+        }
+        let is_due = |post: &Post| post.worker.is_none() && now >= post.start_at;
+        self.posts.iter().position(is_due)
+    }
+
+    /// Gives up the workers that do not say Hello.
+    pub(crate) fn tick(&mut self, now: Time) {
         let patience = self.config.timings.worker_start;
-        let mut room = self.room_to_start();
-        for index in 0..self.posts.len() {
-            let Some(post) = self.posts.get(index) else {
-                return;
-            };
-            match &post.worker {
-                None if now >= post.start_at && room > 0 => {
-                    room -= 1;
-                    self.start(now, index);
-                }
-                Some(running) if !running.born && now >= running.since + patience => {
-                    let conn = running.worker.conn;
-                    self.note_death(now, conn, "it did not say Hello in time");
-                }
-                _ => {}
-            }
+        let running = self.posts.iter().filter_map(|post| post.worker.as_ref());
+        let late =
+            |running: &&Running| !self.stopping && !running.born && now >= running.since + patience;
+        let late: Vec<ConnId> = running.filter(late).map(|r| r.worker.conn).collect();
+        for conn in late {
+            self.note_death(now, conn, "it did not say Hello in time");
         }
     }
 
@@ -189,8 +222,10 @@ impl Crew {
             log: desk.expect(pid, number),
             log_filter,
         };
-        match Worker::start(&self.config, conn, introduce, self.events.clone()) {
-            Ok(worker) => {
+        let spare = self.spare.take().map(Ok);
+        match spare.unwrap_or_else(|| Spawned::new(&self.config)) {
+            Ok(spawned) => {
+                let worker = Worker::start(spawned, conn, introduce, self.events.clone());
                 debug!(worker = number, pid = worker.pid, "worker started");
                 post.worker = Some(Running {
                     worker,
@@ -221,7 +256,7 @@ impl Crew {
         }
     }
 
-    /// When [`Crew::tick`] has something to do next.
+    /// When [`Crew::tick`] or [`Crew::start_next`] has something to do next.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         if self.stopping {
             return None;
@@ -390,6 +425,7 @@ impl Crew {
 
     /// Kills all that still run.
     pub(crate) fn kill(&mut self) {
+        self.stopping = true;
         for post in std::mem::take(&mut self.posts) {
             if let Some(Running { worker, .. }) = post.worker {
                 self.lingering.insert(worker.conn, worker.pid);
@@ -442,6 +478,11 @@ impl Post {
             start_at,
             young: 0,
         }
+    }
+
+    /// Whether no worker was ever here.
+    fn is_unused(&self) -> bool {
+        self.worker.is_none() && self.young == 0
     }
 
     fn is_idle(&self) -> bool {

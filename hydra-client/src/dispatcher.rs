@@ -67,6 +67,8 @@ enum Event {
     Worker(WorkerEvent),
     Looked(Epoch, Box<Around>),
     Line(LogLine),
+    /// There is nothing to do but to start another worker.
+    Start,
     Timer,
 }
 
@@ -181,6 +183,7 @@ impl Dispatcher {
                 None => std::future::pending().await,
             }
         };
+        let can_start = self.crew.can_start(clock::now());
         tokio::select! {
             biased;
             () = shutdown, if !stopped => Event::Shutdown,
@@ -189,6 +192,7 @@ impl Dispatcher {
             Some((epoch, looked)) = self.looked.1.recv() => Event::Looked(epoch, looked),
             Some(line) = self.lines.recv() => Event::Line(line),
             arrival = self.doors.next(), if serving => Event::Arrival(arrival),
+            () = tokio::task::yield_now(), if can_start => Event::Start,
             () = timer => Event::Timer,
         }
     }
@@ -223,6 +227,7 @@ impl Dispatcher {
             Event::Worker(WorkerEvent::Exited(exit)) => self.worker_exited(now, &exit),
             Event::Looked(epoch, around) => self.looked_around(now, epoch, *around),
             Event::Line(line) => self.keep_line(line),
+            Event::Start => self.crew.start_next(now),
             Event::Timer => {}
         }
         self.tick(now);

@@ -7,7 +7,7 @@ use crate::doors::Doors;
 use crate::error::ClientError;
 use crate::logs::LogSocket;
 use hydra_link::Connection;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -60,7 +60,10 @@ async fn serve(
     let socket =
         LogSocket::open(Arc::clone(&config.log_sink), forward).map_err(ClientError::LogSocket)?;
     let (events, workers) = mpsc::channel(EVENTS_MAX);
-    let crew = Crew::new(Arc::clone(&config), events, socket.desk());
+    let mut crew = Crew::new(Arc::clone(&config), events, socket.desk());
+    if doors.is_given() {
+        crew.prepare();
+    }
     let dispatcher = Dispatcher::new(config, doors, crew, workers, lines);
     tokio::select! {
         result = dispatcher.run(shutdown) => result,
@@ -70,6 +73,7 @@ async fn serve(
 
 /// How many of the `wanted` workers there are descriptors for; says so if not for all.
 fn affordable(wanted: u32) -> u32 {
+    allow(descriptors_for(wanted));
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let workers = wanted.min(affordable_with(limit));
     if workers < wanted {
@@ -78,6 +82,28 @@ fn affordable(wanted: u32) -> u32 {
         );
     }
     workers
+}
+
+fn descriptors_for(workers: u32) -> u64 {
+    u64::from(workers) * WORKER_DESCRIPTORS + OTHER_DESCRIPTORS
+}
+
+/// Lets this process, and those that it starts, have so many open files, as far as it may.
+fn allow(descriptors: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit
+        .maximum
+        .map_or(descriptors, |most| most.min(descriptors));
+    if limit.current.is_some_and(|current| current < most) {
+        // What is not to be had is told by whoever needs it.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(most),
+                ..limit
+            },
+        );
+    }
 }
 
 fn affordable_with(limit: u64) -> u32 {
@@ -96,5 +122,8 @@ mod tests {
         assert_eq!(affordable_with(1024), 224);
         assert_eq!(affordable_with(0), 1);
         assert_eq!(affordable_with(u64::MAX), u32::MAX);
+        for workers in [1, 7, 224, 225, 5000] {
+            assert!(affordable_with(descriptors_for(workers)) >= workers);
+        }
     }
 }

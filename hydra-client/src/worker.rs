@@ -64,26 +64,50 @@ pub(crate) struct Worker {
     _alive: oneshot::Sender<Infallible>,
 }
 
-impl Worker {
-    /// Starts a process. What `introduce` makes of its pid is the first frame on its control channel.
-    pub(crate) fn start(
-        config: &Arc<Config>,
-        conn: ConnId,
-        introduce: impl FnOnce(u32) -> WorkerStart,
-        events: mpsc::Sender<WorkerEvent>,
-    ) -> io::Result<Self> {
+/// A process that waits to be told which worker it is. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    control: UnixStream,
+    slot: Slot,
+    child: Child,
+}
+
+impl Spawned {
+    /// Starts a process.
+    pub(crate) fn new(config: &Arc<Config>) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let ours = UnixStream::from_std(ours)?;
+        let control = UnixStream::from_std(ours)?;
         let slot = inherit::make_slot(config.slot_bytes)?;
         let child = spawn(config, theirs.into(), slot.try_clone()?)?;
         let slot = Slot {
             file: Arc::new(File::from(slot)),
             config: Arc::clone(config),
         };
+        Ok(Self {
+            control,
+            slot,
+            child,
+        })
+    }
+}
+
+impl Worker {
+    /// Makes a worker of a process. What `introduce` makes of its pid is the first frame on its control channel.
+    pub(crate) fn start(
+        spawned: Spawned,
+        conn: ConnId,
+        introduce: impl FnOnce(u32) -> WorkerStart,
+        events: mpsc::Sender<WorkerEvent>,
+    ) -> Self {
+        let Spawned {
+            control,
+            slot,
+            child,
+        } = spawned;
         let pid = child.id().unwrap_or(0);
 
-        let (reader, writer) = Connection::plain(ours, &config.timings.link).split();
+        let (reader, writer) = Connection::plain(control, &slot.config.timings.link).split();
         let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
         let start = introduce(pid);
         tokio::spawn(async move {
@@ -115,13 +139,13 @@ impl Worker {
             // The dispatcher may have ended meanwhile.
             let _ = events.send(WorkerEvent::Exited(exit)).await;
         });
-        Ok(Self {
+        Self {
             conn,
             pid,
             outbox,
             slot,
             _alive: alive,
-        })
+        }
     }
 
     /// What it is doing.

@@ -9,7 +9,7 @@ use hydra_proto::handshake::Key;
 use hydra_proto::job::JobSpec;
 use hydra_proto::message::LogLine;
 use hydra_proto::reduce::Reduce;
-use std::io::Write;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub struct Config {
     pub state: Option<StateDir>,
     /// About how many bytes the open items may take in memory. Default 1 GiB.
     pub memory: u64,
-    /// Where output rows go; with a state directory that is said there.
-    pub rows: Option<Box<dyn Write + Send>>,
+    /// The file or pipe that output rows go to; with a state directory that is said there.
+    pub rows: Option<File>,
     /// The directory for rows, if the job has one. With a state directory [`Store::streamed`] is to be
     /// said there.
     pub rows_dir: Option<Store>,

@@ -6,7 +6,7 @@ use crate::gathering::Gathering;
 use crate::journal::Journal;
 use crate::outcome::{Ending, Progress, ServerError};
 use crate::roots::RootBook;
-use crate::rows::{Counts, Keeper};
+use crate::rows::{Counts, Keeper, Outflow};
 use crate::spill::Spill;
 use crate::tally::Tally;
 use hydra_link::Timeouts;
@@ -68,6 +68,14 @@ pub(crate) struct Coordinator {
     pub(crate) book: RootBook,
     /// What makes all this durable; none if this server's death would be the end of the job.
     pub(crate) journal: Option<Journal>,
+    /// The file or pipe for rows, if no journal writes them.
+    pub(crate) outflow: Option<Outflow>,
+    /// Acknowledgements that wait for it: the last one of each connection.
+    late_acks: BTreeMap<ConnId, u64>,
+    /// The user was told that nobody takes rows.
+    pub(crate) told_rows: bool,
+    /// The user was told that the disk of the journal does not answer.
+    pub(crate) told_disk: bool,
     /// The directory for rows.
     pub(crate) rows: Option<Keeper>,
     /// What counts of the segments in it.
@@ -169,7 +177,7 @@ impl Coordinator {
             release: config.release,
             memory: config.memory,
             spill: Spill::new(None),
-            tally: Tally::new(config.reducer, config.rows),
+            tally: Tally::new(config.reducer),
             gathering: Gathering::new(expected, wanted, now + patience),
             phase: Phase::Gathering,
             ending: None,
@@ -189,6 +197,10 @@ impl Coordinator {
             lonely: None,
             progress: config.progress,
             logs: config.logs,
+            outflow: None,
+            late_acks: BTreeMap::new(),
+            told_rows: false,
+            told_disk: false,
             rows: None,
             segments: Counts::new(),
             served: BTreeSet::new(),
@@ -229,17 +241,16 @@ impl Coordinator {
         let own = match self.phase {
             Phase::Gathering => self.gathering.deadline(),
             Phase::Walking => self.lonely.map(|since| since + self.client_timeout),
-            // What is late then is the disk, which answers by itself.
-            Phase::Ending(_) if self.ending == Some(Ending::Done) && !self.is_settled() => None,
-            Phase::Ending(deadline) => Some(deadline),
+            Phase::Ending(deadline) => self.end_timeout(deadline),
             Phase::Over => None,
         };
         let greeting = self
             .mute()
             .map(|(_, since)| since + self.job.timing.dead_after);
         let disk = self.journal.as_ref().and_then(Journal::poll_timeout);
+        let stuck = self.stuck_timeout();
         let ledger = self.parent.poll_timeout();
-        let others = [greeting, disk, ledger].into_iter().flatten();
+        let others = [greeting, disk, stuck, ledger].into_iter().flatten();
         own.into_iter().chain(others).min()
     }
 
@@ -284,6 +295,9 @@ impl Coordinator {
     pub(crate) fn held_up(&mut self, now: Time) {
         self.parent.held_up(now);
         self.mute.values_mut().for_each(|since| *since = now);
+        self.outflow.iter_mut().for_each(|rows| rows.held_up(now));
+        self.rows.iter_mut().for_each(|rows| rows.held_up(now));
+        self.journal.iter_mut().for_each(|disk| disk.held_up(now));
     }
 
     /// The user wants the job to stop.
@@ -291,7 +305,14 @@ impl Coordinator {
     /// # Errors
     /// As [`Coordinator::handle`].
     pub(crate) fn interrupt(&mut self, now: Time) -> Result<(), ServerError> {
-        self.end(now, Ending::Interrupted);
+        match self.phase {
+            // All is done, but who is to keep it does not take it.
+            Phase::Ending(_) if !self.is_settled() || !self.has_written_rows() => {
+                self.ending = Some(Ending::Interrupted);
+                self.phase = Phase::Ending(now + LETTING_GO);
+            }
+            _ => self.end(now, Ending::Interrupted),
+        }
         self.proceed(now)
     }
 
@@ -318,6 +339,8 @@ impl Coordinator {
 
     /// Does what the ledger says, and sees whether the job has come further.
     pub(crate) fn proceed(&mut self, now: Time) -> Result<(), ServerError> {
+        self.look_at_rows(now);
+        self.look_at_disk(now);
         while let Some(action) = self.parent.poll_action() {
             self.act(now, action)?;
         }

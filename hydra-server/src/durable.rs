@@ -6,16 +6,16 @@
 
 use crate::coordinator::{Coordinator, HeldBack, Phase};
 use crate::journal::{
-    Disk, Durability, Entry, Journal, NoSum, Payload, Report, StateDir, Writer, Written, replay,
+    Disk, Durability, Entry, Journal, JournalError, NoSum, Payload, Report, RowsAgain, StateDir,
+    Writer, Written, replay,
 };
 use crate::outcome::{Ending, ServerError};
-use crate::rows::{self, Keeper};
+use crate::rows::{self, Keeper, Outflow};
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Record, Time};
 use hydra_proto::message::{Delta, Down};
 use hydra_proto::segment::SegmentId;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use tokio::sync::mpsc;
 
@@ -60,16 +60,15 @@ impl Coordinator {
         &mut self,
         now: Time,
         state: &StateDir,
-        old: &[u8],
+        old: &File,
         rows: Option<&File>,
     ) -> Result<(u64, u64), ServerError> {
         let reducer = std::mem::replace(&mut self.tally.reducer, Box::new(NoSum));
         let logs = self.logs.is_some();
-        let mut restored = replay(&state.dir, old, reducer, logs, &self.release)?;
-        let rows_len = restored.rows_kept + restored.rows.len() as u64;
-        if let Some(file) = rows {
-            write_rows(file, restored.rows_kept, &restored.rows)?;
-        }
+        let mut again = RowsFile::new(rows);
+        let mut restored = replay(&state.dir, old, reducer, logs, &self.release, &mut again)?;
+        let rows_len = restored.rows;
+        again.end(rows_len)?;
         self.incarnation = restored.incarnation + 1;
         restored.parent.revive(now, self.incarnation);
         self.began_before = restored.began;
@@ -131,7 +130,7 @@ impl Coordinator {
                 pushed = out.push(&Entry::Plugin(piece));
             }
         });
-        saved.map_err(crate::journal::JournalError::from)?;
+        saved.map_err(JournalError::from)?;
         pushed?;
         out.push(&Entry::Rows(rows))?;
         let segments: Vec<_> = self
@@ -167,6 +166,11 @@ impl Coordinator {
 
     /// Notes where the rows of a commit are. Those in it are taken out where they are written when it is durable.
     pub(crate) fn note_rows(&mut self, session: Epoch, result: &mut Option<Box<Delta>>) {
+        if let (Some(outflow), Some(delta)) = (&mut self.outflow, &mut *result)
+            && !delta.rows.is_empty()
+        {
+            outflow.append(std::mem::take(&mut delta.rows));
+        }
         let ticket = self.journal.as_ref().map_or(0, Journal::ticket);
         if let (Some(keeper), Some(delta)) = (&mut self.rows, &mut *result) {
             for segment in &delta.segments {
@@ -248,8 +252,9 @@ impl Coordinator {
             return Ok(());
         };
         match journal.written(now, report)? {
-            Written::Durable => {}
+            Written::Durable => self.disk_answers(),
             Written::Full if !self.disk_full => {
+                self.told_disk = false;
                 tracing::warn!(
                     "the disk of the journal is full: the walk pauses until there is room"
                 );
@@ -267,9 +272,32 @@ impl Coordinator {
         self.proceed(now)
     }
 
-    /// Has the walk pause while a disk is full.
+    /// Looks whether the disk of the journal answers. The walk pauses while it does not.
+    pub(crate) fn look_at_disk(&mut self, now: Time) {
+        let stuck_at = self.journal.as_ref().and_then(Journal::stuck_at);
+        let is_stuck = stuck_at.is_some_and(|at| now >= at);
+        if is_stuck && !std::mem::replace(&mut self.told_disk, true) {
+            let pauses = self.what_pauses();
+            tracing::warn!(
+                "the disk of the journal or of the rows does not answer: the {pauses} until it does"
+            );
+            self.pause();
+        }
+    }
+
+    fn disk_answers(&mut self) {
+        if std::mem::take(&mut self.told_disk) {
+            tracing::warn!("the disk of the journal answers again: the walk goes on");
+            self.pause();
+        }
+    }
+
+    /// Has the walk pause while a disk is full or does not answer, or too many rows wait.
     pub(crate) fn pause(&mut self) {
-        self.parent.pause(self.disk_full || self.rows_full);
+        let is_full = self.disk_full || self.rows_full;
+        let is_told = self.told_disk || self.told_rows;
+        let pauses = is_full || is_told || self.is_behind_with_rows();
+        self.parent.pause(pauses);
     }
 
     /// Sends what has waited long enough.
@@ -295,20 +323,56 @@ impl Coordinator {
 
     /// Whether clients have to wait with what they have to say.
     pub(crate) fn is_crowded(&self) -> bool {
-        let rows = self.rows.as_ref().is_some_and(Keeper::is_crowded);
+        let outflow = self.outflow.as_ref().is_some_and(Outflow::is_crowded);
+        let rows = outflow || self.rows.as_ref().is_some_and(Keeper::is_crowded);
         rows || self.journal.as_ref().is_some_and(Journal::is_crowded)
     }
 }
 
-/// Cuts off what is not durable in `file`, and writes what follows.
-pub(crate) fn write_rows(file: &File, kept: u64, rows: &[u8]) -> Result<(), ServerError> {
-    let failed = |error: io::Error| ServerError::Rows(error);
-    let found = file.metadata().map_err(failed)?.len();
-    if found < kept {
-        let expected = kept;
-        return Err(crate::journal::JournalError::RowsLost { found, expected }.into());
+/// The file of rows, into which those are written again that may not have come to the disk.
+pub(crate) struct RowsFile<'a> {
+    file: Option<&'a File>,
+    /// What went wrong first.
+    outcome: Result<(), ServerError>,
+}
+
+impl<'a> RowsFile<'a> {
+    pub(crate) fn new(file: Option<&'a File>) -> Self {
+        let outcome = Ok(());
+        Self { file, outcome }
     }
-    file.set_len(kept).map_err(failed)?;
-    file.write_all_at(rows, kept).map_err(failed)?;
-    file.sync_data().map_err(failed)
+
+    fn act(&mut self, act: impl FnOnce(&File) -> Result<(), ServerError>) {
+        if let (Some(file), Ok(())) = (self.file, &self.outcome) {
+            self.outcome = act(file);
+        }
+    }
+
+    /// Cuts off what does not count, and has the disk keep the rest.
+    ///
+    /// # Errors
+    /// When this, or anything before it, cannot be done.
+    pub(crate) fn end(mut self, length: u64) -> Result<(), ServerError> {
+        self.act(|file| {
+            let cut = file.set_len(length).and_then(|()| file.sync_data());
+            cut.map_err(ServerError::Rows)
+        });
+        self.outcome
+    }
+}
+
+impl RowsAgain for RowsFile<'_> {
+    fn kept(&mut self, expected: u64) {
+        self.act(|file| {
+            let found = file.metadata().map_err(ServerError::Rows)?.len();
+            match found < expected {
+                true => Err(JournalError::RowsLost { found, expected }.into()),
+                false => Ok(()),
+            }
+        });
+    }
+
+    fn add(&mut self, at: u64, rows: &[u8]) {
+        self.act(|file| file.write_all_at(rows, at).map_err(ServerError::Rows));
+    }
 }

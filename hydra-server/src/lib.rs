@@ -3,7 +3,7 @@
 //! ```text
 //!   dialler  ─┐                        ┌─► Parent (the ledger: who owns what)
 //!   listener ─┼─► events ─► Coordinator┼─► RootBook (who may be granted which root)
-//!   readers  ─┘      ▲                 └─► Tally (walk counts, the plugin's sum, rows)
+//!   readers  ─┘      ▲                 └─► Tally (walk counts, the plugin's sum)
 //!                    │                        │
 //!                 timers                      ▼
 //!                                          Outcome

@@ -38,7 +38,7 @@ pub async fn run(
             .await;
     }
     let state = config.state.take();
-    let rows_dir = config.rows_dir.take();
+    let (rows_file, rows_dir) = (config.rows.take(), config.rows_dir.take());
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
@@ -47,6 +47,9 @@ pub async fn run(
         coordinator.keep_journal(clock::now(), state, reports)?;
     }
     let (done, mut rows) = mpsc::unbounded_channel();
+    if let Some(file) = rows_file {
+        coordinator.write_rows(file, done.clone())?;
+    }
     if let Some(store) = rows_dir {
         coordinator.keep_rows(store, done)?;
     }

@@ -1,4 +1,4 @@
-//! Adding up what was committed: the walk's counts, the plugin's sum, rows, and who did what.
+//! Adding up what was committed: the walk's counts, the plugin's sum, and who did what.
 
 use crate::outcome::{ClientRun, ServerError};
 use hydra_proto::ids::ChildId;
@@ -6,22 +6,19 @@ use hydra_proto::message::Delta;
 use hydra_proto::reduce::{Reduce, ReduceError, Summary};
 use hydra_proto::walk::WalkSummary;
 use std::collections::BTreeMap;
-use std::io::Write;
 
 pub(crate) struct Tally {
     pub(crate) walk: WalkSummary,
     pub(crate) reducer: Box<dyn Reduce>,
-    rows: Option<Box<dyn Write + Send>>,
     runs: BTreeMap<String, ClientRun>,
     names: BTreeMap<ChildId, String>,
 }
 
 impl Tally {
-    pub(crate) fn new(reducer: Box<dyn Reduce>, rows: Option<Box<dyn Write + Send>>) -> Self {
+    pub(crate) fn new(reducer: Box<dyn Reduce>) -> Self {
         Self {
             walk: WalkSummary::default(),
             reducer,
-            rows,
             runs: BTreeMap::new(),
             names: BTreeMap::new(),
         }
@@ -48,11 +45,6 @@ impl Tally {
     /// # Errors
     /// When it cannot be kept. The commit must then not be acknowledged.
     pub(crate) fn add(&mut self, child: ChildId, delta: Option<Delta>) -> Result<(), ServerError> {
-        if let (Some(rows), Some(delta)) = (&mut self.rows, &delta)
-            && !delta.rows.is_empty()
-        {
-            rows.write_all(&delta.rows).map_err(ServerError::Rows)?;
-        }
         let merged = self.merge(child, delta);
         merged.map_err(|source| ServerError::Reduce {
             client: self.name(child).to_owned(),
@@ -83,17 +75,6 @@ impl Tally {
         self.reducer.merge(&delta.plugin)?;
         self.walk.merge(delta.walk);
         Ok(())
-    }
-
-    /// All rows are written.
-    ///
-    /// # Errors
-    /// When they cannot be.
-    pub(crate) fn finish(&mut self) -> Result<(), ServerError> {
-        match &mut self.rows {
-            Some(rows) => rows.flush().map_err(ServerError::Rows),
-            None => Ok(()),
-        }
     }
 
     /// Brings back what a client has done.

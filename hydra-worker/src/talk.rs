@@ -22,6 +22,9 @@ use std::time::Duration;
 const CONN: ConnId = ConnId(0);
 /// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// A request that comes within this time after another one waits as long before it gets of what is little: to move that
+/// takes longer than to finish it.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(1);
 /// How long a request waits before it gets pieces of listings, where there is nothing else.
 const PIECES_PATIENCE: Duration = Duration::from_millis(2);
 /// How long a request may wait before it gets the rest of a listing, which has to be read again then.
@@ -46,6 +49,8 @@ pub(crate) struct Talker {
     escalate: Option<(Time, u64)>,
     /// The request that waits, and since when.
     asked: Option<(u64, Time)>,
+    /// When the last one came.
+    last_asked: Option<Time>,
     over: Option<Option<Refusal>>,
 }
 
@@ -64,6 +69,7 @@ impl Talker {
             hunger_check: None,
             escalate: None,
             asked: None,
+            last_asked: None,
             over: None,
         })
     }
@@ -165,7 +171,8 @@ impl Talker {
         let escalate = self.escalate.map(|(at, _)| at);
         let now = clock::now();
         let yields = self.asked.and_then(|(_, since)| {
-            let times = [PIECES_PATIENCE, REST_PATIENCE].map(|patience| since + patience);
+            let times =
+                [LITTLE_PATIENCE, PIECES_PATIENCE, REST_PATIENCE].map(|patience| since + patience);
             times.into_iter().find(|time| *time > now)
         });
         let next = [commit, uplink, self.hunger_check, escalate, yields];
@@ -202,7 +209,12 @@ impl Talker {
                     started = Some(start(&mut ledger, welcome));
                 }
                 UplinkEvent::Granted(grant) => granted(&mut ledger, grant)?,
-                UplinkEvent::Asked(shed) => asked(&mut ledger, shed),
+                UplinkEvent::Asked(shed) => {
+                    let now = clock::now();
+                    let last = self.last_asked.replace(now);
+                    let is_soon = last.is_some_and(|last| now < last + LITTLE_PATIENCE);
+                    asked(&mut ledger, shed, is_soon);
+                }
                 UplinkEvent::Paused(paused) => ledger.paused = paused,
                 UplinkEvent::Kept(_) => ledger.kept += 1,
                 UplinkEvent::Frugal(frugal) => shared.set_frugal(frugal),
@@ -263,12 +275,11 @@ impl Talker {
             return;
         };
         let waited = now.saturating_sub(since);
-        if waited < PIECES_PATIENCE {
-            return;
-        }
-        match waited < REST_PATIENCE {
-            true => ledger.frontier.yield_pieces(),
-            false => ledger.frontier.yield_rest(),
+        match waited {
+            _ if waited < LITTLE_PATIENCE => return,
+            _ if waited < PIECES_PATIENCE => ledger.frontier.yield_little(),
+            _ if waited < REST_PATIENCE => ledger.frontier.yield_pieces(),
+            _ => ledger.frontier.yield_rest(),
         }
         if ledger.uplink.has_window()
             && let Some(cut) = ledger.frontier.give()
@@ -372,8 +383,11 @@ fn granted(ledger: &mut Ledger, grant: Grant) -> Result<(), WorkerError> {
 }
 
 /// Gives at once what is on record; what is not waits for the walker.
-fn asked(ledger: &mut Ledger, shed: Shed) {
+fn asked(ledger: &mut Ledger, shed: Shed, is_soon: bool) {
     ledger.frontier.ask(shed);
+    if is_soon {
+        ledger.frontier.keep_little();
+    }
     if ledger.uplink.has_window()
         && let Some(cut) = ledger.frontier.give()
     {

@@ -5,17 +5,22 @@
 
 use crate::exit_codes::Exit;
 use hydra_proto::words::not_started;
+use std::sync::mpsc;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Whether the program was told to stop.
-pub(super) struct Interrupt(watch::Receiver<bool>);
+pub(super) struct Interrupt {
+    told: watch::Receiver<bool>,
+    /// Ends when signals are watched, or cannot be.
+    begun: mpsc::Receiver<()>,
+}
 
 impl Interrupt {
-    /// Watches from now on. Where that cannot be done, a signal ends the program as usual.
+    /// Begins to watch. Where that cannot be done, a signal ends the program as usual.
     pub(super) fn watch() -> Self {
         let (tell, told) = watch::channel(false);
-        let (ready, begun) = std::sync::mpsc::channel::<()>();
+        let (ready, begun) = mpsc::channel();
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let spawned = thread.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -37,19 +42,23 @@ impl Interrupt {
             let why = not_started(&error);
             tracing::warn!("a signal ends this program at once, without a report: {why}");
         }
-        // It ends when the thread has begun, or cannot.
-        let _ = begun.recv();
-        Self(told)
+        Self { told, begun }
+    }
+
+    /// Waits until signals are watched.
+    pub(super) fn begin(&self) {
+        let _ = self.begun.recv();
     }
 
     /// Whether it was told.
     pub(super) fn is_told(&self) -> bool {
-        *self.0.borrow()
+        *self.told.borrow()
     }
 
     /// Is ready when it is told.
     pub(super) async fn told(mut self) {
-        if self.0.wait_for(|told| *told).await.is_err() {
+        self.begin();
+        if self.told.wait_for(|told| *told).await.is_err() {
             // Nobody will tell.
             std::future::pending().await
         }

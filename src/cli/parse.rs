@@ -64,7 +64,11 @@ impl Program<'_> {
         if self.roles == Roles::Client {
             return self.client(args, self.name, environment);
         }
-        let scanned = self.scanned()?;
+        let scanned = match args.first().is_some_and(|arg| !is_option(arg)) {
+            // No option stands before it.
+            true => Command::new("hydra"),
+            false => self.scanned()?,
+        };
         match take_word(&mut args, &scanned, self.registry, self.verbs())? {
             Word::Nothing | Word::Verb(Verb::Server) => self.server(args, None, environment),
             Word::Plugin(plugin) => self.server(args, Some(&plugin), environment),
@@ -348,12 +352,19 @@ fn parse_plain(
 
 /// Parses `args`; what the parser says of bytes that are no text names no option.
 fn read(command: Command, args: Vec<OsString>) -> Result<ArgMatches, UsageError> {
+    if args.iter().all(|arg| arg.to_str().is_some()) {
+        return Ok(command.try_get_matches_from(args)?);
+    }
     let known = command.clone();
     let outcome = command.try_get_matches_from(args.clone());
     outcome.map_err(|error| match error.kind() {
         ErrorKind::InvalidUtf8 => no_text(&known, &args).unwrap_or(UsageError::Clap(error)),
         _ => UsageError::Clap(error),
     })
+}
+
+fn is_option(arg: &OsString) -> bool {
+    arg.as_bytes().starts_with(b"-")
 }
 
 /// The first value among `args` that must be text and is not.

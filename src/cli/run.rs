@@ -24,6 +24,7 @@ use hydra_server::journal::{Durability, StateDir};
 use hydra_server::{RowsStore, ServerError};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Instant;
@@ -217,9 +218,11 @@ pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
 fn serial(
     config: &ServerConfig,
     screen: &Screen,
-    mut rows: Option<Rows>,
+    rows: Option<File>,
     stop: &Interrupt,
 ) -> anyhow::Result<Outcome> {
+    stop.begin();
+    let mut rows = rows.map(BufWriter::new);
     let start = Instant::now();
     let mut progress = Progress::new(screen, !config.log.quiet);
     let mut tick = |entries, open_directories| {
@@ -293,12 +296,10 @@ fn look(output: &Output) -> (usize, bool) {
     (width, output.color && is_terminal)
 }
 
-/// Where rows go.
-pub(super) type Rows = Box<dyn Write + Send>;
-
 /// What a job writes besides its report.
 pub(super) struct Sinks {
-    pub(super) rows: Option<Rows>,
+    /// The file or pipe for rows.
+    pub(super) rows: Option<File>,
     /// Takes the rows too, if there is one.
     pub(super) state: Option<StateDir>,
     /// Where rows go that are too many for a commit.
@@ -354,15 +355,16 @@ fn open_rows_dir(
     })
 }
 
-fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<Rows>> {
+fn open_rows(rows: Option<&RowsTo>) -> anyhow::Result<Option<File>> {
     Ok(match rows {
         None | Some(RowsTo::Dir(_)) => None,
-        Some(RowsTo::Stdout) => Some(Box::new(BufWriter::new(io::stdout()))),
+        // A copy: who waits for the reader has no lock of the original.
+        Some(RowsTo::Stdout) => Some(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
         Some(RowsTo::File(path)) => {
             let shown = escape(path.as_os_str().as_bytes());
             let file =
                 File::create(path).with_context(|| format!("--rows: cannot write {shown}"))?;
-            Some(Box::new(BufWriter::new(file)))
+            Some(file)
         }
     })
 }

@@ -1,4 +1,7 @@
 //! A worker's log: what it says goes to its client, over a socket of its own, and never makes the walk wait.
+//!
+//! Most workers have nothing to say. So the socket is opened, and its proof given, for the first line: that one waits
+//! for the client, and no other.
 
 use hydra_proto::logs::{LOG_PROOF_BYTES, LogAccess, LogBuffer, LogProof, WorkerStart};
 use hydra_proto::message::LogLine;
@@ -23,13 +26,13 @@ pub(super) fn start(start: &WorkerStart) {
     let Some(access) = &start.log else {
         return;
     };
-    let Ok(socket) = connect(access) else {
-        return;
-    };
     let filter = EnvFilter::builder().parse_lossy(for_workers(&start.log_filter));
     let sender = ToClient {
         worker: start.worker,
-        state: Mutex::new((socket, LogBuffer::new(BUFFER_BYTES_MAX))),
+        state: Mutex::new((
+            Way::Unopened(access.clone()),
+            LogBuffer::new(BUFFER_BYTES_MAX),
+        )),
     };
     let subscriber = Registry::default().with(filter).with(sender);
     // A program that has set up messages of its own keeps them.
@@ -51,7 +54,27 @@ fn connect(access: &LogAccess) -> io::Result<UnixStream> {
 
 struct ToClient {
     worker: u32,
-    state: Mutex<(UnixStream, LogBuffer)>,
+    state: Mutex<(Way, LogBuffer)>,
+}
+
+/// The way to the client.
+enum Way {
+    Unopened(LogAccess),
+    Open(UnixStream),
+    /// The client does not take it: this worker is silent.
+    None,
+}
+
+impl Way {
+    fn socket(&mut self) -> Option<&mut UnixStream> {
+        if let Self::Unopened(access) = self {
+            *self = connect(access).map_or(Self::None, Self::Open);
+        }
+        match self {
+            Self::Open(socket) => Some(socket),
+            Self::Unopened(_) | Self::None => None,
+        }
+    }
 }
 
 impl<S: Subscriber> Layer<S> for ToClient {
@@ -67,9 +90,11 @@ impl<S: Subscriber> Layer<S> for ToClient {
             text: text.0,
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (socket, buffer) = &mut *state;
-        buffer.push(line);
-        send(socket, buffer);
+        let (way, buffer) = &mut *state;
+        if let Some(socket) = way.socket() {
+            buffer.push(line);
+            send(socket, buffer);
+        }
     }
 }
 

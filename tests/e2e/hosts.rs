@@ -265,6 +265,25 @@ fn a_second_server_is_told_who_is_served_or_waits() {
 }
 
 #[test]
+fn two_servers_that_wait_for_the_same_clients_at_once_both_come_to_their_ends() {
+    let (lab, reference) = lab_with_tree();
+    let (_clients, list) = lab.listen_all(2, &[]);
+    for _ in 0..3 {
+        let servers = [(); 2].map(|()| {
+            let mut server = lab.audit();
+            server.args(["--clients", &list, "--wait", "./tree"]);
+            Process::start(server)
+        });
+        for server in servers {
+            let report = server.finish().assert_status(0).report();
+            let names = names(&report);
+            assert!(!names.is_empty() && names.is_subset(&set(&list)));
+            assert_eq!(without_run(report), reference);
+        }
+    }
+}
+
+#[test]
 fn a_client_that_joins_a_running_job_gets_work_at_once() {
     let lab = Lab::new();
     let tree = lab.path("tree");

@@ -375,12 +375,10 @@ fn a_closed_pipe_ends_a_job_quietly() {
     for arguments in [&["--json"][..], &[]] {
         let mut server = lab.command(env!("CARGO_BIN_EXE_hydra-server"));
         server.args(arguments).arg("./tree");
-        server.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = server.spawn().unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        let (server, pipe) = Process::start_piped(server);
+        drop(pipe);
+        let ran = server.finish();
+        assert_eq!(ran.assert_status(0).stderr, "");
     }
     lab.assert_nobody_left();
 }

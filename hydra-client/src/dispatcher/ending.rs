@@ -75,12 +75,16 @@ impl Dispatcher {
         self.stop(now, next);
     }
 
-    /// Ends the job here: workers are told to stop, and are killed if they do not.
+    /// Ends the job here: workers are told to stop, and are killed if they do not. Those of a job that is done have
+    /// nothing more to say: they are killed at once.
     pub(super) fn stop(&mut self, now: Time, next: Next) {
         self.job = None;
         self.put_by.clear();
         self.unsent_lines.clear();
-        self.crew.stop();
+        match next {
+            Next::Done => self.crew.kill(),
+            Next::Again | Next::End(_) => self.crew.stop(),
+        }
         let next = match (std::mem::replace(&mut self.stage, Stage::Serving), next) {
             // The first reason to end for good stands.
             (

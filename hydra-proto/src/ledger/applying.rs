@@ -28,7 +28,7 @@ impl Parent {
         }
         // Who has not seen the last grant yet does not know how much he holds.
         if beat.last_grant >= session.granted {
-            session.loaded(beat.load);
+            session.loaded(now, beat.load);
         }
         session.load.ids = beat.load.ids;
         session.rests_until = session.rests_until.filter(|&until| now < until);
@@ -108,7 +108,7 @@ impl Parent {
         };
         session.applied = commit.seq;
         let epoch = session.epoch;
-        session.loaded(commit.load);
+        session.loaded(self.now, commit.load);
         if commit.answers.is_some() && commit.answers == session.shed {
             session.shed = None;
         }
@@ -243,6 +243,7 @@ impl Parent {
             session.unseen.push_back(sent);
         }
         if !items.is_empty() {
+            session.fed = (self.now, items.len() as u64);
             session.keeps_until = self.now + self.config.spec.timing.beat;
             session.careful = careful;
             session.hungry = false;

@@ -444,6 +444,8 @@ impl Relay {
             && let Some(parent) = &mut self.parent
         {
             self.paused = pause;
+            // What keeps the server from acknowledging is not that it is slow.
+            self.timed = None;
             parent.pause(pause);
         }
     }

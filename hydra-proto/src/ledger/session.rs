@@ -9,6 +9,12 @@ use crate::item::Item;
 use crate::message::{Load, Wall};
 use std::collections::VecDeque;
 
+/// A grant that is done within less time was too small: it has taken as long to move. Where many small ones follow each
+/// other, they grow.
+const GRANT_LASTS: Time = Time::from_millis(1);
+/// By how much at once.
+const GROWTH_MAX: u32 = 16;
+
 /// Where a session's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
@@ -67,6 +73,10 @@ pub(super) struct Session {
     /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
     /// after this.
     pub(super) rests_until: Option<Time>,
+    /// When it was last granted items, and how many.
+    pub(super) fed: (Time, u64),
+    /// So many items it can do with: fewer did not last.
+    pub(super) needs: u64,
     /// It was granted something lately: it is not asked for that before this.
     pub(super) keeps_until: Time,
     /// Until when its workers may act, counted generously.
@@ -103,6 +113,8 @@ impl Session {
             hungry: true,
             shed: None,
             rests_until: None,
+            fed: (Time::ZERO, 0),
+            needs: 0,
             keeps_until: Time::ZERO,
             acts_until: Time::ZERO,
             careful: false,
@@ -162,7 +174,13 @@ impl Session {
     }
 
     /// Notes what the child says about its load.
-    pub(super) fn loaded(&mut self, load: Load) {
+    pub(super) fn loaded(&mut self, now: Time, load: Load) {
+        if load.hungry && !self.hungry {
+            let (since, items) = self.fed;
+            let lasted = now.saturating_sub(since).max(GRANT_LASTS / GROWTH_MAX);
+            let enough = u128::from(items) * GRANT_LASTS.as_nanos() / lasted.as_nanos();
+            self.needs = u64::try_from(enough).unwrap_or(u64::MAX);
+        }
         self.load = load;
         self.hungry = load.hungry;
     }

@@ -168,6 +168,7 @@ impl Coordinator {
 
     pub(super) fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
         self.mute.remove(&conn);
+        self.late_acks.remove(&conn);
         let state = self.conns.remove(&conn);
         self.parent.closed(now, conn);
         let Some(state) = state else {
@@ -204,6 +205,10 @@ impl Coordinator {
 
     /// Sends a message, or ends a connection, as soon as what it follows from is durable.
     pub(super) fn send(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        let message = match message {
+            Some(Down::Ack { seq }) if self.keep_ack(conn, seq) => return,
+            message => message,
+        };
         if let Some(message) = self.hold_back(conn, message) {
             self.deliver(now, conn, message);
         }

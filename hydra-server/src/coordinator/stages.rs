@@ -180,19 +180,41 @@ impl Coordinator {
         self.ending = Some(ending);
         self.wishes.clear();
         self.parent.stop();
-        self.phase = match self.conns.is_empty() && self.is_settled() {
+        let is_settled = self.is_settled() && self.has_written_rows();
+        self.phase = match self.conns.is_empty() && is_settled {
             true => Phase::Over,
             false => Phase::Ending(now + LETTING_GO),
         };
     }
 
-    /// Whether everybody has let go, and everything is durable. A full disk holds up the end, unless the job goes
-    /// on another time.
+    /// Whether everybody has let go, everything is durable and all rows are written. A full disk holds up the end, unless
+    /// the job goes on another time; so does who does not read rows, unless the user wants it to stop.
     pub(super) fn is_over(&self, now: Time, deadline: Time) -> bool {
         let late = now >= deadline;
+        let written = self.has_written_rows();
         match self.ending {
-            Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled(),
-            _ => (self.conns.is_empty() && self.is_settled()) || late,
+            Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled() && written,
+            Some(Ending::Interrupted) => {
+                let given_up = written || self.has_given_rows_up(now);
+                late || (self.conns.is_empty() && self.is_settled() && given_up)
+            }
+            _ => (late || (self.conns.is_empty() && self.is_settled())) && written,
+        }
+    }
+
+    /// When to look next whether it is over.
+    pub(super) fn end_timeout(&self, deadline: Time) -> Option<Time> {
+        let is_settled = self.is_settled() && self.has_written_rows();
+        match self.ending {
+            Some(Ending::Interrupted) if self.conns.is_empty() && self.is_settled() => {
+                let rows = self.rows_stuck_at();
+                Some(rows.map_or(deadline, |at| at.min(deadline)))
+            }
+            Some(Ending::Interrupted) => Some(deadline),
+            // What is late then is a disk, or a reader, which answers by itself.
+            Some(Ending::Done) if !is_settled => None,
+            _ if !self.has_written_rows() => None,
+            _ => Some(deadline),
         }
     }
 
@@ -209,7 +231,7 @@ impl Coordinator {
                 missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));
             return Err(ServerError::NoClient(reasons.collect()));
         }
-        self.tally.finish()?;
+        self.tell_rows_lost();
         self.end_rows()?;
         let mut set_aside: Vec<SetAside> = self
             .parent

@@ -1,4 +1,5 @@
 use super::*;
+use crate::durable::RowsFile;
 use crate::journal::{Durability, NoSum, StateDir, replay};
 use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
@@ -355,10 +356,37 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
     server.coordinator.flush(NOW).unwrap();
     let report = written.recv().await.unwrap();
     server.coordinator.written(NOW, report).unwrap();
-    let bytes = std::fs::read(dir.path().join("journal")).unwrap();
-    let restored = replay(dir.path(), &bytes, Box::new(NoSum), false, "").unwrap();
+    let journal = std::fs::File::open(dir.path().join("journal")).unwrap();
+    let rows = &mut RowsFile::new(None);
+    let restored = replay(dir.path(), &journal, Box::new(NoSum), false, "", rows).unwrap();
     assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
     assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
+}
+
+#[tokio::test]
+async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+    let (reports, mut written) = tokio::sync::mpsc::channel(1);
+    let mut server = Server::new(false);
+    let coordinator = &mut server.coordinator;
+    coordinator.keep_journal(NOW, state, reports).unwrap();
+    server.join(Origin::Dialled(0), seen());
+    let coordinator = &mut server.coordinator;
+    coordinator.flush(NOW).unwrap();
+    let late = coordinator.stuck_timeout().unwrap();
+    coordinator.tick(late - Duration::from_millis(1)).unwrap();
+    assert!(!coordinator.told_disk);
+    // Not, if the server itself stood still.
+    coordinator.held_up(late);
+    coordinator.tick(late).unwrap();
+    assert!(!coordinator.told_disk);
+    let late = coordinator.stuck_timeout().unwrap();
+    coordinator.tick(late).unwrap();
+    assert!(coordinator.told_disk && coordinator.stuck_timeout().is_none());
+    let report = written.recv().await.unwrap();
+    coordinator.written(late, report).unwrap();
+    assert!(!coordinator.told_disk && coordinator.stuck_timeout().is_none());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What must hold for whatever bytes a journal has. Called by the fuzzer (`fuzz/`) and, with seeded bytes, by the
 //! tests. Not part of the library.
 
-use super::replay::{NoSum, Restored, replay};
+use super::replay::{NoSum, Restored, RowsAgain, replay};
 use super::sample::{JOB, Job, beginning, journal, payload};
 use super::{JournalError, frame};
 use hydra_proto::ledger::Record;
@@ -37,7 +37,7 @@ pub fn damage(data: &[u8]) {
         0 => frame::HEADER,
         whole => ends[whole - 1],
     };
-    let found = frame::read(&bytes);
+    let found = frames(&bytes);
     if first < frame::HEADER {
         assert!(found.is_err());
         return;
@@ -48,8 +48,8 @@ pub fn damage(data: &[u8]) {
         rest.windows(written.len()).any(|window| window == written)
     });
     match found {
-        Ok(contents) => {
-            assert_eq!(contents.frames.len(), whole);
+        Ok(frames) => {
+            assert_eq!(frames, whole);
             assert!(!later, "a sound frame is taken for a torn one");
             same(&bytes, &sound[..intact]);
         }
@@ -88,15 +88,45 @@ fn same(one: &[u8], other: &[u8]) {
     }
 }
 
-fn replayed(bytes: &[u8]) -> Result<Restored, JournalError> {
-    replay(Path::new("/state"), bytes, Box::new(NoSum), false, "")
+/// Rows, where they are written to.
+#[derive(Default)]
+pub(crate) struct RowsInMemory(pub(crate) Vec<u8>);
+
+impl RowsAgain for RowsInMemory {
+    fn kept(&mut self, _: u64) {}
+
+    fn add(&mut self, _: u64, rows: &[u8]) {
+        self.0.extend_from_slice(rows);
+    }
 }
 
-fn state(restored: &Restored) -> (Vec<Record>, u64, &[u8], u64) {
+/// How many frames are read. All of them are sound, whether they are read or only looked at.
+fn frames(bytes: &[u8]) -> Result<usize, frame::Unsound> {
+    let checked = frame::Frames::open(bytes).and_then(|mut frames| frames.check());
+    let read = frame::Frames::open(bytes).and_then(|mut frames| {
+        let mut count = 0;
+        while let Some(frame) = frames.next()? {
+            assert!(!frame.payload.is_empty());
+            count += 1;
+        }
+        Ok(count)
+    });
+    assert_eq!(checked.is_ok(), read.is_ok());
+    read
+}
+
+pub(crate) fn replayed(bytes: &[u8]) -> Result<(Restored, Vec<u8>), JournalError> {
+    let mut rows = RowsInMemory::default();
+    let dir = Path::new("/state");
+    let restored = replay(dir, bytes, Box::new(NoSum), false, "", &mut rows)?;
+    Ok((restored, rows.0))
+}
+
+fn state((restored, rows): &(Restored, Vec<u8>)) -> (Vec<Record>, u64, &[u8], u64, u64) {
     let mut records = Vec::new();
     restored.parent.snapshot(&mut |record| records.push(record));
     let entries = restored.tally.walk.entries;
-    (records, entries, &restored.rows, restored.sequence)
+    (records, entries, rows, restored.rows, restored.sequence)
 }
 
 /// Entries that make no sense, in frames that are sound (another build has written them, say), are refused; what is
@@ -104,9 +134,10 @@ fn state(restored: &Restored) -> (Vec<Record>, u64, &[u8], u64) {
 ///
 /// The first byte says whether the beginning of a job comes first. Then come frames: two bytes of length, payload.
 pub fn entries(data: &[u8]) {
-    if let Ok(mut restored) = replayed(&framed(data)) {
-        let (records, ..) = state(&restored);
+    if let Ok(mut found) = replayed(&framed(data)) {
+        let (records, ..) = state(&found);
         assert!(records.len() < 10 + data.len());
+        let (restored, _) = &mut found;
         restored.parent.revive(Duration::ZERO, 1);
     }
 }

@@ -22,6 +22,8 @@ const LOG_MIN: u64 = 8 << 20;
 const WAITING_MAX: usize = 256 << 20;
 /// How often a full disk is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// When a write takes longer than this, the disk does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A number that says what must be durable before something may be sent.
 pub(crate) type Ticket = u64;
@@ -53,6 +55,8 @@ pub(crate) struct Journal {
     disk: Option<Disk>,
     /// What gathers.
     open: Batch,
+    /// Since when a batch is being written.
+    since: Option<Time>,
     /// A batch for which there was no room, and when to try again.
     stuck: Option<(Batch, Time)>,
     was_full: bool,
@@ -88,6 +92,7 @@ impl Journal {
             log_bytes: 0,
             disk: Some(disk),
             open: Batch::default(),
+            since: None,
             stuck: None,
             was_full: false,
             number: 1,
@@ -142,6 +147,17 @@ impl Journal {
         self.stuck.as_ref().map(|(_, again)| *again)
     }
 
+    /// When the disk will have had long enough for what it is given, if it is given anything, and has had room.
+    pub(crate) fn stuck_at(&self) -> Option<Time> {
+        let since = self.since.filter(|_| !self.was_full);
+        since.map(|since| since + PATIENCE)
+    }
+
+    /// This process stood still until now: so did the thread that writes.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.since = self.since.map(|_| now);
+    }
+
     /// Whether the log has grown so long that [`Journal::flush`] should get a snapshot.
     pub(crate) fn wants_snapshot(&self) -> bool {
         let is_long = self.log_bytes > LOG_MIN.max(2 * self.snapshot_bytes);
@@ -155,7 +171,7 @@ impl Journal {
                 && let Some(disk) = self.disk.take()
                 && let Some((batch, _)) = self.stuck.take()
             {
-                self.write(disk, batch);
+                self.write(now, disk, batch);
             }
             return;
         }
@@ -166,11 +182,12 @@ impl Journal {
             let mut batch = std::mem::take(&mut self.open);
             batch.snapshot = snapshot;
             self.number += 1;
-            self.write(disk, batch);
+            self.write(now, disk, batch);
         }
     }
 
-    fn write(&self, disk: Disk, batch: Batch) {
+    fn write(&mut self, now: Time, disk: Disk, batch: Batch) {
+        self.since = Some(now);
         // The thread is there as long as this journal.
         let _ = self.writer.send((disk, batch));
     }
@@ -186,6 +203,7 @@ impl Journal {
             written,
             compacted,
         } = report;
+        self.since = None;
         let was_full = self.was_full;
         let length = disk.len();
         self.disk = Some(disk);

@@ -38,4 +38,4 @@ pub use status::{SessionStatus, Status, status};
 pub(crate) use disk::Disk;
 pub(crate) use entry::{Entry, Payload, Writer};
 pub(crate) use log::{Journal, Report, Written};
-pub(crate) use replay::{NoSum, replay};
+pub(crate) use replay::{NoSum, RowsAgain, replay};

@@ -4,10 +4,10 @@ use super::JournalError;
 use super::disk::journal_path;
 use super::entry::Entry;
 use super::error::EntryError;
-use super::state_dir::sound;
+use super::frame::{Frame, Frames, Source, Unsound, VERSION};
 use crate::coordinator;
 use crate::roots::RootBook;
-use crate::rows::{self, Counts};
+use crate::rows::Counts;
 use crate::tally::Tally;
 use hydra_proto::codec;
 use hydra_proto::ids::{ChildId, JobId};
@@ -16,7 +16,7 @@ use hydra_proto::ledger::{Action, Parent};
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::segment::SegmentId;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a server was when it wrote the last durable entry.
 pub(crate) struct Restored {
@@ -29,33 +29,89 @@ pub(crate) struct Restored {
     /// Sessions of clients that were inside the server.
     pub(crate) embedded: BTreeSet<ChildId>,
     pub(crate) began: bool,
-    /// Rows that are durable in their own file.
-    pub(crate) rows_kept: u64,
-    /// Rows behind them, from commits since the snapshot.
-    pub(crate) rows: Vec<u8>,
+    /// Bytes of rows that count.
+    pub(crate) rows: u64,
     /// What counts of segments.
     pub(crate) segments: Counts,
     /// The number of the next frame.
     pub(crate) sequence: u64,
 }
 
-/// Replays `bytes`, the journal in `dir`, as far as it is whole. `reducer` is empty, and gets the plugin's sum.
-pub(crate) fn replay(
+/// What becomes of rows whose place in their file is known again.
+pub(crate) trait RowsAgain {
+    /// So many bytes of them were written before the snapshot.
+    fn kept(&mut self, bytes: u64);
+    /// These come next, from `at` on.
+    fn add(&mut self, at: u64, rows: &[u8]);
+}
+
+/// The frames of the journal in a directory.
+pub(crate) struct Records<'a, S: ?Sized> {
+    path: PathBuf,
+    frames: Frames<'a, S>,
+}
+
+impl<'a, S: Source + ?Sized> Records<'a, S> {
+    /// Those of `source`, the journal in `dir`.
+    pub(crate) fn of(dir: &Path, source: &'a S) -> Result<Self, JournalError> {
+        let path = journal_path(dir);
+        match Frames::open(source) {
+            Ok(frames) => Ok(Self { path, frames }),
+            Err(error) => Err(unsound(path, error)),
+        }
+    }
+
+    /// The next one, as far as the file is whole.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, JournalError> {
+        let path = &self.path;
+        let next = self.frames.next();
+        next.map_err(|error| unsound(path.clone(), error))
+    }
+
+    /// Goes to the end, to see whether all is sound.
+    pub(crate) fn check(&mut self) -> Result<(), JournalError> {
+        let checked = self.frames.check();
+        checked.map_err(|error| unsound(self.path.clone(), error))
+    }
+}
+
+fn unsound(path: PathBuf, error: Unsound) -> JournalError {
+    match error {
+        Unsound::Header => JournalError::NotAJournal(path),
+        Unsound::Version(found) => JournalError::Version {
+            path,
+            found,
+            expected: VERSION,
+        },
+        Unsound::Damaged { record, offset } => JournalError::Damaged {
+            path,
+            record,
+            offset,
+        },
+        Unsound::Unreadable(error) => JournalError::io("read", &path, error),
+    }
+}
+
+/// Replays `source`, the journal in `dir`, as far as it is whole. `reducer` is empty, and gets the plugin's sum; `rows` are
+/// told of rows.
+pub(crate) fn replay<S: Source + ?Sized>(
     dir: &Path,
-    bytes: &[u8],
+    source: &S,
     reducer: Box<dyn Reduce>,
     forward_logs: bool,
     release: &str,
+    rows: &mut dyn RowsAgain,
 ) -> Result<Restored, JournalError> {
-    let contents = sound(dir, bytes)?;
+    let mut records = Records::of(dir, source)?;
     let mut replay = Replay {
         forward_logs,
         release,
         reducer: Some(reducer),
         restored: None,
         complete: false,
+        rows,
     };
-    for frame in &contents.frames {
+    while let Some(frame) = records.next()? {
         let applied = replay.frame(frame.payload);
         applied.map_err(|source| JournalError::Entry {
             path: journal_path(dir),
@@ -65,8 +121,8 @@ pub(crate) fn replay(
     }
     match replay.restored.filter(|_| replay.complete) {
         Some(mut restored) => {
-            restored.sequence = contents.next;
-            restored.job = contents.job;
+            restored.sequence = records.frames.next_number();
+            restored.job = records.frames.job();
             Ok(restored)
         }
         None => Err(JournalError::NoSnapshot(journal_path(dir))),
@@ -79,6 +135,7 @@ struct Replay<'a> {
     reducer: Option<Box<dyn Reduce>>,
     restored: Option<Restored>,
     complete: bool,
+    rows: &'a mut dyn RowsAgain,
 }
 
 impl Replay<'_> {
@@ -93,7 +150,7 @@ impl Replay<'_> {
                     .restored
                     .as_mut()
                     .ok_or(EntryError::NoJob)?
-                    .apply(entry)?,
+                    .apply(entry, self.rows)?,
             }
         }
         Ok(())
@@ -117,13 +174,12 @@ impl Replay<'_> {
             job: id,
             incarnation,
             parent: coordinator::parent(id, &spec, logs, release),
-            tally: Tally::new(reducer, None),
+            tally: Tally::new(reducer),
             book: RootBook::new(spec.roots.len(), spec.walk.trust_roots),
             spec: *spec,
             embedded: BTreeSet::new(),
             began: false,
-            rows_kept: 0,
-            rows: Vec::new(),
+            rows: 0,
             segments: Counts::new(),
             sequence: 0,
         });
@@ -132,12 +188,12 @@ impl Replay<'_> {
 }
 
 impl Restored {
-    fn apply(&mut self, entry: Entry) -> Result<(), EntryError> {
+    fn apply(&mut self, entry: Entry, rows: &mut dyn RowsAgain) -> Result<(), EntryError> {
         match entry {
             Entry::Job { .. } | Entry::Complete => return Err(EntryError::NoJob),
             Entry::Ledger(record) => {
                 self.parent.replay(record)?;
-                return self.add_up();
+                return self.add_up(rows);
             }
             Entry::Client {
                 child,
@@ -159,14 +215,17 @@ impl Restored {
             Entry::Run(run) => self.tally.restore_run(run),
             Entry::Walk(walk) => self.tally.walk = *walk,
             Entry::Plugin(piece) => self.tally.reducer.load(&piece)?,
-            Entry::Rows(length) => self.rows_kept = length,
+            Entry::Rows(length) => {
+                self.rows = length;
+                rows.kept(length);
+            }
             Entry::Segments(segments) => self.segments.extend(segments),
         }
         Ok(())
     }
 
     /// Adds up what the record has committed.
-    fn add_up(&mut self) -> Result<(), EntryError> {
+    fn add_up(&mut self, rows: &mut dyn RowsAgain) -> Result<(), EntryError> {
         while let Some(action) = self.parent.poll_action() {
             if let Action::Applied {
                 child,
@@ -177,10 +236,12 @@ impl Restored {
             {
                 let mut delta = result.map(|delta| *delta);
                 if let Some(delta) = &mut delta {
-                    self.rows.append(&mut delta.rows);
+                    rows.add(self.rows, &delta.rows);
+                    self.rows = self.rows.saturating_add(delta.rows.len() as u64);
+                    delta.rows = Vec::new();
                     for segment in &delta.segments {
                         let id = SegmentId::new(epoch, segment);
-                        rows::count(&mut self.segments, id, segment.bytes);
+                        crate::rows::count(&mut self.segments, id, segment.bytes);
                     }
                 }
                 self.tally.merge(child, delta)?;
@@ -188,6 +249,15 @@ impl Restored {
         }
         Ok(())
     }
+}
+
+/// Takes the place of rows where nobody looks at them.
+pub(crate) struct NoRows;
+
+impl RowsAgain for NoRows {
+    fn kept(&mut self, _: u64) {}
+
+    fn add(&mut self, _: u64, _: &[u8]) {}
 }
 
 /// Takes a sum's place where nobody looks at it.

@@ -2,11 +2,12 @@
 
 use super::disk::{journal_path, sync_dir};
 use super::entry::Entry;
-use super::{JournalError, frame, status};
+use super::replay::Records;
+use super::{JournalError, status};
 use hydra_proto::codec;
 use hydra_proto::job::JobSpec;
 use rustix::fs::{FlockOperation, flock};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -30,7 +31,7 @@ pub struct StateDir {
     pub(crate) durability: Durability,
     pub(crate) note: Vec<u8>,
     /// The journal of the job to go on with.
-    pub(crate) old: Option<Vec<u8>>,
+    pub(crate) old: Option<File>,
     pub(crate) rows: Option<File>,
     pub(crate) lock: File,
     spec: Option<JobSpec>,
@@ -69,7 +70,9 @@ impl StateDir {
             return Err(JournalError::Missing(dir.to_owned()));
         }
         let lock = lock(dir)?;
-        let old = read(dir)?;
+        let old = open(dir)?;
+        // Before anything is done, and as a whole: what follows reads it once more.
+        Records::of(dir, &old)?.check()?;
         let (spec, note) = first_entry(dir, &old)?;
         Ok(Self {
             dir: dir.to_owned(),
@@ -118,36 +121,20 @@ fn lock(dir: &Path) -> Result<File, JournalError> {
     }
 }
 
-pub(super) fn read(dir: &Path) -> Result<Vec<u8>, JournalError> {
+/// Opens the journal.
+pub(super) fn open(dir: &Path) -> Result<File, JournalError> {
     let path = journal_path(dir);
-    fs::read(&path).map_err(|error| match error.kind() {
+    File::open(&path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => JournalError::Missing(dir.to_owned()),
         _ => JournalError::io("read", &path, error),
     })
 }
 
-pub(super) fn sound<'a>(dir: &Path, bytes: &'a [u8]) -> Result<frame::Contents<'a>, JournalError> {
-    let path = journal_path(dir);
-    frame::read(bytes).map_err(|unsound| match unsound {
-        frame::Unsound::Header => JournalError::NotAJournal(path),
-        frame::Unsound::Version(found) => JournalError::Version {
-            path,
-            found,
-            expected: frame::VERSION,
-        },
-        frame::Unsound::Damaged { record, offset } => JournalError::Damaged {
-            path,
-            record,
-            offset,
-        },
-    })
-}
-
-fn first_entry(dir: &Path, bytes: &[u8]) -> Result<(JobSpec, Vec<u8>), JournalError> {
-    let contents = sound(dir, bytes)?;
-    let first = contents.frames.first().map(|frame| frame.payload);
-    match codec::load(first.unwrap_or_default()) {
-        Ok((Entry::Job { spec, note, .. }, _)) => Ok((*spec, note)),
-        Ok(_) | Err(_) => Err(JournalError::NoSnapshot(journal_path(dir))),
+fn first_entry(dir: &Path, old: &File) -> Result<(JobSpec, Vec<u8>), JournalError> {
+    let mut records = Records::of(dir, old)?;
+    let first = records.next()?.map(|frame| codec::load(frame.payload));
+    match first {
+        Some(Ok((Entry::Job { spec, note, .. }, _))) => Ok((*spec, note)),
+        Some(Ok(_) | Err(_)) | None => Err(JournalError::NoSnapshot(journal_path(dir))),
     }
 }

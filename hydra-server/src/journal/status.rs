@@ -1,8 +1,10 @@
 //! What a journal says of its job, whether a server is at work on it or not. Reads only, and takes no lock.
 
 use super::JournalError;
-use super::replay::{NoSum, Restored, replay};
-use super::state_dir::{LOCK, read};
+use super::disk::journal_path;
+use super::frame::Source;
+use super::replay::{NoRows, NoSum, Restored, replay};
+use super::state_dir::{LOCK, open};
 use crate::outcome::SetAside;
 use hydra_proto::ledger::Counts;
 use hydra_proto::walk::WalkSummary;
@@ -51,8 +53,10 @@ pub struct SessionStatus {
 /// # Errors
 /// When there is none, or it is damaged.
 pub fn status(dir: &Path) -> Result<Status, JournalError> {
-    let bytes = read(dir)?;
-    let restored = replay(dir, &bytes, Box::new(NoSum), false, "")?;
+    let journal = open(dir)?;
+    let bytes = journal.length();
+    let bytes = bytes.map_err(|error| JournalError::io("read", &journal_path(dir), error))?;
+    let restored = replay(dir, &journal, Box::new(NoSum), false, "", &mut NoRows)?;
     Ok(Status {
         job: restored.job.0,
         plugin: restored.spec.plugin.clone(),
@@ -69,7 +73,7 @@ pub fn status(dir: &Path) -> Result<Status, JournalError> {
         sessions: sessions(&restored),
         set_aside: set_aside(&restored),
         walk: restored.tally.walk,
-        journal_bytes: bytes.len() as u64,
+        journal_bytes: bytes,
     })
 }
 

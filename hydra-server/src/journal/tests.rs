@@ -1,15 +1,18 @@
 //! Journals that were cut, damaged, filled and made shorter.
 
 use super::disk::{Batch, Disk};
+use super::fuzz::replayed;
 use super::replay::NoSum;
 use super::sample::{JOB, Job, beginning, journal, payload, spec};
 use super::*;
+use crate::durable::RowsFile;
 use crate::spill::Spill;
 use hydra_proto::ids::RootId;
 use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::ledger::{Parent, Record, Time};
-use std::fs;
+use std::cell::Cell;
 use std::path::Path;
+use std::{fs, io};
 
 /// As much of the end of a journal as power loss may take.
 const CUT: usize = 64 << 10;
@@ -23,8 +26,10 @@ fn job_entry() -> Entry {
     }
 }
 
-fn replayed(bytes: &[u8]) -> Result<replay::Restored, JournalError> {
-    super::replay(Path::new("/state"), bytes, Box::new(NoSum), false, "")
+/// How many frames are read.
+fn frames(bytes: &[u8]) -> usize {
+    let mut frames = frame::Frames::open(bytes).unwrap();
+    std::iter::from_fn(|| frames.next().unwrap().map(drop)).count()
 }
 
 #[test]
@@ -34,20 +39,18 @@ fn cut_anywhere_it_is_what_was_durable_before() {
     let mut whole = ends.iter().filter(|&&end| end <= from).count();
     for cut in from..=bytes.len() {
         whole += usize::from(ends.get(whole) == Some(&cut));
-        let contents = frame::read(&bytes[..cut]).unwrap();
-        assert_eq!(contents.frames.len(), whole, "cut at {cut}");
+        assert_eq!(frames(&bytes[..cut]), whole, "cut at {cut}");
     }
     // What is in the frames decides about the rest.
     for (index, &end) in ends.iter().enumerate().step_by(97) {
-        let restored = replayed(&bytes[..end]).unwrap();
+        let (restored, rows) = replayed(&bytes[..end]).unwrap();
         let commits = index.saturating_sub(1) as u64;
         assert_eq!(restored.tally.walk.entries, commits);
         assert_eq!(restored.parent.counts().new, 3 * commits);
         assert!(restored.parent.counts().balanced());
-        assert_eq!(
-            restored.rows.iter().filter(|&&b| b == b'\n').count() as u64,
-            commits
-        );
+        let lines = rows.iter().filter(|&&byte| byte == b'\n').count();
+        assert_eq!(lines as u64, commits);
+        assert_eq!(restored.rows, rows.len() as u64);
     }
 }
 
@@ -85,7 +88,53 @@ fn damage_at_the_beginning_is_refused() {
 fn zeros_at_the_end_are_a_torn_tail() {
     let (mut bytes, ends) = journal(1000);
     bytes.resize(bytes.len() + 9000, 0);
-    assert_eq!(frame::read(&bytes).unwrap().frames.len(), ends.len());
+    assert_eq!(frames(&bytes), ends.len());
+}
+
+/// A journal whose readers are watched.
+struct Watched(Vec<u8>, Cell<usize>);
+
+impl frame::Source for Watched {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.1.set(self.1.get().max(buffer.len()));
+        self.0.read_exact_at(buffer, at)
+    }
+}
+
+#[test]
+fn the_whole_journal_was_read_into_memory() {
+    let (mut bytes, ends) = journal(400 << 10);
+    let large = |sequence| {
+        let mut frame = Vec::new();
+        frame::write(&mut frame, sequence, &[7; 100 << 10]);
+        frame
+    };
+    let next = ends.len() as u64 + 1;
+    bytes.extend(large(next));
+    let watched = Watched(bytes, Cell::default());
+    let mut frames = frame::Frames::open(&watched).unwrap();
+    let mut most = 0;
+    while let Some(frame) = frames.next().unwrap() {
+        most = frame.payload.len();
+    }
+    // The last one is larger than what is looked at at once.
+    assert_eq!((most, frames.next_number()), (100 << 10, next + 1));
+    assert_eq!(watched.1.get(), 100 << 10);
+    // Damage in front of all this is no reason to read more at once, nor is a frame that only looks like a large one.
+    let Watched(mut bytes, _) = watched;
+    bytes[ends[0] + 20] ^= 1;
+    let length = (bytes.len() as u32).to_le_bytes();
+    bytes[ends[3]..ends[3] + 4].copy_from_slice(&length);
+    let watched = Watched(bytes, Cell::default());
+    let mut frames = frame::Frames::open(&watched).unwrap();
+    let error = frames.check().unwrap_err();
+    let offset = ends[0] as u64;
+    assert!(matches!(error, frame::Unsound::Damaged { record: 2, offset: at } if at == offset));
+    assert!(watched.1.get() <= 65 << 10);
 }
 
 #[test]
@@ -157,7 +206,9 @@ fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
 }
 
 fn replayed_from(dir: &Path) -> replay::Restored {
-    replayed(&fs::read(dir.join("journal")).unwrap()).unwrap()
+    let journal = fs::File::open(dir.join("journal")).unwrap();
+    let rows = &mut replay::NoRows;
+    super::replay(dir, &journal, Box::new(NoSum), false, "", rows).unwrap()
 }
 
 fn snapshot(parent: &Parent) -> Vec<Record> {
@@ -186,10 +237,18 @@ fn rows_go_on_behind_those_that_count() {
         disk.write(&batch).unwrap();
     }
     assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
-    crate::durable::write_rows(&rows(), 4, b"2\n").unwrap();
+    let file = rows();
+    let mut again = RowsFile::new(Some(&file));
+    again.kept(4);
+    again.add(4, b"2\n");
+    again.end(6).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"one\n2\n");
-    let lost = crate::durable::write_rows(&rows(), 100, b"").unwrap_err();
+    let mut again = RowsFile::new(Some(&file));
+    again.kept(100);
+    again.add(100, b"3\n");
+    let lost = again.end(102).unwrap_err();
     assert!(lost.to_string().contains("100"), "{lost}");
+    assert_eq!(fs::read(&path).unwrap(), b"one\n2\n");
 }
 
 #[test]

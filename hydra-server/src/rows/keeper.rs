@@ -1,18 +1,25 @@
 //! The coordinator's side of the directory for rows: what waits to be told to readers, and what waits for the disk.
 
+use super::backlog::Backlog;
 use super::manifest::Manifest;
 use super::thread::{self, Done, End, Order, Piece};
 use super::{RowsError, STREAMED, Store};
 use hydra_proto::ids::{ConnId, Epoch, JobId};
+use hydra_proto::ledger::Time;
 use hydra_proto::message::Rows;
 use hydra_proto::segment::SegmentId;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// Pieces, and commits with rows in them, that may wait to be written before nothing more is read from clients.
-const ORDERS_MAX: usize = 256;
+const ORDERS_MAX: u64 = 256;
+/// When more than so many of them wait, the walk pauses.
+const ORDERS_MANY: u64 = 64;
+/// When nothing is done for so long, the disk does not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Says what must be durable before readers may be told.
 pub(crate) type Ticket = u64;
@@ -39,7 +46,10 @@ pub(crate) struct Keeper {
     news: BTreeMap<String, u64>,
     publishing: bool,
     /// What waits to be written.
-    orders_open: usize,
+    orders_open: u64,
+    backlog: Backlog,
+    /// Something was done since the last look.
+    has_moved: bool,
 }
 
 impl Keeper {
@@ -65,6 +75,8 @@ impl Keeper {
             news: BTreeMap::new(),
             publishing: false,
             orders_open: 0,
+            backlog: Backlog::new(ORDERS_MANY, PATIENCE),
+            has_moved: false,
         })
     }
 
@@ -101,6 +113,36 @@ impl Keeper {
         self.orders_open > ORDERS_MAX
     }
 
+    /// Looks whether something was done. Returns whether the walk is to pause, if that is news.
+    pub(crate) fn look(&mut self, now: Time) -> Option<bool> {
+        let moved = std::mem::take(&mut self.has_moved);
+        self.backlog.look(now, self.waiting(), moved)
+    }
+
+    fn waiting(&self) -> u64 {
+        self.orders_open + u64::from(self.publishing)
+    }
+
+    /// This process stood still until now.
+    pub(crate) fn held_up(&mut self, now: Time) {
+        self.backlog.held_up(now);
+    }
+
+    /// Whether the walk is to pause.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.backlog.is_behind()
+    }
+
+    /// Whether nothing waits for the disk.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.waiting() == 0
+    }
+
+    /// When the disk will have had long enough for what it is given, if it is given anything.
+    pub(crate) fn stuck_at(&self) -> Option<Time> {
+        self.backlog.stuck_at(self.waiting())
+    }
+
     /// A commit has named so much of a segment.
     pub(crate) fn named(&mut self, ticket: Ticket, id: SegmentId, bytes: u64) {
         self.waiting.push_back((ticket, id.file_name(), bytes));
@@ -131,23 +173,25 @@ impl Keeper {
 
     /// Something was done.
     pub(crate) fn done(&mut self, done: &Done) {
+        self.has_moved = true;
         match done {
             Done::Kept(..) | Done::Appended => {
                 self.orders_open = self.orders_open.saturating_sub(1);
             }
             Done::Published => self.publishing = false,
-            Done::Full | Done::RoomAgain | Done::Failed(_) => {}
+            Done::Full | Done::RoomAgain | Done::Failed(_) | Done::Unwritable(_) => {}
         }
     }
 
     /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. Waits until
-    /// that is done.
+    /// that is done, but no longer than `patience`; returns whether it is done.
     pub(crate) fn end(
         self,
         counts: &Counts,
         complete: bool,
         for_good: bool,
-    ) -> Result<(), RowsError> {
+        patience: Duration,
+    ) -> Result<bool, RowsError> {
         self.stop.store(true, Ordering::Release);
         let (answer, answered) = mpsc::channel();
         self.order(Order::End(End {
@@ -156,8 +200,12 @@ impl Keeper {
             for_good,
             answer,
         }));
-        // Where the thread has failed before, that was told.
-        answered.recv().unwrap_or(Ok(()))
+        match answered.recv_timeout(patience) {
+            Ok(ended) => ended.map(|()| true),
+            // The thread has failed before, and that was told.
+            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(true),
+            Err(mpsc::RecvTimeoutError::Timeout) => Ok(false),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The directory for rows: segments, and the manifest that says what of them counts.
+//! Rows that the journal does not write: one file or pipe of them ([`Outflow`]), or a directory of segments, and the
+//! manifest that says what of them counts.
 //!
 //! ```text
 //!   commit applied ──► durable ──► manifest: so many bytes of this segment count
@@ -8,13 +9,16 @@
 //! ```
 //!
 //! [`Store`] is the open directory, [`Keeper`] the coordinator's side, [`thread`](self::thread) what blocks. At the end
-//! everything goes that no commit has named.
+//! everything goes from it that no commit has named.
 
+mod backlog;
 mod keeper;
 mod manifest;
+mod outflow;
 mod thread;
 
 pub(crate) use self::keeper::{Counts, Keeper, count};
+pub(crate) use self::outflow::Outflow;
 pub(crate) use self::thread::Done;
 
 use hydra_proto::segment::RowsDir;

@@ -2,8 +2,11 @@ use super::*;
 use hydra_proto::ids::{ConnId, Epoch, JobId};
 use hydra_proto::message::Rows;
 use hydra_proto::segment::{Segment, SegmentId};
+use rustix::fs::mkfifoat;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 const SESSION: Epoch = Epoch {
@@ -147,7 +150,9 @@ fn a_directory_is_used_again_where_it_holds_no_rows_and_nobody_else_uses_it() {
     let path = lab.tmp.path().join("rows");
     let used = Store::create(&path, false);
     assert!(matches!(used, Err(RowsError::Locked(_))), "{used:?}");
-    keeper.end(&Counts::new(), false, true).unwrap();
+    keeper
+        .end(&Counts::new(), false, true, Duration::MAX)
+        .unwrap();
     let store = patiently(|| Store::create(&path, false));
     fs::write(store.path_of(STREAMED), b"{}\n").unwrap();
     drop(store);
@@ -218,7 +223,7 @@ fn at_the_end_only_what_counts_is_left() {
     lab.write(STREAMED, 0);
     lab.write("somebody else's", 1);
     keeper
-        .end(&counts(&[(1, 70), (2, 40)]), true, true)
+        .end(&counts(&[(1, 70), (2, 40)]), true, true, Duration::MAX)
         .unwrap();
     let expected = BTreeMap::from([(id(1).file_name(), 70), (id(2).file_name(), 40)]);
     assert_eq!(lab.read(), (expected.clone(), true));
@@ -232,7 +237,9 @@ fn a_job_that_may_go_on_keeps_what_was_not_committed() {
     let (lab, keeper) = Lab::new();
     lab.write(&id(1).file_name(), 100);
     lab.write(&id(3).file_name(), 5);
-    keeper.end(&counts(&[(1, 70)]), false, false).unwrap();
+    keeper
+        .end(&counts(&[(1, 70)]), false, false, Duration::MAX)
+        .unwrap();
     assert_eq!(lab.files().values().sum::<u64>(), 105);
     // Who goes on with it says the same again, and ends it.
     let keeper = lab.keeper(&counts(&[(1, 70)]), 0);
@@ -241,7 +248,7 @@ fn a_job_that_may_go_on_keeps_what_was_not_committed() {
         (BTreeMap::from([(id(1).file_name(), 70)]), false)
     );
     keeper
-        .end(&counts(&[(1, 100), (3, 5)]), true, true)
+        .end(&counts(&[(1, 100), (3, 5)]), true, true, Duration::MAX)
         .unwrap();
     assert_eq!(lab.files().values().sum::<u64>(), 105);
 }
@@ -253,7 +260,7 @@ fn rows_that_were_committed_and_are_gone_are_an_error() {
         if let Some(bytes) = bytes {
             lab.write(&id(1).file_name(), bytes);
         }
-        let lost = keeper.end(&counts(&[(1, 70)]), true, true);
+        let lost = keeper.end(&counts(&[(1, 70)]), true, true, Duration::MAX);
         assert!(
             matches!(lost, Err(RowsError::Lost { expected: 70, .. })),
             "{lost:?}"
@@ -286,4 +293,54 @@ fn rows_that_the_server_got_inside_commits_are_a_file_of_their_own() {
     let store = patiently(|| Store::open(&lab.spec));
     store.streamed().unwrap().write_all_at(b"{}\n", 0).unwrap();
     assert_eq!(fs::read(lab.path(STREAMED)).unwrap(), b"{}\n");
+}
+
+#[tokio::test]
+async fn rows_that_nobody_reads_had_no_limit() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (done, mut orders) = tokio::sync::mpsc::unbounded_channel();
+    let mut outflow = Outflow::start(File::from(OwnedFd::from(writer)), done).unwrap();
+    let at = Duration::from_secs;
+    let rows = vec![b'x'; 9 << 20];
+    assert_eq!(outflow.look(at(1)), None);
+    outflow.append(rows.clone());
+    assert_eq!(outflow.look(at(1)), None);
+    outflow.append(rows.clone());
+    assert_eq!(outflow.look(at(1)), Some(true));
+    assert!(outflow.is_behind() && !outflow.is_crowded() && !outflow.is_file());
+    // What the pipe itself takes may be seen only now.
+    outflow.look(at(2));
+    let stuck_at = outflow.stuck_at().unwrap();
+    assert!((at(3)..=at(4)).contains(&stuck_at));
+    let reading = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).map(|_| bytes.len())
+    });
+    assert!(matches!(orders.recv().await, Some(Done::Appended)));
+    outflow.appended();
+    assert!(matches!(orders.recv().await, Some(Done::Appended)));
+    assert_eq!(outflow.look(at(5)), Some(false));
+    assert!(outflow.is_settled() && outflow.stuck_at().is_none());
+    drop(outflow);
+    assert_eq!(reading.join().unwrap().unwrap(), 2 * rows.len());
+}
+
+/// A pipe without a reader is a disk that does not answer: who opens it waits.
+#[test]
+fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
+    let (lab, mut keeper) = Lab::new();
+    let at = Duration::from_secs;
+    let path = lab.path(&id(1).file_name());
+    mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+    let send = |keeper: &mut Keeper| keeper.piece(ConnId(1), SESSION, piece(1, 0, b"row\n"));
+    assert_eq!(keeper.look(at(1)), None);
+    send(&mut keeper);
+    assert_eq!((keeper.look(at(2)), keeper.stuck_at()), (None, Some(at(6))));
+    (0..100).for_each(|_| send(&mut keeper));
+    assert_eq!(keeper.look(at(3)), Some(true));
+    assert!(keeper.is_behind() && !keeper.is_crowded() && !keeper.is_settled());
+    let ended = keeper.end(&Counts::new(), false, true, Duration::from_millis(1));
+    assert!(!ended.unwrap());
+    // Lets the thread go.
+    File::open(path).unwrap();
 }

@@ -1,7 +1,7 @@
 //! What blocks: a thread that writes pieces of segments for workers that cannot, and the manifest, and clears up.
 
 use super::manifest::Manifest;
-use super::{RowsError, STREAMED, Store, failed};
+use super::{RowsError, STREAMED, Store, failed, outflow};
 use hydra_proto::ids::{ConnId, JobId};
 use hydra_proto::segment::{Segment, SegmentId};
 use rustix::fs::{
@@ -10,6 +10,7 @@ use rustix::fs::{
 use rustix::io::{Errno, pwrite};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ use std::time::Duration;
 /// Pieces that are synced together, at most.
 const PIECES_AT_ONCE: usize = 64;
 /// How often a full disk is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// What there is to do.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub(crate) enum Done {
     RoomAgain,
     /// The thread cannot go on.
     Failed(RowsError),
+    /// The file or pipe takes no more.
+    Unwritable(io::Error),
 }
 
 /// Starts the thread. It ends when nobody can send orders any more.
@@ -327,11 +330,10 @@ impl Scribe {
 }
 
 fn is_full(error: &RowsError) -> bool {
-    let RowsError::Io { source, .. } = error else {
-        return false;
-    };
-    let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| Some(errno.raw_os_error()));
-    full.contains(&source.raw_os_error())
+    match error {
+        RowsError::Io { source, .. } => outflow::is_full(source),
+        _ => false,
+    }
 }
 
 /// Writes all of it.

@@ -1,7 +1,8 @@
 //! What a symlink points to, as far as that can be told without leaving the root or crossing a mount.
 //!
 //! Most links are answered by the kernel in one call: `openat2` from the link's own directory, and from the root
-//! if the target lies outside of that directory. What is left (no `openat2`, paths beyond `PATH_MAX`, directories
+//! if the target lies outside of that directory. Where the links before were absolute, a look at the text comes first,
+//! which answers those. What is left (no `openat2`, paths beyond `PATH_MAX`, directories
 //! that lie beyond a mount point themselves, file systems that mount as one walks) is followed component by
 //! component here. Targets that lie elsewhere are never touched. Nothing is opened for reading.
 
@@ -46,6 +47,8 @@ pub struct LinkDir<'a> {
 pub struct LinkResolver {
     opener: Opener,
     by_kernel: bool,
+    /// The last link was absolute: the next one may well be, too.
+    absolute: bool,
     text: Vec<u8>,
     path: Vec<u8>,
 }
@@ -57,6 +60,7 @@ impl LinkResolver {
         Self {
             opener,
             by_kernel: opener.has_openat2() && !careful,
+            absolute: false,
             text: Vec::new(),
             path: Vec::new(),
         }
@@ -67,17 +71,22 @@ impl LinkResolver {
     /// # Errors
     /// `ENOENT` if the link itself has vanished; `EIO` and the like as they come.
     pub fn target(&mut self, dir: &LinkDir<'_>, name: &CStr) -> Result<Target, Errno> {
+        let read_first = self.absolute;
+        if read_first && self.is_absolute(dir, name)? {
+            return Ok(Target::Elsewhere);
+        }
         if self.by_kernel
             && let Some(target) = ask_kernel(dir.fd, name)?
         {
             return self.unless_vanished(dir, name, target);
         }
-        stat::read_link(dir.fd, name, &mut self.text)?;
-        if self.text.first() == Some(&b'/') {
+        if !read_first && self.is_absolute(dir, name)? {
             return Ok(Target::Elsewhere);
         }
+        // Without a step upwards it is another link that leads out of the directory, mostly an absolute one.
+        let leads_up = self.text.starts_with(b"..");
         let length = dir.path.len() + 1 + name.count_bytes();
-        if self.by_kernel && length < PATH_MAX && !dir.path.is_empty() {
+        if self.by_kernel && leads_up && length < PATH_MAX && !dir.path.is_empty() {
             self.path.clear();
             self.path.extend_from_slice(dir.path);
             self.path.push(b'/');
@@ -92,6 +101,13 @@ impl LinkResolver {
             Errno::ACCESS => Ok(Target::Elsewhere),
             other => Err(other),
         })
+    }
+
+    /// Reads the link's text.
+    fn is_absolute(&mut self, dir: &LinkDir<'_>, name: &CStr) -> Result<bool, Errno> {
+        stat::read_link(dir.fd, name, &mut self.text)?;
+        self.absolute = self.text.first() == Some(&b'/');
+        Ok(self.absolute)
     }
 
     /// A link that is gone looks as one that points nowhere.

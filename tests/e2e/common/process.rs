@@ -4,7 +4,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, PipeReader, Read, Seek};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -30,11 +30,21 @@ pub(crate) struct Ran {
 
 impl Process {
     /// Starts it with its standard output in a file and its standard error watched.
-    pub(crate) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(command: Command) -> Self {
         let stdout = tempfile::tempfile().unwrap();
-        command
-            .stdout(stdout.try_clone().unwrap())
-            .stderr(Stdio::piped());
+        let theirs = stdout.try_clone().unwrap();
+        Self::start_into(command, theirs.into(), stdout)
+    }
+
+    /// The same with its standard output in a pipe, which nobody reads but the caller.
+    pub(crate) fn start_piped(command: Command) -> (Self, PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let process = Self::start_into(command, writer.into(), tempfile::tempfile().unwrap());
+        (process, reader)
+    }
+
+    fn start_into(mut command: Command, into: Stdio, stdout: File) -> Self {
+        command.stdout(into).stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{error}: {command:?}"));

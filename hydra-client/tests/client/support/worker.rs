@@ -56,6 +56,11 @@ pub(crate) fn run(mood: &str) -> ! {
     let start: WorkerStart = codec::decode(&messages.recv().unwrap()).unwrap();
     let mut log = Log::open(&start);
     log.say("started");
+    if mood == "first is mute" && start.worker == 1 {
+        loop {
+            std::thread::park();
+        }
+    }
     if mood == "parent" {
         // Left behind on purpose: the client has to see to it.
         #[expect(clippy::zombie_processes)]

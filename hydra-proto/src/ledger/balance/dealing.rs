@@ -108,7 +108,10 @@ impl Parent {
             }
             // Of much else, its share by the number of its workers; of little, enough for them to be at work while
             // the next grant is on its way, unless others need it now.
-            _ => share.max(pool.div_ceil(hungry).min(HELD_MIN * session.weight)),
+            _ => {
+                let enough = session.needs.max(HELD_MIN * session.weight);
+                share.max(pool.div_ceil(hungry).min(enough))
+            }
         };
         // Where there is less than one for each that is hungry, some get something to do for half of their workers, and
         // can soon give again: what is too small to last costs the most messages.

@@ -1,6 +1,6 @@
 //! What a worker gives away: the request that waits, what it gets, and what is kept back from it.
 
-use super::{Cut, Frontier};
+use super::{Batch, Cut, Frontier};
 use crate::ids::IdRange;
 use crate::ledger::work::{Pending, Place, Work};
 use crate::message::Shed;
@@ -12,6 +12,8 @@ const TOP_MIN: usize = 2;
 /// What a frontier does not give: less and less, the longer a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Keeps {
+    /// As below, and all that it has as long as that is little.
+    Little,
     /// The last rest of a listing, and pieces of listings, as long as it has nothing else.
     Pieces,
     /// The last rest of a listing.
@@ -19,11 +21,24 @@ pub(super) enum Keeps {
     Nothing,
 }
 
+/// Fewer directories than these are little.
+const LITTLE: u64 = 16;
+
 impl<P: Place> Frontier<P> {
     /// The parent asks for work. Kept until there is something to give, or nothing at all.
     pub fn ask(&mut self, shed: Shed) {
         self.shed = Some(shed);
         self.keeps = Keeps::Pieces;
+    }
+
+    /// The request came soon after another one: little is finished sooner here than it would be elsewhere.
+    pub fn keep_little(&mut self) {
+        self.keeps = Keeps::Little;
+    }
+
+    /// What was little then, and is not finished by now, may be much.
+    pub fn yield_little(&mut self) {
+        self.keeps = self.keeps.max(Keeps::Pieces);
     }
 
     /// The request has waited for about as long as it takes to move something: it may have pieces of listings too,
@@ -50,9 +65,14 @@ impl<P: Place> Frontier<P> {
         self.shed.is_some() && self.held > 1 && !self.keeps_all()
     }
 
-    /// Whether nothing is held but pieces, and those are kept.
+    /// Whether nothing is held but what is kept.
     fn keeps_all(&self) -> bool {
-        self.keeps == Keeps::Pieces && self.batches.iter().all(|batch| batch.actions() > 0)
+        let is_dirs = |batch: &Batch<P>| matches!(batch.work, Pending::Dirs { .. });
+        match self.keeps {
+            Keeps::Little if self.held < LITTLE && self.batches.iter().all(is_dirs) => true,
+            Keeps::Little | Keeps::Pieces => self.batches.iter().all(|batch| batch.actions() > 0),
+            Keeps::Rest | Keeps::Nothing => false,
+        }
     }
 
     /// Gives items that are on record already: possible at any moment, whatever is in hand.

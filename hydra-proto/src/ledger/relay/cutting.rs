@@ -145,7 +145,7 @@ impl Relay {
         self.told = self.hunger(cut.load);
         self.told_held = cut.load.held;
         self.uplink.commit(cut);
-        if self.uplink.is_open() {
+        if self.uplink.is_open() && !self.paused {
             self.timed.get_or_insert((self.uplink.commits().0, now));
         }
     }

@@ -61,6 +61,38 @@ fn most_pieces_of_a_huge_directory_went_to_whoever_came_back_first() {
 }
 
 #[test]
+fn a_small_tree_was_granted_in_ever_smaller_pieces() {
+    let mut parent = server();
+    let [first, _] = [1, 2].map(|conn| busy(&mut parent, conn, 0, conn, &["d"]));
+    let names: Vec<String> = (0..40).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    parent.add(vec![dirs(10, "", &names)], true);
+    drain(&mut parent);
+    let mut granted = |at: Time| {
+        let actions = beat(&mut parent, at, 1, first, load(0, true)).into_iter();
+        let items = actions.filter_map(|action| match action {
+            Action::Send {
+                message: Down::Grant(grant),
+                ..
+            } => {
+                let lens = grant.items.iter().map(|parcel| parcel.ids().len());
+                Some(lens.sum::<u64>())
+            }
+            _ => None,
+        });
+        items.sum::<u64>()
+    };
+    let of_pool = granted(ms(10));
+    assert_eq!(of_pool, 20, "its share");
+    assert_eq!(granted(ms(12)), 10, "its share, since the first one lasted");
+    assert_eq!(
+        granted(ms(12) + Time::from_micros(600)),
+        10,
+        "all, since that did not"
+    );
+}
+
+#[test]
 fn what_is_nearest_to_the_root_goes_first() {
     let mut parent = server();
     parent.add(vec![dirs(1, "a/b", &["x"]), dirs(2, "a", &["y"])], true);
@@ -443,9 +475,10 @@ fn many_siblings_are_dealt_side_by_side() {
     }
     parent.add(vec![dirs(1, "", &["a"; 100])], true);
     let granted = drain(&mut parent);
-    let half = |first| vec![dirs(first, "", &["a"; 50])];
-    assert_eq!(granted[0], grant(1, ChildId(0), 1, half(1)));
-    assert_eq!(granted[1], grant(2, ChildId(1), 1, half(51)));
+    let half = vec![dirs(1, "", &["a"; 50])];
+    assert_eq!(granted[0], grant(1, ChildId(0), 1, half));
+    let rest = vec![dirs(51, "", &["a"; 25])];
+    assert_eq!(granted[1], grant(2, ChildId(1), 1, rest));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 use super::super::link::{LinkDir, LinkResolver, Target};
 use super::*;
 
-/// What `text`, as a link in `dir` below `top`, points to; by the kernel, carefully, and without `openat2`.
+/// What `text`, as a link in `dir` below `top`, points to; by the kernel, carefully, and without `openat2`. Whatever
+/// links came before.
 fn targets(top: &Path, dir: &str, text: &[u8]) -> [Target; 3] {
     let link = top.join(dir).join("link");
     let _ = fs::remove_file(&link);
     symlink(OsStr::from_bytes(text), &link).unwrap();
+    let before = top.join(dir).join("before");
+    let _ = symlink("/", before);
     let root = open(top);
     let fd = open(&top.join(dir));
     let place = LinkDir {
@@ -18,6 +21,10 @@ fn targets(top: &Path, dir: &str, text: &[u8]) -> [Target; 3] {
         let mut resolver = LinkResolver::new(opener, careful);
         let target = resolver.target(&place, c"link").unwrap();
         assert_eq!(resolver.target(&place, c"no such link"), Err(Errno::NOENT));
+        let absolute = resolver.target(&place, c"before");
+        assert_eq!(absolute, Ok(Target::Elsewhere));
+        assert_eq!(resolver.target(&place, c"no such link"), Err(Errno::NOENT));
+        assert_eq!(resolver.target(&place, c"link"), Ok(target));
         target
     })
 }
