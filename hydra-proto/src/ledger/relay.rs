@@ -370,8 +370,9 @@ impl Relay {
     }
 
     fn granted(&mut self, now: Time, grant: Grant) {
+        // What was said before it came is stale to the server, even where it brings nothing but ids.
+        self.told = Hunger::None;
         if !grant.items.is_empty() {
-            self.told = Hunger::None;
             self.digests_until = now + self.late(now);
             // Nothing was found before it.
             if !self.has_news() {

@@ -106,6 +106,26 @@ fn a_grant_was_answered_with_hunger_before_it_could_grow() {
 }
 
 #[test]
+fn hunger_told_before_a_grant_of_ids_came_was_never_told_again() {
+    let mut relay = client(false);
+    says(&mut relay, 1, load(0, true));
+    assert_eq!(told(&mut relay, 2000), [1]);
+    let grant = Grant {
+        epoch: epoch(ChildId(0)),
+        seq: 1,
+        items: Vec::new(),
+        ids: IdRange {
+            start: 1 << 50,
+            end: 1 << 51,
+        },
+        careful: false,
+    };
+    relay.server_message(ms(2001), SERVER, Down::Grant(grant));
+    while relay.poll_action(ms(2001)).is_some() {}
+    assert_eq!(told(&mut relay, 2001), [2], "the server has forgotten it");
+}
+
+#[test]
 fn the_first_commit_after_a_grant_came_at_once() {
     let mut relay = client(false);
     server_grants(&mut relay, 1, vec![dirs(1, "", &["a", "b"])]);
