@@ -1,6 +1,6 @@
 use super::*;
 use crate::durable::RowsFile;
-use crate::journal::{Durability, NoSum, StateDir, replay};
+use crate::journal::{Durability, NoSum, Report, StateDir, replay};
 use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
 use hydra_proto::job::RootSpec;
@@ -343,14 +343,24 @@ async fn a_client_whose_name_was_taken_while_it_was_away_shared_it() {
     );
 }
 
-#[tokio::test]
-async fn clients_of_one_name_were_one_client_in_the_journal() {
+/// A server with a journal in this directory, and what it hears of its disk.
+fn journaled() -> (
+    tempfile::TempDir,
+    Server,
+    tokio::sync::mpsc::Receiver<Report>,
+) {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-    let (reports, mut written) = tokio::sync::mpsc::channel(1);
+    let (reports, written) = tokio::sync::mpsc::channel(1);
     let mut server = Server::new(false);
     let coordinator = &mut server.coordinator;
     coordinator.keep_journal(NOW, state, reports).unwrap();
+    (dir, server, written)
+}
+
+#[tokio::test]
+async fn clients_of_one_name_were_one_client_in_the_journal() {
+    let (dir, mut server, mut written) = journaled();
     server.join_as("vm", 2, Origin::Accepted, seen());
     server.join_as("vm", 1, Origin::Accepted, seen());
     server.coordinator.flush(NOW).unwrap();
@@ -365,12 +375,7 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
 
 #[tokio::test]
 async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
-    let dir = tempfile::tempdir().unwrap();
-    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-    let (reports, mut written) = tokio::sync::mpsc::channel(1);
-    let mut server = Server::new(false);
-    let coordinator = &mut server.coordinator;
-    coordinator.keep_journal(NOW, state, reports).unwrap();
+    let (_dir, mut server, mut written) = journaled();
     server.join(Origin::Dialled(0), seen());
     let coordinator = &mut server.coordinator;
     coordinator.flush(NOW).unwrap();

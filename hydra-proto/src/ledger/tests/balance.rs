@@ -234,16 +234,8 @@ fn a_grant_of_long_paths_is_measured_as_it_is_packed() {
         parent.add(vec![dirs(1 + 2 * first, &long, &["a"])], true);
     }
     join(&mut parent, 1, 1);
-    let items = drain(&mut parent)
-        .into_iter()
-        .find_map(|action| match action {
-            Action::Send {
-                message: Down::Grant(grant),
-                ..
-            } => Some(grant.items),
-            _ => None,
-        });
-    let bytes: usize = items.expect("a grant").iter().map(Parcel::size).sum();
+    let items = first_granted(drain(&mut parent));
+    let bytes: usize = items.iter().map(Parcel::size).sum();
     assert!(((1 << 20)..(2 << 20)).contains(&bytes), "{bytes}");
 }
 
@@ -257,8 +249,20 @@ fn one_whose_link_was_lost_is_asked_again() {
     assert_eq!(drain(&mut parent).last(), Some(&shed(4, 2, 1)));
 }
 
+/// What the first of these grants brings.
+fn first_granted(actions: Vec<Action>) -> Vec<Parcel> {
+    let granted = actions.into_iter().find_map(|action| match action {
+        Action::Send {
+            message: Down::Grant(grant),
+            ..
+        } => Some(grant.items),
+        _ => None,
+    });
+    granted.expect("a grant")
+}
+
 /// A child that has nothing but what is in hand.
-fn nearly_dry() -> Load {
+pub(super) fn nearly_dry() -> Load {
     Load {
         busy: 1,
         ..load(0, true)
@@ -453,16 +457,8 @@ fn all_that_was_near_the_root_was_granted_to_the_first() {
     let near = near.map(|(name, id)| dirs(2 * id, "", &[name]));
     let deep = dirs(10, "x/y/z", &["e", "f", "g", "h"]);
     parent.add(near.chain([deep]).collect(), true);
-    let granted = drain(&mut parent)
-        .into_iter()
-        .find_map(|action| match action {
-            Action::Send {
-                message: Down::Grant(grant),
-                ..
-            } => Some(grant.items),
-            _ => None,
-        });
-    let depths = granted.expect("a grant").into_iter().flat_map(Item::unpack);
+    let granted = first_granted(drain(&mut parent));
+    let depths = granted.into_iter().flat_map(Item::unpack);
     let depths: Vec<usize> = depths.map(|(_, item)| item.depth()).collect();
     assert_eq!(depths, [0, 0, 3, 3]);
 }

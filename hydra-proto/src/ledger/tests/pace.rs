@@ -1,5 +1,6 @@
 //! A client at a server that answers late: what it says, and what it does not.
 
+use super::balance::nearly_dry;
 use super::relay::{
     SERVER, WORKER_ID, client, client_of, cut, poll, sent, server_grants, worker, worker_commits,
 };
@@ -50,13 +51,6 @@ fn told(relay: &mut Relay, at: u64) -> Vec<u64> {
         _ => None,
     });
     beats.collect()
-}
-
-fn nearly_dry() -> Load {
-    Load {
-        busy: 1,
-        ..load(0, true)
-    }
 }
 
 #[test]
