@@ -11,15 +11,15 @@ use hydra_proto::ledger::{
 };
 use hydra_proto::message::{Delta, Down, Ready, RootView, Up};
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 const NOW: Time = Duration::from_secs(1);
 const CLIENTS: usize = 2;
 
-/// The directories by path, and their children.
-pub(super) const TREE: [(&str, &[&str]); 4] =
-    [("", &["a", "b"]), ("a", &["c"]), ("b", &[]), ("a/c", &[])];
+/// Directories by path, and their children.
+pub(super) type Tree = &'static [(&'static str, &'static [&'static str])];
 
 #[derive(Clone, Debug, PartialEq)]
 struct Path(Vec<u8>);
@@ -47,11 +47,6 @@ impl Place for Path {
     fn write_path(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0);
     }
-}
-
-fn number(path: &[u8]) -> usize {
-    let found = TREE.iter().position(|(known, _)| known.as_bytes() == path);
-    found.expect("a directory that exists")
 }
 
 /// What can happen next.
@@ -92,24 +87,36 @@ struct Client {
     found: Vec<u8>,
 }
 
+/// How large the world is, and what may still happen to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
+    pub(super) tree: Tree,
+    /// Of each client.
     pub(super) workers: usize,
     pub(super) crashes: u32,
     pub(super) cuts: u32,
-    /// Grants and requests for work that reach clients.
-    pub(super) messages: u32,
     /// A deliberate fault: results of clients that lost their link are forgotten.
     pub(super) forgets: bool,
+}
+
+/// What has befallen the work on the way here. Nothing goes by it: states that differ in it alone are followed each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Past {
+    /// Somebody was given up who owned items: only somebody else can have finished them.
+    pub(super) granted_again: bool,
+    /// A session has gone on over another connection.
+    pub(super) resumed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) server: Parent,
     clients: Vec<Client>,
-    pub(super) seen: [u8; TREE.len()],
+    /// How often each directory was committed.
+    pub(super) seen: Vec<u8>,
     conns: u64,
     pub(super) bounds: Bounds,
+    pub(super) past: Past,
     /// Sessions whose connection is gone.
     orphans: Vec<(ConnId, ChildId)>,
     sessions: Vec<(ConnId, ChildId)>,
@@ -167,9 +174,10 @@ impl World {
         let mut world = Self {
             server,
             clients: Vec::new(),
-            seen: [0; TREE.len()],
+            seen: vec![0; bounds.tree.len()],
             conns: 0,
             bounds,
+            past: Past::default(),
             orphans: Vec::new(),
             sessions: Vec::new(),
         };
@@ -264,16 +272,12 @@ impl World {
             Event::Up(at) => {
                 let conn = self.clients[at].conn;
                 if let Some(message) = self.clients[at].up.pop_front() {
-                    self.server.handle(NOW, conn, message);
-                    self.pump_server();
+                    self.server_does(|server| server.handle(NOW, conn, message));
                 }
             }
             Event::Down(at) => {
                 let client = &mut self.clients[at];
                 if let Some(message) = client.down.pop_front() {
-                    let counts = matches!(message, Down::Grant(_) | Down::Shed(_));
-                    let left = &mut self.bounds.messages;
-                    *left = left.saturating_sub(counts.into());
                     client.relay.server_message(NOW, client.conn, message);
                     self.pump(at);
                 }
@@ -305,8 +309,7 @@ impl World {
             }
             Event::Fence(child) => {
                 self.orphans.retain(|&(_, orphan)| orphan != child);
-                self.server.fence(NOW, child, "it was silent");
-                self.pump_server();
+                self.server_does(|server| server.fence(NOW, child, "it was silent"));
             }
         }
     }
@@ -317,7 +320,7 @@ impl World {
             return Err("the counts are out of balance".to_owned());
         }
         let paths: Vec<Vec<u8>> = self.server.items().map(|item| item.path()).collect();
-        for (dir, (path, _)) in TREE.iter().enumerate() {
+        for (dir, (path, _)) in self.bounds.tree.iter().enumerate() {
             let lies_under = |item: &&Vec<u8>| {
                 let below = path.as_bytes().strip_prefix(item.as_slice());
                 below.is_some_and(|rest| item.is_empty() || rest.is_empty() || rest[0] == b'/')
@@ -333,10 +336,26 @@ impl World {
         Ok(())
     }
 
+    /// Whether nothing is left to do, and each directory was committed once.
+    pub(super) fn is_over(&self) -> bool {
+        self.server.is_done() && self.seen.iter().all(|&times| times == 1)
+    }
+
+    /// A hash of all that a state holds.
     pub(super) fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        format!("{self:?}").hash(&mut hasher);
-        hasher.finish()
+        let mut hash = Hash(DefaultHasher::new());
+        write!(hash, "{self:?}").expect("a hash takes everything");
+        hash.0.finish()
+    }
+}
+
+/// Hashes what is written.
+struct Hash(DefaultHasher);
+
+impl fmt::Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
     }
 }
 

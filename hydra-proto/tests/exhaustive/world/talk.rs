@@ -10,7 +10,16 @@ impl World {
         self.orphans.extend(lost.copied());
     }
 
-    pub(super) fn pump_server(&mut self) {
+    /// Something happens to the server.
+    pub(super) fn server_does(&mut self, event: impl FnOnce(&mut Parent)) {
+        let owners = self.server.children().filter(|child| child.owned > 0);
+        let owners: Vec<ChildId> = owners.map(|child| child.child).collect();
+        event(&mut self.server);
+        self.pump_server(&owners);
+    }
+
+    /// Does what the server wants. `owners` owned items before.
+    fn pump_server(&mut self, owners: &[ChildId]) {
         while let Some(action) = self.server.poll_action() {
             match action {
                 Action::Send { conn, message } => {
@@ -25,8 +34,12 @@ impl World {
                     self.sessions.retain(|session| session.1 != child);
                     self.orphans.retain(|session| session.1 != child);
                     self.sessions.push((conn, child));
+                    self.past.resumed = true;
                 }
-                Action::Lost { child, .. } => self.orphans.retain(|orphan| orphan.1 != child),
+                Action::Lost { child, .. } => {
+                    self.orphans.retain(|orphan| orphan.1 != child);
+                    self.past.granted_again |= owners.contains(&child);
+                }
                 Action::Applied { result, .. } => {
                     let found = result.map(|delta| delta.plugin).unwrap_or_default();
                     found
@@ -105,6 +118,8 @@ impl World {
         let client = &mut self.clients[at];
         let conn = client.workers.remove(worker).conn;
         client.relay.worker_died(NOW, conn, None, "killed");
+        // Only one that has work is killed.
+        self.past.granted_again = true;
         self.hire(at);
         self.pump(at);
     }
@@ -156,8 +171,12 @@ impl World {
             panic!("only whole directories are walked");
         };
         let path = parent.join(&name);
-        let dir = number(&path.0);
-        let names = TREE[dir].1.iter().map(|name| name.as_bytes()).collect();
+        let tree = self.bounds.tree;
+        let dir = tree
+            .iter()
+            .position(|(known, _)| known.as_bytes() == path.0);
+        let dir = dir.expect("a directory that exists");
+        let names = tree[dir].1.iter().map(|name| name.as_bytes()).collect();
         frontier.push_dirs(&path, names);
         frontier.finish();
         let cut = frontier.cut(Some(delta(vec![dir as u8])));
