@@ -38,7 +38,7 @@ impl Parent {
             None => lease,
         };
         // The child counts from when it sent the beat, this parent from now: the later of the two.
-        session.acts_until = session.acts_until.max(now + lease);
+        session.may_act(now, lease);
         let message = Down::Beat(DownBeat {
             epoch: session.epoch,
             number: beat.number,

@@ -353,7 +353,7 @@ impl Parent {
         let timing = self.config.spec.timing;
         for session in self.sessions.values_mut() {
             session.hungry = false;
-            session.acts_until = now + timing.lease;
+            session.may_act(now, timing.lease);
             session.link = match session.link {
                 Link::Fenced { .. } if self.config.spec.acts => Link::Fenced {
                     release: session.acts_until,

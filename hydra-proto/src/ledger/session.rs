@@ -15,6 +15,10 @@ const GRANT_LASTS: Time = Time::from_millis(1);
 /// By how much at once.
 const GROWTH_MAX: u32 = 16;
 
+/// A lease counts for one part in so many longer than it was told: clocks of two hosts do not run at one rate. Those
+/// that are steered differ by a thousandth at most.
+const CLOCKS_DIFFER: u32 = 100;
+
 /// Where a session's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
@@ -79,7 +83,7 @@ pub(super) struct Session {
     pub(super) needs: u64,
     /// It was granted something lately: it is not asked for that before this.
     pub(super) keeps_until: Time,
-    /// Until when its workers may act, counted generously.
+    /// Until when its workers may act, counted generously, however much its clock and this one differ.
     pub(super) acts_until: Time,
     /// It works on suspects: grant it nothing else.
     pub(super) careful: bool,
@@ -150,6 +154,12 @@ impl Session {
     /// Whether it may be granted this item.
     pub(super) fn serves(&self, item: &Item) -> bool {
         self.serves_root(item.root()) && self.wall_before(item).is_none()
+    }
+
+    /// Its workers may act for so long from now on.
+    pub(super) fn may_act(&mut self, now: Time, lease: Time) {
+        let until = now + lease + lease / CLOCKS_DIFFER;
+        self.acts_until = self.acts_until.max(until);
     }
 
     /// Notes that the child lives.

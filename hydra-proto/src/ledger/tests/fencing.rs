@@ -27,12 +27,18 @@ fn what_a_lost_worker_owned_is_granted_again() {
     );
 }
 
+/// How long the child's lease may last if its clock is slow.
+fn lease_at_most() -> Time {
+    let lease = Timing::default().lease;
+    lease + lease / 100
+}
+
 #[test]
 fn what_is_acted_upon_waits_for_the_lease_of_a_worker_that_may_live() {
     let (mut parent, first, second) = two_workers(true);
     parent.fence(ms(200), first, "hangs");
     assert_eq!(drain(&mut parent).last(), Some(&lost(first, "hangs")));
-    let lease = Timing::default().lease;
+    let lease = lease_at_most();
     assert_eq!(parent.poll_timeout(), Some(ms(5000)));
     beat(&mut parent, ms(4900), 2, second, load(0, true));
     parent.tick(ms(100) + lease - ms(1));
@@ -45,6 +51,19 @@ fn what_is_acted_upon_waits_for_the_lease_of_a_worker_that_may_live() {
         load(0, true),
     );
     parent.tick(ms(100) + lease);
+    assert_eq!(drain(&mut parent), [regrant(second)]);
+}
+
+#[test]
+fn the_lease_of_a_child_with_a_slow_clock_was_over_too_early() {
+    let (mut parent, first, second) = two_workers(true);
+    parent.fence(ms(4900), first, "hangs");
+    drain(&mut parent);
+    for now in [ms(100) + Timing::default().lease, ms(100) + lease_at_most()] {
+        assert_eq!(drain(&mut parent), []);
+        beat(&mut parent, now, 2, second, load(0, true));
+        parent.tick(now);
+    }
     assert_eq!(drain(&mut parent), [regrant(second)]);
 }
 
