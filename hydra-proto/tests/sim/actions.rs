@@ -209,6 +209,10 @@ impl World {
             (Down::Grant(grant), Some(Sabotage::ForgetBegun)) => forget_begun(grant),
             _ => {}
         }
+        if let (Down::Beat(beat), Node::Client(at)) = (&mut message, self.link(conn).child) {
+            // By its own clock the lease is as long as it was told.
+            beat.lease += beat.lease * self.clients[at].lag / 1000;
+        }
         if matches!(message, Down::Shed(_)) {
             self.stats.sheds += 1;
             self.stats.asked += 1;
@@ -384,8 +388,8 @@ impl World {
 
     pub(crate) fn pump_worker(&mut self, at: usize) {
         self.flush_worker(at);
-        let cost = Rng::new(self.workers[at].uid).below(100) as u32;
-        let cost = self.step_cost + self.step_cost * cost / 100;
+        let percent = Rng::new(self.workers[at].uid).below(100) as u32;
+        let cost = self.cost(at, percent);
         self.walk_on(at, cost);
     }
 

@@ -25,6 +25,10 @@ pub(crate) struct Client {
     pub workers: Vec<usize>,
     pub(crate) part_bytes: usize,
     pub(crate) memory: u64,
+    /// How many times as long as others its workers take.
+    pub(crate) slow: u32,
+    /// By how many thousandths its clock is slow.
+    pub(crate) lag: u32,
     merger: Merger<Total>,
     walk: WalkSummary,
     has_result: bool,
@@ -51,6 +55,8 @@ impl Client {
             workers: Vec::new(),
             part_bytes: 1 << 20,
             memory: u64::MAX,
+            slow: 1,
+            lag: 0,
             merger: Merger::default(),
             walk: WalkSummary::default(),
             has_result: false,

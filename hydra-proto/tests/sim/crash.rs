@@ -46,6 +46,8 @@ impl World {
         self.say(|| "the server dies".to_owned());
         self.incarnation += 1;
         self.down = true;
+        (self.stopped, self.held_since) = (None, None);
+        self.thaw(Node::Server);
         self.tear();
         for index in 0..self.links.len() {
             if self.links[index].parent == Node::Server {
@@ -55,25 +57,32 @@ impl World {
             }
         }
         // A snapshot of what was replayed is as good as it, once and twice.
-        let mut next = [
-            server(&self.spec, self.lease_ids),
-            server(&self.spec, self.lease_ids),
-            server(&self.spec, self.lease_ids),
-        ];
-        for parent in &mut next {
-            for record in snapshot(&self.durable) {
-                let mut bytes = Vec::new();
-                codec::store(&record, &mut bytes).expect("a record");
-                let (record, _) = codec::load(&bytes).expect("a record that was stored");
-                parent.replay(record).expect("a snapshot that fits");
-            }
-        }
-        let [mut living, mirror, durable] = next;
+        let records = snapshot(&self.durable);
+        let [mut living, mirror, durable] = [(); 3].map(|()| self.replayed(&records));
         living.keep_records(true);
         (self.server, self.mirror, self.durable) = (living, mirror, durable);
         let pause = Duration::from_micros(self.rng.skewed(2_500_000));
         self.last_fault = self.last_fault.max(self.now + pause);
         self.after(pause, Event::ReviveServer);
+    }
+
+    fn replayed(&self, records: &[Record]) -> Parent {
+        let mut parent = server(&self.spec, self.lease_ids);
+        for record in records {
+            let mut bytes = Vec::new();
+            codec::store(record, &mut bytes).expect("a record");
+            let (record, _) = codec::load(&bytes).expect("a record that was stored");
+            parent.replay(record).expect("a snapshot that fits");
+        }
+        parent
+    }
+
+    /// What a journal that is made shorter begins with, from the server as it is.
+    pub(crate) fn shorter(&self) -> Parent {
+        let mut records = snapshot(&self.server);
+        let away = self.server.slots();
+        records.extend(away.flat_map(|slot| self.store.records(slot)));
+        self.replayed(&records)
     }
 
     /// The next server is there.

@@ -30,6 +30,7 @@ pub(crate) enum Fault {
     DiskFull(Duration),
     /// A file system does not answer at one client for a while.
     Wall(Duration),
+    StopServer(Duration),
 }
 
 /// Deliberate faults, put in between the real machines: the harness has to catch each.
@@ -79,7 +80,7 @@ impl Sabotage {
 
 /// The faults of one seed, in the order of time.
 pub(crate) fn plan(rng: &mut Rng, span: Duration) -> Vec<(Time, Fault)> {
-    let weights: Vec<u64> = (0..14)
+    let weights: Vec<u64> = (0..15)
         .map(|_| if rng.chance(45) { rng.range(1, 6) } else { 0 })
         .collect();
     let sum: u64 = weights.iter().sum();
@@ -127,6 +128,7 @@ fn draw(rng: &mut Rng, kind: usize) -> Fault {
         10 => Fault::Pause(ms(10, 1000)),
         11 => Fault::DiskFull(ms(10, 3000)),
         12 => Fault::Wall(ms(5, 2000)),
-        _ => Fault::Hold(ms(10, 4000)),
+        13 => Fault::Hold(ms(10, 4000)),
+        _ => Fault::StopServer(ms(10, 4000)),
     }
 }

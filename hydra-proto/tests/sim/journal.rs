@@ -7,7 +7,7 @@ use super::net::Node;
 use super::world::{Event, World};
 use hydra_proto::ids::{ChildId, ConnId, Epoch};
 use hydra_proto::ledger::Time;
-use hydra_proto::ledger::{Action, Record};
+use hydra_proto::ledger::{Action, Parent, Record};
 use hydra_proto::message::Down;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -27,6 +27,11 @@ pub(crate) struct Held {
 pub(crate) struct Journal {
     /// How long the disk takes for a batch, at most. Zero: everything is durable at once.
     pub(crate) sync: Duration,
+    /// How often, of a hundred, a batch makes the journal shorter.
+    pub(crate) compacts: u64,
+    /// What replays from the shorter journal that is being written. It takes the place of the older one at once, with
+    /// what the disk is busy with.
+    shorter: Option<Parent>,
     /// What gathers.
     open: Vec<Record>,
     /// What the disk is busy with.
@@ -112,6 +117,9 @@ impl World {
         journal.writing = Some(std::mem::take(&mut journal.open));
         journal.begun += 1;
         let most = journal.sync.as_micros() as u64;
+        if self.journal.compacts > 0 && self.rng.chance(self.journal.compacts) {
+            self.journal.shorter = Some(self.shorter());
+        }
         let pause = Duration::from_micros(1 + self.rng.below(most));
         self.after(pause, Event::Synced(self.incarnation));
     }
@@ -133,12 +141,21 @@ impl World {
         for record in self.journal.writing.take().unwrap_or_default() {
             self.keep(record);
         }
+        self.shorten();
         self.journal.durable = self.journal.begun;
         if std::mem::take(&mut self.journal.was_full) {
             self.server.pause(false);
         }
         self.release();
         self.pump_server();
+    }
+
+    /// The shorter journal is durable, if one was written.
+    fn shorten(&mut self) {
+        if let Some(shorter) = self.journal.shorter.take() {
+            self.durable = shorter;
+            self.stats.compacted += 1;
+        }
     }
 
     /// Sends what has waited long enough.
@@ -195,6 +212,7 @@ impl World {
     pub(crate) fn tear(&mut self) {
         let next = Journal {
             sync: self.journal.sync,
+            compacts: self.journal.compacts,
             full_until: self.journal.full_until,
             granted: self.journal.granted.clone(),
             epochs: self.journal.epochs.clone(),
@@ -202,11 +220,18 @@ impl World {
         };
         let torn = std::mem::replace(&mut self.journal, next);
         let writing = torn.writing.unwrap_or_default();
-        let kept = self.rng.below(writing.len() as u64 + 1) as usize;
+        let kept = match &torn.shorter {
+            // The older journal or the shorter one: nothing in between.
+            Some(_) => writing.len() * self.rng.below(2) as usize,
+            None => self.rng.below(writing.len() as u64 + 1) as usize,
+        };
         self.stats.torn += (writing.len() - kept + torn.open.len()) as u64;
+        let whole = kept == writing.len();
         for record in writing.into_iter().take(kept) {
             self.keep(record);
         }
+        self.journal.shorter = torn.shorter.filter(|_| whole);
+        self.shorten();
         self.oracle.go_back_to(&self.safe);
         let known: BTreeSet<_> = self.durable.children().map(|child| child.child).collect();
         self.lost.retain(|child| !known.contains(child));

@@ -34,6 +34,12 @@ struct Setup {
     plan: Vec<(Time, Fault)>,
     /// How long the disk of the journal takes for a batch, at most.
     sync: Duration,
+    /// How often, of a hundred, a batch makes the journal shorter.
+    compacts: u64,
+    /// How often, of a hundred, a host or a worker is slow.
+    slow: u64,
+    /// How often, of a hundred, the cover is looked at after a change.
+    checks: u64,
 }
 
 /// A client: its workers, the roots it serves, and when it starts.
@@ -41,6 +47,8 @@ struct Member {
     workers: u32,
     serves: Vec<bool>,
     starts: Time,
+    slow: u32,
+    lag: u32,
 }
 
 impl Setup {
@@ -81,6 +89,7 @@ impl Setup {
         };
         let span = Duration::from_millis(rng.range(100, 4000));
         let picky = rng.chance(40);
+        let slow = rng.often(40, 5, 60);
         let member = |client: u64, rng: &mut Rng| Member {
             workers: rng.range(1, 3) as u32,
             serves: (0..shape.roots)
@@ -90,6 +99,8 @@ impl Setup {
                 true => Duration::from_micros(rng.below(2_000_000)),
                 false => Duration::from_micros(rng.below(20_000)),
             },
+            slow: slowness(rng, slow),
+            lag: rng.often(40, 1, LAG_MAX) as u32,
         };
         Self {
             shape,
@@ -113,6 +124,12 @@ impl Setup {
                 .collect(),
             plan: plan(rng, span),
             sync: Duration::from_micros(rng.often(60, 50, 40_000)),
+            compacts: rng.often(50, 1, 20),
+            slow,
+            checks: match rng.below(8) {
+                0 => 100,
+                _ => rng.range(2, 30),
+            },
         }
     }
 
@@ -125,6 +142,8 @@ impl Setup {
             workers: 2,
             serves: vec![true],
             starts: Time::ZERO,
+            slow: 1,
+            lag: 0,
         };
         let cuts = |n: u32| (span / 20 * (2 + n), Fault::Cut);
         Self {
@@ -159,7 +178,23 @@ impl Setup {
                 Vec::new()
             },
             sync: Duration::ZERO,
+            compacts: 0,
+            slow: 0,
+            checks: rng.range(2, 30),
         }
+    }
+}
+
+/// How many times as long as others a host or a worker takes that is slow.
+const SLOWEST: u64 = 16;
+/// By so many thousandths a client's clock is slow at most: its leases last longer by that.
+const LAG_MAX: u64 = 10;
+
+/// How many times as long as usual somebody takes.
+pub(crate) fn slowness(rng: &mut Rng, percent: u64) -> u32 {
+    match percent {
+        0 => 1,
+        _ => rng.often(percent, 2, SLOWEST).max(1) as u32,
     }
 }
 
@@ -237,6 +272,10 @@ impl World {
             stats: Stats::default(),
             habits: setup.habits,
             step_cost: setup.span * 3 / tree.len,
+            slow: setup.slow,
+            slowest: if setup.slow > 0 { SLOWEST as u32 } else { 1 },
+            stopped: None,
+            held_since: None,
             tree,
             latency: setup.latency,
             redial: setup.redial,
@@ -249,7 +288,7 @@ impl World {
             forgotten: BTreeSet::new(),
             highest: HashMap::new(),
             changed: true,
-            check_percent: rng.range(2, 30),
+            check_percent: setup.checks,
             encode: rng.chance(12),
             trace,
             spins: (Time::ZERO, 0),
@@ -260,6 +299,7 @@ impl World {
         world.add_roots();
         world.pump_server();
         world.journal.sync = setup.sync;
+        world.journal.compacts = setup.compacts;
         for member in setup.crew {
             world.enlist(member);
         }
@@ -303,6 +343,7 @@ impl World {
         let mut client = Client::new(String::new(), member.workers, member.serves, 0);
         client.part_bytes = self.habits.part_bytes;
         client.memory = self.memory;
+        (client.slow, client.lag) = (member.slow, member.lag);
         self.clients.push(client);
         self.at(member.starts, Event::Start(number));
     }

@@ -2,6 +2,7 @@
 
 use super::faults::Fault;
 use super::net::Node;
+use super::setup::slowness;
 use super::worker::Worker;
 use super::world::{Event, World};
 use hydra_proto::ids::{ConnId, ItemId, RootId};
@@ -133,8 +134,9 @@ impl World {
         let latency = Duration::from_micros(self.rng.range(10, 400));
         let conn = self.open_link(Node::Worker(number), Node::Client(at), latency);
         let uid = self.rng.next();
-        self.workers
-            .push(Worker::new(uid, at, conn, self.habits, self.now));
+        let mut worker = Worker::new(uid, at, conn, self.habits, self.now);
+        worker.slow = slowness(&mut self.rng, self.slow).max(self.clients[at].slow);
+        self.workers.push(worker);
         self.clients[at].workers.push(number);
         self.pump_worker(number);
     }
@@ -272,6 +274,8 @@ impl World {
                 self.journal.full_until = until.max(self.journal.full_until);
             }
             Fault::Wall(span) => self.wall(client, span),
+            Fault::StopServer(span) => self.stop(Node::Server, span),
+            Fault::Pause(_) if self.stopped.is_some() => {}
             Fault::Pause(span) => {
                 self.server.pause(true);
                 self.pump_server();
@@ -365,7 +369,13 @@ impl World {
 
     fn stop(&mut self, node: Node, span: Duration) {
         match node {
-            Node::Server => return,
+            Node::Server => {
+                if self.down || self.over || self.stopped.is_some() {
+                    return;
+                }
+                self.stats.hits += 1;
+                self.stopped = Some(self.now);
+            }
             Node::Client(at) => {
                 if !self.clients[at].alive {
                     return;

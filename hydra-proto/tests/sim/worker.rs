@@ -68,6 +68,8 @@ pub(crate) struct Worker {
     pub alive: bool,
     pub stopped: bool,
     pub stepping: bool,
+    /// How many times as long as others it takes.
+    pub slow: u32,
     pub uplink: Uplink,
     frontier: Option<Frontier<At>>,
     hand: Option<Hand>,
@@ -104,6 +106,7 @@ impl Worker {
             alive: true,
             stopped: false,
             stepping: false,
+            slow: 1,
             uplink,
             frontier: None,
             hand: None,

@@ -82,6 +82,8 @@ pub(crate) struct Stats {
     pub aside: u64,
     /// Records that were lost because they were not durable.
     pub torn: u64,
+    /// How often the journal of a living server was made shorter.
+    pub compacted: u64,
     /// Pieces of the pool that were put away, and how often that or bringing back has failed.
     pub put_away: u64,
     pub kept: u64,
@@ -123,6 +125,13 @@ pub(crate) struct World {
     pub stats: Stats,
     pub habits: Habits,
     pub step_cost: Duration,
+    /// How often, of a hundred, a worker is slow, and how many times as long it takes at most.
+    pub slow: u64,
+    pub slowest: u32,
+    /// Since when the server is stopped.
+    pub stopped: Option<Time>,
+    /// Since when it was stopped, until it looks at its timers again.
+    pub held_since: Option<Time>,
     pub latency: Duration,
     /// How long clients wait before they dial, at most.
     pub redial: Duration,
@@ -200,7 +209,7 @@ impl World {
         if self.server.is_done() && is_known && !self.over {
             self.finish();
         }
-        let work = self.step_cost * (self.tree.len + 50) * 4;
+        let work = self.step_cost * self.slowest * (self.tree.len + 50) * 4;
         let bound = self.last_fault + work + Duration::from_secs(60);
         if self.now > bound {
             let stuck = self.describe();
@@ -279,13 +288,14 @@ impl World {
             | Event::Ready { client, .. }
             | Event::Wall { client, .. }
             | Event::WorkerDied { client, .. } => Some(Node::Client(*client)),
+            Event::Synced(_) | Event::Unpause => Some(Node::Server),
             _ => None,
         }
     }
 
     fn is_stopped(&self, node: Node) -> bool {
         match node {
-            Node::Server => false,
+            Node::Server => self.stopped.is_some(),
             Node::Client(client) => self.clients[client].stopped,
             Node::Worker(worker) => self.workers[worker].stopped,
         }
@@ -364,7 +374,7 @@ impl World {
         }
         self.say(|| format!("{node:?} goes on"));
         match node {
-            Node::Server => {}
+            Node::Server => self.held_since = self.stopped.take(),
             Node::Client(client) => self.clients[client].stopped = false,
             Node::Worker(worker) => self.workers[worker].stopped = false,
         }
@@ -389,7 +399,8 @@ impl World {
 
     pub(crate) fn life_of(&self, node: Node) -> u64 {
         match node {
-            Node::Server | Node::Worker(_) => 0,
+            Node::Server => self.incarnation.into(),
+            Node::Worker(_) => 0,
             Node::Client(client) => self.clients[client].life,
         }
     }
@@ -422,6 +433,12 @@ impl World {
         match node {
             Node::Server if self.down => {}
             Node::Server => {
+                // Shorter than that is no different from being busy.
+                let patience = self.spec.timing.dead_after / 2;
+                let since = self.held_since.take();
+                if since.is_some_and(|since| self.now > since + patience) {
+                    self.server.held_up(self.now);
+                }
                 self.server.tick(self.now);
                 self.pump_server();
             }
@@ -459,7 +476,8 @@ impl World {
         if let Some(acted) = worker.acted.take() {
             self.acted(at, &acted);
         }
-        let cost = self.step_cost + self.step_cost * (self.rng.below(100) as u32) / 100;
+        let percent = self.rng.below(100) as u32;
+        let cost = self.cost(at, percent);
         match step {
             Step::Went => {
                 self.stats.busy += cost;
@@ -473,6 +491,11 @@ impl World {
             }
         }
         self.flush_worker(at);
+    }
+
+    /// How long a worker's step takes, and so many percent.
+    pub(crate) fn cost(&self, at: usize, percent: u32) -> Duration {
+        self.step_cost * self.workers[at].slow * (100 + percent) / 100
     }
 
     /// Schedules the next step of a worker.
