@@ -2,6 +2,7 @@
 
 use crate::lab::{Lab, Outcome, lines, without_run};
 use crate::link::Cut;
+use crate::manifest;
 use crate::mount::Mount;
 use crate::pids::{ends_within, left_over};
 use crate::plan::{Fault, Kind, Plan, Who};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 pub(crate) const RUN_MAX: Duration = Duration::from_secs(120);
 /// All processes of a run are gone this long after it.
 const GONE_MAX: Duration = Duration::from_secs(10);
+const LITTLE_MEMORY: [&str; 2] = ["--frontier-memory", "16K"];
 /// What marks the processes of a run.
 const MARK: &str = "HYDRA_ORDEAL";
 
@@ -122,11 +124,22 @@ impl<'a> Cluster<'a> {
                 server.arg("--clients").arg(hosts.join(","))
             }
         };
-        server.arg("-v").arg("--rows").arg(self.dir.join("rows"));
+        server.arg("-v").arg(match self.plan.rows_dir {
+            Some(_) => "--rows-dir",
+            None => "--rows",
+        });
+        server.arg(self.dir.join("rows"));
         if self.plan.journal {
             server.arg("--state-dir").arg(self.state());
         }
-        server.args(["tick-audit", "--each", "--ticks"]);
+        if self.plan.tight {
+            server.args(LITTLE_MEMORY);
+        }
+        match self.plan.purge {
+            true => server.args(["--intent", "tick-purge", "--older-than", "90d", "--delete"]),
+            false => server.args(Lab::AUDIT),
+        };
+        server.arg("--ticks");
         server.arg(self.dir.join("ticks")).args(&self.paths);
         server
     }
@@ -157,6 +170,15 @@ impl<'a> Cluster<'a> {
             }
             false => command.args(["--listen", &self.wires.listens(client, false)]),
         };
+        if self.plan.tight {
+            command.args(LITTLE_MEMORY);
+        }
+        if self.plan.purge {
+            command.args(["--allow", "tick-purge"]);
+        }
+        if self.plan.rows_dir == Some(true) {
+            command.arg("--allow-rows-dir").arg(self.dir.join("rows"));
+        }
         let child = self.spawn(Some(client), command, Stdio::null())?;
         self.clients[client] = Some(child);
         Ok(())
@@ -364,8 +386,21 @@ impl<'a> Cluster<'a> {
         Ok(Outcome {
             status,
             report: without_run(report),
-            rows: lines(&read("rows")?),
+            rows: self.rows()?,
         })
+    }
+
+    /// The rows as who reads them finds them.
+    fn rows(&self) -> Result<Vec<Vec<u8>>, String> {
+        let rows = self.dir.join("rows");
+        if self.plan.rows_dir.is_none() {
+            return Ok(lines(&fs::read(rows).map_err(|error| error.to_string())?));
+        }
+        let mut found = Vec::new();
+        for (name, bytes) in manifest::segments(&rows, true)? {
+            found.extend(lines(&manifest::segment(&rows, &name, bytes)?));
+        }
+        Ok(found)
     }
 
     /// No process of this run is there any more, nor comes again.

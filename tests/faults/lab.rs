@@ -66,6 +66,9 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
+    /// What an audit is told, with each directory in a row.
+    pub(crate) const AUDIT: [&str; 4] = ["--reference-time", "2000000000", "tick-audit", "--each"];
+
     /// With a tree of its own.
     pub(crate) fn new(directories: usize) -> io::Result<Self> {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
@@ -103,12 +106,17 @@ impl Lab {
 
     /// What one thread says of these paths.
     pub(crate) fn oracle(&self, paths: &[&Path]) -> io::Result<Outcome> {
+        self.oracle_of(&Self::AUDIT, paths)
+    }
+
+    /// What one thread says with another plugin.
+    pub(crate) fn oracle_of(&self, plugin: &[&str], paths: &[&Path]) -> io::Result<Outcome> {
         let mut server = self.server();
         server
             .arg("--serial")
             .arg("--rows")
             .arg(self.path("oracle"));
-        let output = server.args(["tick-audit", "--each"]).args(paths).output()?;
+        let output = server.args(plugin).args(paths).output()?;
         let report = serde_json::from_slice(&output.stdout).map_err(|error| {
             let said = String::from_utf8_lossy(&output.stderr);
             io::Error::other(format!("{error}: {said}"))
@@ -156,8 +164,10 @@ impl Lab {
     /// A server with the usual patience.
     pub(crate) fn server(&self) -> Command {
         let mut command = self.command();
-        command.args(["--json", "--reference-time", "2000000000"]);
-        command.arg("--key-dir").arg(self.path("keys"));
+        command
+            .arg("--json")
+            .arg("--key-dir")
+            .arg(self.path("keys"));
         command
     }
 

@@ -18,12 +18,15 @@ mod link;
 mod ordeal;
 mod plan;
 mod plugin;
+mod purge;
 mod server;
 mod tree;
 mod wires;
 
 #[path = "../shared/logged.rs"]
 mod logged;
+#[path = "../shared/manifest.rs"]
+mod manifest;
 #[path = "../shared/mount.rs"]
 mod mount;
 #[path = "../shared/net.rs"]
@@ -35,6 +38,7 @@ use hydra::Hydra;
 use lab::Lab;
 use plan::{Kind, Plan};
 use plugin::TickAudit;
+use purge::TickPurge;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,14 +54,17 @@ const DIRECTORIES: usize = 20_000;
 
 fn main() -> ExitCode {
     let role = |arg: &String| {
-        let names = ["client", "keygen", "tick-audit", "resume"];
+        let names = ["client", "keygen", "tick-audit", "tick-purge", "resume"];
         names.contains(&arg.as_str()) || arg.starts_with("__")
     };
     let args: Vec<String> = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
     if args.iter().skip(1).any(role) {
-        return Hydra::new().plugin::<TickAudit>().run();
+        return Hydra::new()
+            .plugin::<TickAudit>()
+            .plugin::<TickPurge>()
+            .run();
     }
     if args.iter().any(|arg| arg == "--list") {
         println!("faults: test");
@@ -156,7 +163,7 @@ struct Count {
 
 impl Count {
     fn run(&mut self, lab: &Lab, plan: &Plan, keep: bool) {
-        let Plan { seed, kind, .. } = plan;
+        let (Plan { seed, kind, .. }, task) = (plan, plan.task());
         if kind.needs_root() && !can_be_root() {
             self.skipped += 1;
             println!(
@@ -175,7 +182,7 @@ impl Count {
                     .collect();
                 let seconds = told.took.as_secs_f64();
                 println!(
-                    "seed {seed}, {kind:?}, {seconds:.1} s: ok; {}",
+                    "seed {seed}, {kind:?}{task}, {seconds:.1} s: ok; {}",
                     faults.join(", ")
                 );
                 for (what, count) in told.hits {
@@ -184,7 +191,7 @@ impl Count {
             }
             Err(error) => {
                 self.failed += 1;
-                println!("seed {seed}, {kind:?}: FAILED: {error}");
+                println!("seed {seed}, {kind:?}{task}: FAILED: {error}");
                 println!("{plan:?}");
                 println!(
                     "repeat: HYDRA_FAULT_SEED={seed} HYDRA_FAULT_RUNS=1 cargo test --test faults"

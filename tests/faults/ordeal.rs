@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::fuse::Faulty;
 use crate::lab::{Lab, Outcome};
 use crate::plan::{Kind, Plan};
+use crate::purge::Files;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ struct Task {
     /// The path that gives no answer.
     hung: Option<PathBuf>,
     faulty: Option<Faulty>,
+    /// What is deleted.
+    files: Option<Files>,
 }
 
 /// Runs what this seed decides. The log is kept where it went wrong, or if `keep` says so.
@@ -32,7 +35,7 @@ pub(crate) fn run(lab: &Lab, plan: &Plan, keep: bool) -> Result<Told, String> {
     let task = Task::new(lab, plan).map_err(|error| format!("no tree: {error}"))?;
     let mut cluster = Cluster::start(lab, plan, task.paths.clone())
         .map_err(|error| format!("could not be started: {error}"))?;
-    let outcome = suffer(&mut cluster, plan, Lab::ticks(&task.expected))
+    let outcome = suffer(&mut cluster, plan, task.ticks())
         .and_then(|()| cluster.finish())
         .and_then(|outcome| task.check(lab, &outcome))
         .and_then(|()| cluster.check_gone());
@@ -68,7 +71,13 @@ impl Task {
             expected: lab.reference().clone(),
             hung: None,
             faulty: None,
+            files: None,
         };
+        if plan.purge {
+            let files = Files::new(lab, plan.seed)?;
+            task.paths = vec![files.root().to_owned()];
+            task.files = Some(files);
+        }
         if !plan.kind.has_fuse() {
             return Ok(task);
         }
@@ -92,8 +101,17 @@ impl Task {
         Ok(task)
     }
 
+    /// Ticks of an undisturbed run.
+    fn ticks(&self) -> u64 {
+        let counted = || Lab::ticks(&self.expected);
+        self.files.as_ref().map_or_else(counted, Files::ticks)
+    }
+
     /// What hangs must be named; with all that is named taken away, one thread must say the same.
     fn check(&self, lab: &Lab, outcome: &Outcome) -> Result<(), String> {
+        if let Some(files) = &self.files {
+            return files.check(outcome);
+        }
         let (Some(hung), Some(faulty)) = (&self.hung, &self.faulty) else {
             return different(outcome, &self.expected);
         };

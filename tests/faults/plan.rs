@@ -104,6 +104,12 @@ pub(crate) struct Plan {
     pub(crate) dialling: bool,
     /// Whether there is a journal, so that the server may be killed.
     pub(crate) journal: bool,
+    /// Whether files are deleted, in a tree of their own, and not only counted.
+    pub(crate) purge: bool,
+    /// Whether rows go into a directory, and whether clients may write there.
+    pub(crate) rows_dir: Option<bool>,
+    /// Whether there is memory for nearly nothing of what is still to be walked.
+    pub(crate) tight: bool,
     /// After which part of the work, in thousandths, what happens; in order.
     pub(crate) faults: Vec<(u64, Fault)>,
 }
@@ -111,6 +117,8 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
+        // Drawn apart, so that what befalls a seed stays the same.
+        let mut turns = SmallRng::seed_from_u64(seed << 32);
         let kind = Kind::of(seed);
         let clients = match kind {
             Kind::Inside => 0,
@@ -130,6 +138,10 @@ impl Plan {
             clients,
             dialling,
             journal: kind == Kind::Disk || rng.random_bool(0.7),
+            // What fails or hangs does so in a tree that is only read.
+            purge: !kind.has_fuse() && turns.random_bool(0.4),
+            rows_dir: turns.random_bool(0.3).then(|| turns.random_bool(0.7)),
+            tight: turns.random_bool(0.3),
             faults: Vec::new(),
         };
         for _ in 0..rng.random_range(1..=6) {
@@ -144,6 +156,21 @@ impl Plan {
         }
         plan.faults.sort_by_key(|(at, _)| *at);
         plan
+    }
+
+    /// What is special about this job, in words.
+    pub(crate) fn task(&self) -> String {
+        let words = [
+            (self.purge, ", purge"),
+            (self.rows_dir == Some(true), ", rows in a directory"),
+            (self.rows_dir == Some(false), ", rows sent to a directory"),
+            (self.tight, ", little memory"),
+        ];
+        words
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, word)| *word)
+            .collect()
     }
 
     /// One that this run can bear.

@@ -49,7 +49,8 @@ impl TickVisit {
     }
 }
 
-fn connected(path: Option<&PathBuf>) -> Result<Option<UnixDatagram>, String> {
+/// A socket to the harness.
+pub(crate) fn connected(path: Option<&PathBuf>) -> Result<Option<UnixDatagram>, String> {
     let connect = |path| {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;

@@ -93,7 +93,8 @@ impl<'a> Job<'a> {
             _ => server.arg("--clients").arg(hosts.join(",")),
         };
         server
-            .args(["tick-audit", "--each", "--tally"])
+            .args(Lab::AUDIT)
+            .arg("--tally")
             .arg(dir.join("tally"));
         server.arg(lab.tree());
         Ok(Self {

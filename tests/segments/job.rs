@@ -2,13 +2,14 @@
 
 use crate::lab::{Lab, Sees, read_only};
 use crate::logged::spawn;
+use crate::manifest;
 use crate::mount::Mount;
 use nix::libc::pid_t;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -273,37 +274,10 @@ impl<'a> Job<'a> {
 
     /// What a reader of the manifest finds: rows of the tree, none twice.
     fn read(&self, at_end: bool) -> Outcome<BTreeSet<Vec<u8>>> {
-        let manifest = match fs::read_to_string(self.rows.join("manifest.ndjson")) {
-            Err(error) if !at_end && error.kind() == io::ErrorKind::NotFound => String::new(),
-            manifest => manifest.map_err(told)?,
-        };
-        let whole = manifest
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        let lines: Result<Vec<Value>, _> = whole.map(serde_json::from_str).collect();
-        let lines = lines.map_err(told)?;
-        let mut counts = BTreeMap::new();
-        for line in &lines {
-            if let (Some(name), Some(bytes)) = (line["segment"].as_str(), line["bytes"].as_u64()) {
-                counts.insert(name.to_owned(), bytes);
-            }
-        }
         let mut found = BTreeSet::new();
-        for (name, &bytes) in &counts {
-            let mut rows = Vec::new();
-            let file = File::open(self.rows.join(name)).map_err(told)?;
-            file.take(bytes).read_to_end(&mut rows).map_err(told)?;
-            if rows.len() as u64 != bytes {
-                return Err(format!("{name} has {} bytes, not {bytes}", rows.len()));
-            }
-            self.add_rows(name, &rows, &mut found)?;
-        }
-        if at_end {
-            let last = lines.last().ok_or("an empty manifest")?;
-            if last["complete"] != true || last["segments"].as_u64() != Some(counts.len() as u64) {
-                return Err(format!("the manifest ends with {last}"));
-            }
-            self.is_clean(&counts)?;
+        for (name, bytes) in manifest::segments(&self.rows, at_end)? {
+            let rows = manifest::segment(&self.rows, &name, bytes)?;
+            self.add_rows(&name, &rows, &mut found)?;
         }
         Ok(found)
     }
@@ -321,23 +295,6 @@ impl<'a> Job<'a> {
             }
         }
         Ok(())
-    }
-
-    /// All files are in the manifest, with their lengths.
-    fn is_clean(&self, counts: &BTreeMap<String, u64>) -> Outcome {
-        let mut files = BTreeMap::new();
-        for entry in walkdir::WalkDir::new(&self.rows) {
-            let entry = entry.map_err(told)?;
-            if entry.file_type().is_file() && entry.file_name() != "manifest.ndjson" {
-                let name = entry.path().strip_prefix(&self.rows).map_err(told)?;
-                let bytes = entry.metadata().map_err(told)?.len();
-                files.insert(name.to_string_lossy().into_owned(), bytes);
-            }
-        }
-        match files == *counts {
-            true => Ok(()),
-            false => Err(format!("files {files:?}, in the manifest {counts:?}")),
-        }
     }
 
     fn log(&self) -> String {

@@ -7,6 +7,8 @@ mod job;
 mod lab;
 #[path = "../shared/logged.rs"]
 mod logged;
+#[path = "../shared/manifest.rs"]
+mod manifest;
 #[path = "../shared/mount.rs"]
 mod mount;
 mod plugin;
