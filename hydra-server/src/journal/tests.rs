@@ -1,5 +1,7 @@
 //! Journals that were cut, damaged, filled and made shorter.
 
+mod outcome;
+
 use super::disk::{Batch, Disk};
 use super::fuzz::replayed;
 use super::replay::NoSum;
