@@ -25,6 +25,7 @@ const RUN_MAX: Duration = Duration::from_secs(100);
 struct Lab {
     dir: tempfile::TempDir,
     reference: Value,
+    durability: &'static str,
 }
 
 impl Lab {
@@ -38,6 +39,7 @@ impl Lab {
         let mut lab = Self {
             dir,
             reference: Value::Null,
+            durability: "fsync",
         };
         let mut keygen = lab.program(env!("CARGO_BIN_EXE_hydra-server"));
         let made = keygen.arg("keygen").arg("--key-dir").arg(lab.path("keys"));
@@ -75,7 +77,8 @@ impl Lab {
 
     fn resume(&self) -> Command {
         let mut command = self.program(env!("CARGO_BIN_EXE_hydra-server"));
-        command.args(["resume", "-v"]).arg(self.path("state"));
+        command.args(["resume", "-v", "--durability", self.durability]);
+        command.arg(self.path("state"));
         command
     }
 
@@ -198,6 +201,21 @@ fn a_server_without_clients_is_killed_again_and_again() {
         println!("{kills} kills");
         assert_eq!(report, lab.reference);
     }
+}
+
+#[test]
+fn a_server_that_leaves_the_disk_to_the_machine_is_killed_again_and_again() {
+    let mut lab = Lab::new(DIRECTORIES);
+    lab.durability = "os";
+    let mut command = lab.server();
+    command
+        .args(["--workers", "2", "--durability", "os", "--state-dir"])
+        .arg(lab.path("state"))
+        .arg(lab.path("tree"));
+    let mut rng = StdRng::seed_from_u64(9);
+    let (report, kills, _) = kill_again_and_again(&lab, command, &mut rng);
+    assert_eq!(report, lab.reference);
+    assert!(kills > 0);
 }
 
 #[test]
