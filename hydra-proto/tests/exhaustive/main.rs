@@ -116,13 +116,14 @@ fn results_that_are_forgotten_with_a_link_are_found() {
 
 #[test]
 #[ignore = "takes minutes"]
-fn every_order_of_events_with_a_crash_among_three_directories() {
+fn every_order_of_events_with_a_crash_among_more_directories() {
     explore_faults(THREE, 2, 1, 0);
+    explore_faults(FOUR, 2, 1, 0);
 }
 
 #[test]
 #[ignore = "takes minutes"]
-fn every_order_of_events_with_a_cut_link_among_three_directories() {
+fn every_order_of_events_with_a_cut_link_among_more_directories() {
     explore_faults(THREE, 1, 0, 1);
     explore_faults(THREE, 2, 0, 1);
 }
