@@ -133,10 +133,7 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
 
 fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     let view = slot::decode(bytes)?;
-    let about_name = matches!(
-        view.call,
-        Some(Call::Open | Call::Stat | Call::Link | Call::Write)
-    );
+    let about_name = !matches!(view.call, None | Some(Call::List));
     // Rows lie elsewhere than what is walked.
     let directory = view.directory.filter(|_| view.call != Some(Call::Write));
     let name = view.path.filter(|_| about_name);

@@ -346,6 +346,11 @@ fn a_slot_is_read_by_its_supervisor() {
         (b"a\xff/b".as_slice(), false)
     );
 
+    for call in Call::ALL {
+        slot.set_call(Some(call));
+        assert_eq!(read().unwrap().call, Some(call));
+    }
+
     slot.set_item(None);
     slot.set_path(&vec![b'p'; 10_000]);
     let view = read().unwrap();
