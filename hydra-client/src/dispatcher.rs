@@ -26,6 +26,7 @@ use crate::crew::Crew;
 use crate::doors::{Arrival, Doors, Want};
 use crate::error::ClientError;
 use crate::link::{Link, LinkEvent};
+use crate::roots::LeftBehind;
 use crate::worker::WorkerEvent;
 use hydra_link::Connection;
 use hydra_link::clock;
@@ -90,6 +91,8 @@ pub(crate) struct Dispatcher {
     crew: Crew,
     job: Option<Job>,
     looked: Inbox<(Epoch, Box<Around>)>,
+    /// Processes that looked at roots, and hang there.
+    lookers: LeftBehind,
     doors: Doors,
     link: Option<Link>,
     links: Inbox<LinkEvent>,
@@ -124,6 +127,7 @@ impl Dispatcher {
             crew,
             job: None,
             looked: mpsc::channel(1),
+            lookers: LeftBehind::default(),
             doors,
             link: None,
             links: mpsc::channel(EVENTS_MAX),

@@ -7,7 +7,7 @@ use super::logging::LogConfig;
 use crate::keys;
 use crate::registry::Registry;
 use crate::report::escape;
-use crate::worker::WORKER_ARGUMENT;
+use crate::worker::{LOOKER_ARGUMENT, WORKER_ARGUMENT};
 use anyhow::Context as _;
 use hydra_client::{Allow, Config, Doing, Mode, PathMap, WorkerCommand};
 use hydra_proto::ids::ItemId;
@@ -113,16 +113,16 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
             job.plugin
         )),
     };
-    let worker = WorkerCommand {
+    let started = |role: &str| WorkerCommand {
         program: "/proc/self/exe".into(),
-        args: vec![WORKER_ARGUMENT.into()],
+        args: vec![role.into()],
         env: Vec::new(),
     };
     let mut config = Config::new(
         name,
-        worker,
+        started(WORKER_ARGUMENT),
         Arc::new(make_reducer),
-        Arc::new(look_at_root),
+        started(LOOKER_ARGUMENT),
         Arc::new(decode_slot),
     );
     config.workers = workers;
@@ -146,7 +146,8 @@ fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     })
 }
 
-fn look_at_root(path: &[u8]) -> RootView {
+/// What a root is, for the process that looks at roots.
+pub(super) fn look_at_root(path: &[u8]) -> RootView {
     match look(Path::new(OsStr::from_bytes(path))) {
         Ok(facts) => RootView::Seen(facts),
         Err(code) => RootView::Missing {

@@ -253,3 +253,57 @@ fn a_purge_whose_unlink_never_returned_was_never_over() {
     drop(dead);
     lab.assert_nobody_left();
 }
+
+/// They were looked at one after the other, so that nobody was ready in time; and one of them alone passed for missing,
+/// with status 1.
+#[test]
+fn dead_roots_stopped_the_walk_of_a_live_one() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let alive = lab.path("alive");
+    forest(&alive, 40);
+    let without = lab.alone(&[], &[&alive]);
+    for count in [1, 5] {
+        let names = (0..count).map(|number| format!("dead{count}-{number}"));
+        let dead: Vec<Dead> = names
+            .map(|name| Dead::to(Kind::Getattr, &lab, &control, &name))
+            .collect();
+        let mut all: Vec<&Path> = dead.iter().map(|dead| dead.at.as_path()).collect();
+        all.push(&alive);
+        let ran = Process::start(server(&lab, &["--workers", "2"], &all)).end();
+        let report = ran.assert_status(3).report();
+        assert_eq!(report["totals"], without["totals"]);
+        assert_eq!(report["complete"], false);
+        let aside = set_aside(&report);
+        assert_eq!(aside.len(), count);
+        for ((path, reason), dead) in aside.iter().zip(&dead) {
+            assert_eq!(Path::new(path), dead.at);
+            assert_eq!(reason, "the file system does not answer within 5s");
+        }
+        drop(dead);
+        lab.assert_nobody_left();
+    }
+}
+
+/// What looks at roots was a part of the process, which could not end before they answered.
+#[test]
+fn ctrl_c_waited_for_a_root_that_does_not_answer() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let dead = Dead::to(Kind::Getattr, &lab, &control, "dead");
+    let mut process = Process::start(server(&lab, &["-v"], &[&dead.at]));
+    process.line("a job begins");
+    process.signal(Signal::INT);
+    let report = process.end().assert_status(130).report();
+    assert_eq!(report["complete"], false);
+    // And all by itself.
+    let ran = Process::start(server(&lab, &[], &[&dead.at])).end();
+    let report = ran.assert_status(3).report();
+    assert_eq!(set_aside(&report).len(), 1);
+    drop(dead);
+    lab.assert_nobody_left();
+}

@@ -6,7 +6,7 @@
 use super::Dispatcher;
 use crate::breaker::Breakers;
 use crate::results::Results;
-use crate::roots::{self, Looked};
+use crate::roots::{self, Found, Looked};
 use crate::rows::{self, Pieces};
 use hydra_proto::ids::Epoch;
 use hydra_proto::job::JobSpec;
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 /// What this host has of a job.
 pub(super) struct Around {
-    roots: Vec<Looked>,
+    roots: Found,
     /// Where the directory for rows is, if the job has one.
     rows: Option<Result<Vec<u8>, String>>,
 }
@@ -73,8 +73,9 @@ impl Dispatcher {
             }
             None => {
                 let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
+                let shunned = self.lookers.shunned();
                 tokio::spawn(async move {
-                    let roots = roots::look(&config, &roots).await;
+                    let roots = roots::look(&config, &roots, &shunned).await;
                     let rows = match &rows {
                         Some(rows) => Some(rows::look(&config, rows).await),
                         None => None,
@@ -100,6 +101,7 @@ impl Dispatcher {
 
     /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
     pub(super) fn looked_around(&mut self, now: Time, epoch: Epoch, around: Around) {
+        self.lookers.add(around.roots.left);
         let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
             return;
         };
@@ -115,8 +117,9 @@ impl Dispatcher {
                 Vec::new()
             });
         }
-        let mut views = Vec::with_capacity(around.roots.len());
-        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(around.roots) {
+        let found = around.roots.roots;
+        let mut views = Vec::with_capacity(found.len());
+        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(found) {
             root.local = local;
             job.real_roots.push(real);
             views.push(view);
