@@ -21,6 +21,7 @@
 
 use self::beginning::{Around, Job};
 use self::ending::Next;
+use crate::breaker;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::doors::{Arrival, Doors, Want};
@@ -33,7 +34,7 @@ use hydra_link::clock;
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Relay, RelayAction, RelayConfig, Time, UplinkConfig};
 use hydra_proto::message::{Busy, HelloHeader, LogLine, PROTOCOL_VERSION, Up};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub(crate) struct Dispatcher {
     looked: Inbox<(Epoch, Box<Around>)>,
     /// Processes that looked at roots, and hang there.
     lookers: LeftBehind,
+    /// Workers that earlier jobs have left behind.
+    left_behind: breaker::LeftBehind,
     doors: Doors,
     link: Option<Link>,
     links: Inbox<LinkEvent>,
@@ -128,6 +131,7 @@ impl Dispatcher {
             job: None,
             looked: mpsc::channel(1),
             lookers: LeftBehind::default(),
+            left_behind: BTreeMap::new(),
             doors,
             link: None,
             links: mpsc::channel(EVENTS_MAX),

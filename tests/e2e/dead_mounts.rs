@@ -307,3 +307,30 @@ fn ctrl_c_waited_for_a_root_that_does_not_answer() {
     drop(dead);
     lab.assert_nobody_left();
 }
+
+/// Workers left behind were forgotten with their job: each one a client served left three more.
+#[test]
+fn a_client_sends_one_worker_where_those_of_its_last_job_hang() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let dead = Dead::new(&lab, &control, "dead");
+    let (mut client, address) = lab.listen(&["--workers", "1"]);
+    for left_behind in [3, 1] {
+        let more = ["--stall-timeout", "400ms", "--clients", &address];
+        let ran = Process::start(server(&lab, &more, &[&dead.at])).end();
+        let report = ran.assert_status(3).report();
+        let aside = set_aside(&report);
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        assert_eq!(Path::new(&aside[0].0), dead.at);
+        for _ in 0..left_behind {
+            client.line("worker cannot be killed: left behind");
+        }
+    }
+    client.signal(Signal::INT);
+    let said = client.end().stderr;
+    assert_eq!(said.matches("worker lost").count(), 4, "{said}");
+    drop(dead);
+    lab.assert_nobody_left();
+}

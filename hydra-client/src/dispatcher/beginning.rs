@@ -5,6 +5,7 @@
 
 use super::Dispatcher;
 use crate::breaker::Breakers;
+use crate::mounts::Mounts;
 use crate::results::Results;
 use crate::roots::{self, Found, Looked};
 use crate::rows::{self, Pieces};
@@ -48,6 +49,7 @@ impl Dispatcher {
         } = welcome;
         info!(plugin = spec.plugin, %epoch, "a job begins");
         self.calls = 0;
+        self.forget_job();
         let (reducer, refusal) = match self.reducer(&spec) {
             Ok(reducer) => (reducer, None),
             Err(reason) => (
@@ -128,8 +130,29 @@ impl Dispatcher {
             self.crew.hire(now, job.spec.timing.stall);
         }
         self.relay.ready(views);
+        self.hold_back(now);
         if let Some(trouble) = trouble {
             self.relay.send(Up::Warning(trouble));
         }
+    }
+
+    /// Sends nobody, or few, where workers of earlier jobs still hang.
+    fn hold_back(&mut self, now: Time) {
+        let left = std::mem::take(&mut self.left_behind);
+        let (Some(job), Ok(mounts), false) = (&mut self.job, Mounts::read(), left.is_empty())
+        else {
+            return;
+        };
+        for (mount, workers) in left {
+            let (name, count) = (mount.escape_ascii(), workers.len());
+            let reason = format!(
+                "the file system at {name} does not answer: {count} workers of earlier jobs still hang there"
+            );
+            warn!("{reason}");
+            let walls = mounts.walls(&mount, &job.real_roots, &reason);
+            job.breakers.haunted(now, &mount, workers, walls);
+        }
+        let held_back = job.breakers.mounts();
+        self.relay.set_mounts(held_back);
     }
 }
