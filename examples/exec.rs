@@ -12,6 +12,9 @@
 //! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program. Then the
 //! message names the program, and the row says the same as `reason`.
 //!
+//! How long a command may take, `--timeout` says; by default it may take for ever. One that cannot be killed then, because
+//! its file system does not answer, costs its worker after `--stall-timeout`, and is tried again.
+//!
 //! What the command starts, dies with the worker at the latest: they are one process group. Where a worker dies,
 //! its part is done again, so a command may run twice for a file, and must bear that. With `--intent` the files are on
 //! the server's record before the command runs for the first of them; then the row of one for which it may have run

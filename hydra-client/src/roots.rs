@@ -16,11 +16,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 /// Roots may take so many times as long as one of them, in all.
 const LOOKS: u32 = 2;
@@ -151,6 +154,30 @@ pub(crate) async fn look(
     Found {
         roots: round.finish(config.timings.root_look, trouble.as_deref()),
         left,
+    }
+}
+
+/// Says which of the allowed roots are not there: a slip, or a mount that comes later.
+pub(crate) async fn warn_of_missing(config: Arc<Config>) {
+    let path = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+    let allowed = config.allow_roots.iter().map(path);
+    let roots: Vec<RootSpec> = allowed
+        .map(|local| RootSpec {
+            local,
+            ..RootSpec::default()
+        })
+        .collect();
+    let config = Config {
+        allow_roots: Vec::new(),
+        maps: Vec::new(),
+        ..Config::clone(&config)
+    };
+    let found = look(&config, &roots, &BTreeSet::new()).await;
+    for Looked { view, local, .. } in found.roots {
+        if let RootView::Missing { message: why, .. } | RootView::Silent(why) = view {
+            let root = local.escape_ascii();
+            warn!("--allow-root {root} cannot be seen now, so nothing below it is served: {why}");
+        }
     }
 }
 
