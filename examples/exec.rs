@@ -12,6 +12,9 @@
 //! `SIGNAL`, `TIMEOUT`, or what the operating system says, such as `ENOENT` where there is no such program. Then the
 //! message names the program, and the row says the same as `reason`.
 //!
+//! How long a command may take, `--timeout` says; by default it may take for ever. One that cannot be killed then, because
+//! its file system does not answer, costs its worker after `--stall-timeout`, and is tried again.
+//!
 //! What the command starts, dies with the worker at the latest: they are one process group. Where a worker dies,
 //! its part is done again, so a command may run twice for a file, and must bear that. With `--intent` the files are on
 //! the server's record before the command runs for the first of them; then the row of one for which it may have run
@@ -164,9 +167,10 @@ impl ExecVisit {
         command
     }
 
-    fn run(&self, path: &[u8]) -> Run {
+    fn run(&self, entry: &Entry<'_>) -> Run {
         let mut run = Run::new(self.0.output_max);
-        let mut child = match self.command(path).spawn() {
+        let mut command = self.command(&entry.local());
+        let mut child = match entry.watched(|| command.spawn()) {
             Ok(child) => child,
             Err(error) => {
                 let program = hydra::escape(self.0.command.as_bytes());
@@ -183,11 +187,11 @@ impl ExecVisit {
                 }
             }
             Ok(None) => {
-                end(&mut child);
+                entry.watched(|| end(&mut child));
                 run.ended(Outcome::TimedOut, None)
             }
             Err(error) => {
-                end(&mut child);
+                entry.watched(|| end(&mut child));
                 let refusal = Refusal::new("cannot follow the run to its end", &error);
                 run.ended(Outcome::Failed, Some(refusal))
             }
@@ -208,7 +212,7 @@ fn fill(word: &[u8], path: &[u8]) -> Option<OsString> {
     (rest.len() < word.len()).then(|| OsString::from_vec(filled))
 }
 
-/// Kills the command itself. Others that it started live on until they, or this worker, end.
+/// Kills the command itself, and waits until it is dead, which one that hangs in the kernel never is. Others that it started live on until they, or this worker, end.
 fn end(child: &mut Child) {
     // It fails only where there is nothing left to kill.
     let _ = child.kill();
@@ -234,7 +238,7 @@ impl Visit for ExecVisit {
         if !self.is_for(entry.file_type) || !out.may_act() {
             return;
         }
-        let run = self.run(&entry.local());
+        let run = self.run(entry);
         run.tell(entry, out);
         write_row(entry, &run, out);
     }

@@ -13,7 +13,7 @@ pub enum Exit {
     Unread = 1,
     /// Wrong usage: nothing was tried.
     Usage = 2,
-    /// Incomplete: items were set aside, work was given up, or no client was left.
+    /// Incomplete: roots or items were set aside, work was given up, or no client was left.
     Incomplete = 3,
     /// Nothing was walked: no client, a wrong key, every root missing or refused.
     Nothing = 4,
@@ -37,7 +37,7 @@ impl Exit {
     /// What `outcome` deserves.
     #[must_use]
     pub fn decide(outcome: &Outcome) -> Self {
-        let walked = outcome.roots_walked > 0 || outcome.walk.entries > 0;
+        let walked = outcome.roots_walked + outcome.roots_silent > 0 || outcome.walk.entries > 0;
         match &outcome.ending {
             Ending::Interrupted => Self::Interrupted,
             Ending::Done | Ending::Incomplete(_) if !walked => Self::Nothing,
@@ -68,6 +68,7 @@ mod tests {
             plugin: "audit".into(),
             roots: roots.iter().map(|root| root.as_bytes().to_vec()).collect(),
             roots_walked: roots.len(),
+            roots_silent: 0,
             ending: Ending::Done,
             walk,
             report: Default::default(),
@@ -128,6 +129,17 @@ mod tests {
         assert_eq!(Exit::decide(&alone), Exit::Incomplete);
         alone.ending = Ending::Interrupted;
         assert_eq!(Exit::decide(&alone), Exit::Interrupted);
+    }
+
+    #[test]
+    fn roots_that_did_not_answer_passed_for_done() {
+        let mut all = outcome(&["/a"]);
+        (all.roots_walked, all.roots_silent, all.walk.entries) = (0, 1, 0);
+        all.set_aside.push(SetAside {
+            path: b"/a".to_vec(),
+            reason: "it does not answer".into(),
+        });
+        assert_eq!(Exit::decide(&all), Exit::Incomplete);
     }
 
     #[test]

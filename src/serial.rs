@@ -169,6 +169,7 @@ impl<V: Visit> Walker<'_, '_, V> {
             depth: 0,
             fd: directory.then(|| root.handle.as_fd()),
             path: &Below(b""),
+            slot: None,
         };
         self.show(&place, b"", file_type, Some(&metadata), target);
         if directory {
@@ -211,6 +212,7 @@ impl<V: Visit> Walker<'_, '_, V> {
             depth: at.depth,
             fd: Some(file.as_fd()),
             path: &Below(&at.path),
+            slot: None,
         };
         match self.guarded(|visit, sink| visit.enter(&dir, sink)) {
             Ok(Enter::Walk) => {}

@@ -8,7 +8,6 @@ mod log;
 use crate::registry::{PluginError, Registry};
 use hydra_client::inherit::{self, Inherited};
 use hydra_proto::codec::{self, CodecError};
-use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use hydra_proto::job::JobSpec;
 use hydra_proto::logs::WorkerStart;
 use hydra_proto::message::Refusal;
@@ -17,11 +16,14 @@ use hydra_worker::sys::slot::Slot;
 use hydra_worker::{Identity, Session, Visit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpgrp, getpid, kill_process_group};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::net::UnixStream;
 
 /// The first argument of a worker. Not for people.
 pub const WORKER_ARGUMENT: &str = "__hydra-worker";
+
+/// The first argument of a process that looks at roots. Not for people.
+pub const LOOKER_ARGUMENT: &str = "__hydra-roots";
 
 /// A worker whose job has begun.
 pub struct WorkerSession {
@@ -62,7 +64,8 @@ pub enum WorkerError {
 /// When it cannot go on; its client hears of the end by itself.
 pub fn run_worker(registry: &Registry) -> Result<(), WorkerError> {
     let Inherited { mut control, slot } = inherit::take().map_err(WorkerError::Inherit)?;
-    let start = read_start(&mut control)?;
+    let first = inherit::first_frame(&mut control).map_err(WorkerError::Inherit)?;
+    let start: WorkerStart = codec::decode(&first)?;
     log::start(&start);
     tell_panics();
     let client = control.try_clone().map_err(WorkerError::Inherit)?;
@@ -125,23 +128,6 @@ fn end_group() {
         // It cannot fail for a group that this process is in; if it does, the process ends by itself.
         let _ = kill_process_group(getpgrp(), Signal::KILL);
     }
-}
-
-/// Reads the first frame of the control channel, and not a byte more.
-fn read_start(control: &mut UnixStream) -> Result<WorkerStart, WorkerError> {
-    let mut header = [0; FRAME_HEADER_BYTES];
-    control
-        .read_exact(&mut header)
-        .map_err(WorkerError::Inherit)?;
-    let length = u32::from_le_bytes(header) as usize;
-    if length > FRAME_BYTES_MAX {
-        return Err(CodecError::TooLarge { size: length }.into());
-    }
-    let mut frame = vec![0; length];
-    control
-        .read_exact(&mut frame)
-        .map_err(WorkerError::Inherit)?;
-    Ok(codec::decode(&frame)?)
 }
 
 /// Walks with a plugin's visitor.

@@ -399,6 +399,7 @@ mod make {
                 depth: 2,
                 fd: None,
                 path: &file.dir,
+                slot: None,
             };
             let entry = Entry {
                 dir: &dir,

@@ -9,7 +9,8 @@
 //!
 //! A worker that hangs counts only if nothing there was finished since it came no further: a directory that hangs makes
 //! no dead mount. Open: nobody is sent there. Half-open: one worker gets one item, the probe. Each time it hangs the next pause is
-//! twice as long. Nothing here looks at a clock, a file or a worker.
+//! twice as long. Where workers of earlier jobs still hang it begins half-open, or open if they are many. Nothing here looks
+//! at a clock, a file or a worker.
 
 use hydra_proto::ids::ConnId;
 use hydra_proto::ledger::{Mount, Pass, Time};
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 /// So many workers hang on a mount before nobody is sent there any more.
 pub(crate) const STALLS_MAX: u32 = 3;
-/// While so many workers are left behind on a mount, no probe is sent after them.
+/// While so many workers are left behind on a mount, those of earlier jobs included, no probe is sent after them.
 const LEFT_BEHIND_MAX: usize = 8;
 /// How often the pause doubles.
 const DOUBLINGS_MAX: u32 = 6;
@@ -49,8 +50,13 @@ struct Breaker {
     excused: BTreeSet<ConnId>,
     /// Workers that hung there and are not reaped yet.
     left: BTreeSet<ConnId>,
+    /// Those of earlier jobs.
+    earlier: BTreeSet<ConnId>,
     walls: Vec<Wall>,
 }
+
+/// Workers that were left behind, by mount point.
+pub(crate) type LeftBehind = BTreeMap<Vec<u8>, BTreeSet<ConnId>>;
 
 /// The breakers of a job at one client, by mount point. Mounts on which no worker has hung have none.
 #[derive(Debug)]
@@ -68,6 +74,33 @@ impl Breakers {
             next_number: 1,
             known: BTreeMap::new(),
         }
+    }
+
+    /// A job begins: workers of earlier ones still hang on a mount, which is behind these walls.
+    pub(crate) fn haunted(
+        &mut self,
+        now: Time,
+        mount: &[u8],
+        workers: BTreeSet<ConnId>,
+        walls: Vec<Wall>,
+    ) {
+        if let Some(breaker) = self.breaker(mount, walls) {
+            breaker.state = match workers.len() < LEFT_BEHIND_MAX {
+                true => State::HalfOpen,
+                false => State::Open { until: now },
+            };
+            breaker.earlier = workers;
+        }
+    }
+
+    /// The job is over: the workers that hung, or began to, and are not reaped yet.
+    pub(crate) fn into_left(self) -> LeftBehind {
+        let left = self.known.into_iter().map(|(mount, mut breaker)| {
+            breaker.left.append(&mut breaker.earlier);
+            breaker.left.append(&mut breaker.standing);
+            (mount, breaker.left)
+        });
+        left.filter(|(_, workers)| !workers.is_empty()).collect()
     }
 
     /// A worker comes no further on a mount, which is behind these walls. Says whether that mount is a new one.
@@ -110,7 +143,8 @@ impl Breakers {
 
     fn breaker(&mut self, mount: &[u8], walls: Vec<Wall>) -> Option<&mut Breaker> {
         if self.known.len() >= BREAKERS_MAX && !self.known.contains_key(mount) {
-            self.known.retain(|_, breaker| breaker.is_trouble());
+            self.known
+                .retain(|_, breaker| breaker.is_trouble() || !breaker.earlier.is_empty());
         }
         if self.known.len() >= BREAKERS_MAX && !self.known.contains_key(mount) {
             return None;
@@ -140,10 +174,11 @@ impl Breakers {
     pub(crate) fn reaped(&mut self, worker: ConnId) {
         for breaker in self.known.values_mut() {
             breaker.left.remove(&worker);
+            breaker.earlier.remove(&worker);
         }
     }
 
-    /// Workers that hung on these mounts and are not reaped yet.
+    /// Workers of this job that hung on these mounts and are not reaped yet.
     pub(crate) fn left_behind(&self) -> usize {
         let trouble = self.known.values().filter(|breaker| breaker.is_trouble());
         trouble.map(|breaker| breaker.left.len()).sum()
@@ -193,6 +228,7 @@ impl Breaker {
             standing: BTreeSet::new(),
             excused: BTreeSet::new(),
             left: BTreeSet::new(),
+            earlier: BTreeSet::new(),
             walls: Vec::new(),
         }
     }
@@ -216,7 +252,7 @@ impl Breaker {
 
     fn is_due(&self, now: Time) -> bool {
         let is_over = matches!(self.state, State::Open { until } if until <= now);
-        is_over && self.left.len() < LEFT_BEHIND_MAX
+        is_over && self.left.len() + self.earlier.len() < LEFT_BEHIND_MAX
     }
 
     fn mount(&self) -> Mount {
@@ -369,6 +405,40 @@ mod tests {
         assert!(!breakers.is_due(s(100)));
         breakers.reaped(ConnId(5));
         assert!(breakers.is_due(s(100)));
+    }
+
+    #[test]
+    fn each_job_left_as_many_behind_as_the_first() {
+        let begin = |left: LeftBehind| {
+            let mut breakers = Breakers::new(STALL);
+            for (mount, workers) in left {
+                breakers.haunted(s(0), &mount, workers, Vec::new());
+            }
+            breakers
+        };
+        let mut breakers = Breakers::new(STALL);
+        hang(&mut breakers, s(0), "m", 0..3);
+        hang(&mut breakers, s(0), "other", 9..10);
+        breakers.reaped(ConnId(9));
+        breakers.stands(b"m", ConnId(3), Vec::new());
+        let mut breakers = begin(breakers.into_left());
+        assert_eq!(passes(&breakers), [Pass::One]);
+        assert_eq!(breakers.left_behind(), 0);
+        // The probe hangs, and three after it.
+        for (n, now) in (4..8).zip([10, 100, 1000, 10_000]) {
+            assert!(hang(&mut breakers, s(now), "m", n..n + 1));
+            assert_eq!(breakers.is_due(s(now * 9)), n < 7);
+            breakers.probe(s(now * 9));
+        }
+        // Nobody follows them in the next job, until one of the first comes back.
+        let mut breakers = begin(breakers.into_left());
+        assert_eq!(passes(&breakers), [Pass::None]);
+        assert!(!breakers.is_due(s(100)));
+        breakers.reaped(ConnId(0));
+        assert!(breakers.is_due(s(100)));
+        breakers.probe(s(100));
+        breakers.answered(&numbers(&breakers));
+        assert_eq!(passes(&breakers), [Pass::All]);
     }
 
     #[test]

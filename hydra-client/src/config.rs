@@ -55,8 +55,8 @@ pub struct Config {
     pub timings: Timings,
     /// Makes what adds up the results of a job. No default.
     pub make_reducer: MakeReducer,
-    /// Looks at a root. No default.
-    pub look_at_root: LookAtRoot,
+    /// How a process is started that looks at roots, with [`look_at_roots`](crate::look_at_roots). No default.
+    pub looker: WorkerCommand,
     /// About how many bytes the items of a job may take here, before some go back to the server. Default 256 MiB.
     pub memory: u64,
     /// How large a worker's slot is, in bytes. Default 4096.
@@ -80,7 +80,7 @@ impl Config {
         name: String,
         worker: WorkerCommand,
         make_reducer: MakeReducer,
-        look_at_root: LookAtRoot,
+        looker: WorkerCommand,
         decode_slot: DecodeSlot,
     ) -> Self {
         Self {
@@ -99,7 +99,7 @@ impl Config {
             key: None,
             timings: Timings::default(),
             make_reducer,
-            look_at_root,
+            looker,
             memory: 256 << 20,
             slot_bytes: 4096,
             decode_slot,
@@ -128,7 +128,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// How a worker is started: see [`inherit`](crate::inherit) for what it finds.
+/// How a worker, or what looks at roots, is started: see [`inherit`](crate::inherit) for what it finds.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
     /// The program; `/proc/self/exe` is this same build even after an upgrade.
@@ -186,7 +186,8 @@ pub struct Timings {
     pub worker_start: Duration,
     /// For workers to end by themselves after they were told to. Default 300 ms; then they are killed.
     pub worker_stop: Duration,
-    /// For looking at one root. Default 5 s; a mount that is slower than that is of no use.
+    /// For one of the roots to answer, when they are looked at; for all, twice as long. Default 5 s; a mount that is
+    /// slower than that is of no use.
     pub root_look: Duration,
     /// The longest pause between two tries to reach a server. Default 2 s.
     pub redial_max: Duration,

@@ -21,18 +21,20 @@
 
 use self::beginning::{Around, Job};
 use self::ending::Next;
+use crate::breaker;
 use crate::config::Config;
 use crate::crew::Crew;
 use crate::doors::{Arrival, Doors, Want};
 use crate::error::ClientError;
 use crate::link::{Link, LinkEvent};
+use crate::roots::LeftBehind;
 use crate::worker::WorkerEvent;
 use hydra_link::Connection;
 use hydra_link::clock;
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::ledger::{Relay, RelayAction, RelayConfig, Time, UplinkConfig};
 use hydra_proto::message::{Busy, HelloHeader, LogLine, PROTOCOL_VERSION, Up};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,6 +92,10 @@ pub(crate) struct Dispatcher {
     crew: Crew,
     job: Option<Job>,
     looked: Inbox<(Epoch, Box<Around>)>,
+    /// Processes that looked at roots, and hang there.
+    lookers: LeftBehind,
+    /// Workers that earlier jobs have left behind.
+    left_behind: breaker::LeftBehind,
     doors: Doors,
     link: Option<Link>,
     links: Inbox<LinkEvent>,
@@ -124,6 +130,8 @@ impl Dispatcher {
             crew,
             job: None,
             looked: mpsc::channel(1),
+            lookers: LeftBehind::default(),
+            left_behind: BTreeMap::new(),
             doors,
             link: None,
             links: mpsc::channel(EVENTS_MAX),

@@ -13,9 +13,11 @@
 //! The first frame on the control channel is a [`WorkerStart`](hydra_proto::logs::WorkerStart); after it the
 //! worker speaks first, with its Hello. End of file on it means: stop now.
 
+use hydra_proto::codec::CodecError;
+use hydra_proto::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, fstat, ftruncate, memfd_create, open};
 use rustix::stdio::{dup2_stdin, dup2_stdout, stdin, stdout};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -49,6 +51,22 @@ pub fn take() -> io::Result<Inherited> {
         control: UnixStream::from(control),
         slot,
     })
+}
+
+/// Reads the first frame of the control channel, and not a byte more.
+///
+/// # Errors
+/// When it cannot be read, or is larger than a frame may be.
+pub fn first_frame(control: &mut UnixStream) -> io::Result<Vec<u8>> {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    control.read_exact(&mut header)?;
+    let size = u32::from_le_bytes(header) as usize;
+    if size > FRAME_BYTES_MAX {
+        return Err(io::Error::other(CodecError::TooLarge { size }));
+    }
+    let mut frame = vec![0; size];
+    control.read_exact(&mut frame)?;
+    Ok(frame)
 }
 
 /// Makes a slot of `bytes` zeros.

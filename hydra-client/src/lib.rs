@@ -22,6 +22,7 @@ mod error;
 pub mod inherit;
 mod link;
 mod logs;
+mod looker;
 mod mounts;
 mod results;
 mod roots;
@@ -36,5 +37,6 @@ pub use config::{
 };
 pub use error::ClientError;
 pub use logs::print_log_line;
+pub use looker::look_at_roots;
 pub use run::{run, serve_embedded};
 pub use watch::Doing;

@@ -1,24 +1,37 @@
 //! Where this host has the job's roots, whether it serves them, and what it sees there.
+//!
+//! Looking is done by a process of its own ([`crate::looker`]), under one deadline for all roots: one that does not
+//! answer costs its thread there, and what is left of it afterwards is left behind.
 
-use crate::config::{Config, LookAtRoot, PathMap};
+use crate::config::{Config, PathMap};
+use crate::looker::{Ask, Said};
+use crate::mounts::Mounts;
+use crate::worker::spawn;
+use hydra_link::Connection;
+use hydra_proto::codec;
 use hydra_proto::job::RootSpec;
 use hydra_proto::message::RootView;
 use hydra_proto::words::not_started;
-use std::ffi::OsStr;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
-/// Threads that may hang on dead mounts before the remaining roots are not looked at any more.
-const HANGING_MAX: usize = 4;
+/// Roots may take so many times as long as one of them, in all.
+const LOOKS: u32 = 2;
+/// With so many lookers left behind at a mount, its roots are not looked at.
+const LEFT_BEHIND_MAX: usize = 8;
 
 /// One root, looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Looked {
     /// What to tell the server.
     pub(crate) view: RootView,
@@ -26,6 +39,17 @@ pub(crate) struct Looked {
     pub(crate) local: Vec<u8>,
     /// The same without symbolic links, as far as that could be seen.
     pub(crate) real: Vec<u8>,
+}
+
+impl Looked {
+    /// One of which nothing is known but this.
+    pub(crate) fn without(local: &[u8], view: RootView) -> Self {
+        Self {
+            view,
+            local: local.to_vec(),
+            real: local.to_vec(),
+        }
+    }
 }
 
 /// Where a path of the server is on this host. Prefixes end between components; the longest counts. A slash at the
@@ -63,172 +87,212 @@ pub(crate) fn rest_below<'a>(top: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// Looks at all roots, each under the deadline, in threads of their own: a dead mount holds up a thread, and
-/// nothing else.
-pub(crate) async fn look(config: &Config, roots: &[RootSpec]) -> Vec<Looked> {
-    let locals: Vec<Vec<u8>> = roots
-        .iter()
-        .map(|root| map_path(&config.maps, &root.local))
-        .collect();
-    let looker = Arc::new(Looker {
-        allowed: config.allow_roots.clone(),
-        look: Arc::clone(&config.look_at_root),
-        locals,
+/// What came of a look around.
+pub(crate) struct Found {
+    /// For each root.
+    pub(crate) roots: Vec<Looked>,
+    /// Who looked, if some did not answer.
+    pub(crate) left: Option<Left>,
+}
+
+/// A process that looked at roots, with the mounts that did not answer it. It was killed; whether it dies is up to them.
+pub(crate) struct Left {
+    process: Child,
+    mounts: BTreeSet<Vec<u8>>,
+}
+
+/// Those that are left behind, over all jobs.
+#[derive(Default)]
+pub(crate) struct LeftBehind(Vec<Left>);
+
+impl LeftBehind {
+    pub(crate) fn add(&mut self, left: Option<Left>) {
+        self.0.extend(left);
+    }
+
+    /// The mounts at which so many hang that nobody else is sent there.
+    pub(crate) fn shunned(&mut self) -> BTreeSet<Vec<u8>> {
+        let is_there = |left: &mut Left| matches!(left.process.try_wait(), Ok(None));
+        self.0.retain_mut(is_there);
+        let mut counts = BTreeMap::<&[u8], usize>::new();
+        for mount in self.0.iter().flat_map(|left| &left.mounts) {
+            *counts.entry(mount).or_default() += 1;
+        }
+        let many = counts
+            .into_iter()
+            .filter(|(_, count)| *count >= LEFT_BEHIND_MAX);
+        many.map(|(mount, _)| mount.to_vec()).collect()
+    }
+}
+
+/// Looks at all roots but those on mounts that are `shunned`.
+pub(crate) async fn look(
+    config: &Config,
+    roots: &[RootSpec],
+    shunned: &BTreeSet<Vec<u8>>,
+) -> Found {
+    let mounts = Mounts::read().unwrap_or_default();
+    let mut round = Round::new(config, roots, |local| {
+        mounts
+            .of(local)
+            .is_some_and(|mount| shunned.contains(&mount.path))
     });
-    let mut looked = Vec::new();
-    let mut hanging = 0;
-    while looked.len() < looker.locals.len() {
-        if hanging < HANGING_MAX
-            && let Err(error) = look_in_thread(&looker, &mut looked, config.timings.root_look).await
-        {
-            let rest = looker.locals.iter().skip(looked.len());
-            looked.extend(rest.map(|local| unseen(local, &error)));
-            return looked;
+    let (process, trouble) = match round.start(config).await {
+        Ok((mut looker, process)) => {
+            let heard = round.listen(config, &mut looker).await;
+            (Some(process), heard.err())
         }
-        // What is missing now did not answer.
-        if let Some(local) = looker.locals.get(looked.len()) {
-            hanging += 1;
-            looked.push(silent(local, config.timings.root_look));
-        }
-    }
-    looked
-}
-
-/// Looks at the roots that are not looked at yet, until one does not answer. Fails where no thread can be made.
-async fn look_in_thread(
-    looker: &Arc<Looker>,
-    looked: &mut Vec<Looked>,
-    limit: Duration,
-) -> io::Result<()> {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    let (theirs, from) = (Arc::clone(looker), looked.len());
-    // Detached on purpose: whether it ever ends is up to the file system.
-    let spawned = thread::Builder::new()
-        .name("roots".to_owned())
-        .spawn(move || {
-            for local in theirs.locals.iter().skip(from) {
-                if sender.send(theirs.look(local)).is_err() {
-                    return;
-                }
-            }
-        });
-    spawned?;
-    while let Ok(Some(one)) = timeout(limit, receiver.recv()).await {
-        looked.push(one);
-    }
-    Ok(())
-}
-
-fn silent(local: &[u8], limit: Duration) -> Looked {
-    let message = format!("the file system does not answer within {limit:?}");
-    not_seen(local, "ETIMEDOUT", message)
-}
-
-fn unseen(local: &[u8], error: &io::Error) -> Looked {
-    not_seen(
-        local,
-        "EAGAIN",
-        format!("it cannot be looked at: {}", not_started(error)),
-    )
-}
-
-fn not_seen(local: &[u8], kind: &str, message: String) -> Looked {
-    Looked {
-        view: RootView::Missing {
-            kind: kind.to_owned(),
-            message,
-        },
-        local: local.to_vec(),
-        real: local.to_vec(),
-    }
-}
-
-struct Looker {
-    allowed: Vec<PathBuf>,
-    look: LookAtRoot,
-    locals: Vec<Vec<u8>>,
-}
-
-impl Looker {
-    fn look(&self, local: &[u8]) -> Looked {
-        // Without a slash at its end, which says nothing of where it leads.
-        let path: PathBuf = Path::new(OsStr::from_bytes(local)).components().collect();
-        if self.allowed.is_empty() {
-            let view = (self.look)(local);
-            let real = resolve(&path).unwrap_or(path).into_os_string().into_vec();
-            let local = local.to_vec();
-            return Looked { view, local, real };
-        }
-        match resolve(&path) {
-            Ok(resolved) if self.is_allowed(&resolved) => {
-                // Workers get the resolved path, so that what was checked is what is walked.
-                let mut resolved = resolved.into_os_string().into_vec();
-                if local.ends_with(b"/") && !resolved.ends_with(b"/") {
-                    resolved.push(b'/');
-                }
-                let local = resolved;
-                let view = (self.look)(&local);
-                let real = local.clone();
-                Looked { view, local, real }
-            }
-            // Nothing about paths that are not served, not even whether they exist.
-            Ok(_) => self.refused(local),
-            Err(error) => match self.is_allowed(&path) && !has_dots(&path) {
-                true => missing(local, &error),
-                false => self.refused(local),
-            },
-        }
-    }
-
-    fn is_allowed(&self, path: &Path) -> bool {
-        let allowed = |root: &PathBuf| {
-            let resolved = root.canonicalize();
-            path.starts_with(resolved.as_ref().unwrap_or(root))
-        };
-        self.allowed.iter().any(allowed)
-    }
-
-    fn refused(&self, local: &[u8]) -> Looked {
-        Looked {
-            view: RootView::Refused(
-                "it is not below a root that this client allows (--allow-root)".to_owned(),
-            ),
-            local: local.to_vec(),
-            real: local.to_vec(),
-        }
-    }
-}
-
-fn has_dots(path: &Path) -> bool {
-    path.as_os_str()
-        .as_bytes()
-        .split(|&byte| byte == b'/')
-        .any(|name| name == b"..")
-}
-
-/// The path without symlinks. One at the end that points nowhere is a root as it stands.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let resolved = path.canonicalize();
-    let (Err(_), Some(parent), Some(name)) = (&resolved, path.parent(), path.file_name()) else {
-        return resolved;
+        Err(error) => (None, Some(not_started(&error))),
     };
-    let here = parent.canonicalize()?.join(name);
-    here.symlink_metadata()?;
-    match here.is_symlink() {
-        true => Ok(here),
-        false => resolved,
+    let silent = round.silent().filter_map(|local| mounts.of(local));
+    let mounts: BTreeSet<_> = silent.map(|mount| mount.path.clone()).collect();
+    let left = process.and_then(|mut process| {
+        // It fails where it has ended already.
+        let _ = process.start_kill();
+        (!mounts.is_empty()).then_some(Left { process, mounts })
+    });
+    Found {
+        roots: round.finish(config.timings.root_look, trouble.as_deref()),
+        left,
     }
 }
 
-fn missing(local: &[u8], error: &io::Error) -> Looked {
-    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    Looked {
-        view: RootView::Missing {
-            kind: errno.map_or_else(|| "EIO".to_owned(), |errno| format!("{errno:?}")),
-            message: errno.map_or_else(|| error.to_string(), |errno| errno.desc().to_lowercase()),
-        },
-        local: local.to_vec(),
-        real: local.to_vec(),
+/// Says which of the allowed roots are not there: a slip, or a mount that comes later.
+pub(crate) async fn warn_of_missing(config: Arc<Config>) {
+    let path = |path: &PathBuf| path.as_os_str().as_bytes().to_vec();
+    let allowed = config.allow_roots.iter().map(path);
+    let roots: Vec<RootSpec> = allowed
+        .map(|local| RootSpec {
+            local,
+            ..RootSpec::default()
+        })
+        .collect();
+    let config = Config {
+        allow_roots: Vec::new(),
+        maps: Vec::new(),
+        ..Config::clone(&config)
+    };
+    let found = look(&config, &roots, &BTreeSet::new()).await;
+    for Looked { view, local, .. } in found.roots {
+        if let RootView::Missing { message: why, .. } | RootView::Silent(why) = view {
+            let root = local.escape_ascii();
+            warn!("--allow-root {root} cannot be seen now, so nothing below it is served: {why}");
+        }
+    }
+}
+
+/// The roots, while they are looked at.
+struct Round {
+    roots: Vec<(Vec<u8>, State)>,
+    /// Which of them the looker was told of, in its order.
+    asked: Vec<usize>,
+}
+
+enum State {
+    Shunned,
+    Waiting,
+    Begun,
+    Looked(Looked),
+}
+
+impl Round {
+    fn new(config: &Config, roots: &[RootSpec], is_shunned: impl Fn(&[u8]) -> bool) -> Self {
+        let local = |root: &RootSpec| map_path(&config.maps, &root.local);
+        let state = |local: Vec<u8>| match is_shunned(&local) {
+            true => (local, State::Shunned),
+            false => (local, State::Waiting),
+        };
+        let roots: Vec<_> = roots.iter().map(local).map(state).collect();
+        let asked = (0..roots.len()).filter(|&n| matches!(roots[n].1, State::Waiting));
+        Self {
+            asked: asked.collect(),
+            roots,
+        }
+    }
+
+    /// Starts a looker, and tells it what to look at.
+    async fn start(&self, config: &Config) -> io::Result<(Connection, Child)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let ours = UnixStream::from_std(ours)?;
+        let process = spawn(&config.looker, theirs.into(), Stdio::null())?;
+        let allowed = config.allow_roots.iter().map(|path| path.as_os_str());
+        let locals = self.asked.iter().filter_map(|&n| self.roots.get(n));
+        let ask = Ask {
+            allowed: allowed
+                .map(|path| path.as_bytes().to_vec().into())
+                .collect(),
+            locals: locals.map(|(local, _)| local.clone().into()).collect(),
+        };
+        let frame = codec::encode(&ask).map_err(io::Error::other)?;
+        let mut looker = Connection::plain(ours, &config.timings.link);
+        looker.send(&frame).await.map_err(io::Error::other)?;
+        Ok((looker, process))
+    }
+
+    /// Hears what the looker says until it has said all, or is silent for too long. Fails where it ends before that.
+    async fn listen(&mut self, config: &Config, looker: &mut Connection) -> Result<(), String> {
+        let limit = config.timings.root_look;
+        // Until it has begun: a loaded host is slow to start programs.
+        let mut by = Instant::now() + config.timings.worker_start;
+        let mut end = None;
+        let mut open = self.asked.len();
+        while open > 0 {
+            let frame = match timeout_at(by, looker.next()).await {
+                Err(_) if end.is_some() => return Ok(()),
+                Err(_) => return Err("the process that looks does not begin".to_owned()),
+                Ok(Ok(Some(frame))) => frame,
+                Ok(_) => return Err("the process that looks has ended".to_owned()),
+            };
+            let now = Instant::now();
+            let end = *end.get_or_insert(now + LOOKS * limit);
+            by = (now + limit).min(end);
+            match codec::decode(&frame).map_err(|error| error.to_string())? {
+                Said::Begun(number) => self.note(number, State::Begun),
+                Said::Looked(number, looked) => {
+                    self.note(number, State::Looked(looked));
+                    open -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, number: u32, state: State) {
+        let index = self.asked.get(number as usize);
+        if let Some(root) = index.and_then(|&index| self.roots.get_mut(index)) {
+            root.1 = state;
+        }
+    }
+
+    /// The roots that have not answered.
+    fn silent(&self) -> impl Iterator<Item = &[u8]> {
+        let silent = self.roots.iter();
+        let silent = silent.filter(|(_, state)| matches!(state, State::Begun));
+        silent.map(|(local, _)| local.as_slice())
+    }
+
+    /// What to say of all of them; `trouble` is why it was not said of all.
+    fn finish(self, limit: Duration, trouble: Option<&str>) -> Vec<Looked> {
+        let silent = self.silent().count();
+        let why = |state| match (state, trouble) {
+            (State::Looked(looked), _) => Ok(looked),
+            (State::Shunned, _) => Err(format!(
+                "it was not looked at: {LEFT_BEHIND_MAX} processes that looked there in earlier jobs still hang"
+            )),
+            (_, Some(trouble)) => Err(format!("it could not be looked at: {trouble}")),
+            (State::Begun, None) => {
+                Err(format!("the file system does not answer within {limit:?}"))
+            }
+            (State::Waiting, None) => Err(format!(
+                "it was not looked at: {silent} others do not answer within {limit:?}"
+            )),
+        };
+        let looked = |(local, state): (Vec<u8>, State)| match why(state) {
+            Ok(looked) => looked,
+            Err(why) => Looked::without(&local, RootView::Silent(why)),
+        };
+        self.roots.into_iter().map(looked).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use crate::dispatcher::Dispatcher;
 use crate::doors::Doors;
 use crate::error::ClientError;
 use crate::logs::LogSocket;
+use crate::roots;
 use hydra_link::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::Arc;
@@ -56,6 +57,9 @@ async fn serve(
         workers: affordable(config.workers),
         ..config
     });
+    if !config.allow_roots.is_empty() {
+        tokio::spawn(roots::warn_of_missing(Arc::clone(&config)));
+    }
     let (forward, lines) = mpsc::channel(LINES_MAX);
     let socket =
         LogSocket::open(Arc::clone(&config.log_sink), forward).map_err(ClientError::LogSocket)?;

@@ -8,7 +8,7 @@
 //! whatever the worker has started dies with it. Reaping waits as long as it takes, and only this task with
 //! it: a process that hangs in the kernel holds up nobody. Whether a worker is replaced is decided elsewhere.
 
-use crate::config::Config;
+use crate::config::{Config, WorkerCommand};
 use crate::inherit;
 use crate::link::{receive_all, send_all};
 use crate::watch::Doing;
@@ -79,7 +79,7 @@ impl Spawned {
         ours.set_nonblocking(true)?;
         let control = UnixStream::from_std(ours)?;
         let slot = inherit::make_slot(config.slot_bytes)?;
-        let child = spawn(config, theirs.into(), slot.try_clone()?)?;
+        let child = spawn(&config.worker, theirs.into(), slot.try_clone()?.into())?;
         let slot = Slot {
             file: Arc::new(File::from(slot)),
             config: Arc::clone(config),
@@ -161,12 +161,13 @@ impl Worker {
     }
 }
 
-fn spawn(config: &Config, control: OwnedFd, slot: OwnedFd) -> io::Result<Child> {
-    Command::new(&config.worker.program)
-        .args(&config.worker.args)
-        .envs(config.worker.env.iter().map(|(name, value)| (name, value)))
+/// Starts a process in a group of its own, with these as its standard input and output. Killed when dropped.
+pub(crate) fn spawn(command: &WorkerCommand, control: OwnedFd, slot: Stdio) -> io::Result<Child> {
+    Command::new(&command.program)
+        .args(&command.args)
+        .envs(command.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(control))
-        .stdout(Stdio::from(slot))
+        .stdout(slot)
         .process_group(0)
         .kill_on_drop(true)
         .spawn()

@@ -184,6 +184,8 @@ pub enum RootView {
     },
     /// The client does not serve it, and why.
     Refused(String),
+    /// Nobody knows whether it is there: its file system does not answer, or it was not looked at. In words.
+    Silent(String),
 }
 
 /// What a root is: the same on every host that sees the same tree.

@@ -31,6 +31,9 @@ const WARNINGS_MAX: usize = 100;
 /// How long clients may take to let go of a job that is over.
 const LETTING_GO: Duration = Duration::from_secs(5);
 
+/// How long clients may take to look at the roots.
+const LOOKING: Duration = Duration::from_secs(10);
+
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -150,7 +153,7 @@ impl Coordinator {
         let wanted = if listens { config.min_clients } else { 0 };
         let patience = match wanted {
             // A dialler gives up by itself; what is left then is to say what is seen of the roots.
-            0 => config.timeouts.connect + config.timeouts.handshake,
+            0 => config.timeouts.connect + config.timeouts.handshake + LOOKING,
             _ => config.client_timeout,
         };
         let job_id = JobId(rand::random());

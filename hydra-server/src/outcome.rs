@@ -77,6 +77,8 @@ pub struct Outcome {
     pub set_aside: Vec<SetAside>,
     /// How many of the roots were walked.
     pub roots_walked: usize,
+    /// How many were not, because they did not answer; they are set aside.
+    pub roots_silent: usize,
     /// Clients that took part, by name.
     pub clients: Vec<ClientRun>,
     /// What the user was warned of: clients that were done without, or see another tree.

@@ -29,6 +29,8 @@ pub(crate) enum Trouble {
     Missing { kind: String, message: String },
     /// Clients see it and do not serve it.
     Refused(String),
+    /// It does not answer clients that look for it.
+    Silent(String),
 }
 
 /// What clients see of the job's roots.
@@ -92,7 +94,12 @@ impl RootBook {
                     root.trouble
                         .get_or_insert(Trouble::Missing { kind, message });
                 }
-                RootView::Refused(why) => root.trouble = Some(Trouble::Refused(why.clone())),
+                RootView::Refused(why) if !matches!(root.trouble, Some(Trouble::Silent(_))) => {
+                    root.trouble = Some(Trouble::Refused(why.clone()));
+                }
+                RootView::Refused(_) => {}
+                // Where others miss it, it may be there all the same.
+                RootView::Silent(why) => root.trouble = Some(Trouble::Silent(why.clone())),
             }
         }
         self.views.insert(child, views);
@@ -198,7 +205,7 @@ impl RootBook {
                 warnings.push((RootId(index as u32), message.clone()));
                 false
             }
-            RootView::Refused(why) => {
+            RootView::Refused(why) | RootView::Silent(why) => {
                 warnings.push((RootId(index as u32), why.clone()));
                 false
             }
@@ -214,6 +221,13 @@ impl RootBook {
         unwalked
             .map(|(index, root)| (RootId(index as u32), root.trouble.clone()))
             .collect()
+    }
+
+    /// How many roots were not walked because they did not answer.
+    pub(crate) fn silent(&self) -> usize {
+        let silent =
+            |root: &&Root| root.facts.is_none() && matches!(root.trouble, Some(Trouble::Silent(_)));
+        self.roots.iter().filter(silent).count()
     }
 
     /// How many roots could be walked.
@@ -326,6 +340,29 @@ mod tests {
         book.sees(ChildId(1), vec![seen("ext4", 7, true)]);
         book.settle();
         assert!(book.serves(ChildId(0)).0[0] && book.serves(ChildId(1)).0[0]);
+    }
+
+    #[test]
+    fn a_root_that_does_not_answer_one_client_was_taken_for_missing() {
+        let silent = RootView::Silent("no answer".to_owned());
+        let missing = RootView::Missing {
+            kind: "ENOENT".to_owned(),
+            message: "no such file or directory".to_owned(),
+        };
+        let refused = RootView::Refused("not allowed".to_owned());
+        for others in [[missing, silent.clone()], [silent, refused]] {
+            let mut book = RootBook::new(1, false);
+            for (child, view) in (0..).zip(others) {
+                book.sees(ChildId(child), vec![view]);
+                book.settle();
+            }
+            assert_eq!((book.silent(), book.walked()), (1, 0));
+            assert!(matches!(book.unwalked()[0].1, Some(Trouble::Silent(_))));
+            // Where another one gets an answer it is walked.
+            book.sees(ChildId(2), vec![seen("nfs", 5, false)]);
+            assert_eq!(book.settle(), [RootId(0)]);
+            assert_eq!((book.silent(), book.walked()), (0, 1));
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@
 
 use crate::entry::{Entry, Stat};
 use crate::plugin::Facts;
+use crate::sys::slot::Call;
 use crate::sys::stat::{Sync, stat_at};
 use crate::sys::{Errno, retry};
 use crate::walk::entry::{facts_of, mask, type_of};
 use rustix::fs::{AtFlags, unlinkat};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// What has become of an entry since the walk looked at it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Entry<'_> {
     pub fn again(&self, facts: Facts) -> io::Result<Again> {
         let (dir, name) = self.place()?;
         let facts = facts | Facts::LINKS;
-        let now = match stat_at(dir, name, mask(facts), Sync::AsStat) {
+        let look = || stat_at(dir, name, mask(facts), Sync::AsStat);
+        let now = match self.told(Call::Again, look) {
             Ok(now) => now,
             Err(Errno::NOENT) => return Ok(Again::Gone),
             Err(errno) => return Err(errno.into()),
@@ -50,7 +52,7 @@ impl Entry<'_> {
     /// Those of `unlink`; `NotFound` also where a network file system did it and lost the answer. A root cannot
     /// be removed.
     pub fn unlink(&self) -> io::Result<()> {
-        self.remove(AtFlags::empty())
+        self.remove(Call::Unlink, AtFlags::empty())
     }
 
     /// Removes the entry if it is an empty directory.
@@ -58,12 +60,34 @@ impl Entry<'_> {
     /// # Errors
     /// As [`Entry::unlink`].
     pub fn rmdir(&self) -> io::Result<()> {
-        self.remove(AtFlags::REMOVEDIR)
+        self.remove(Call::Rmdir, AtFlags::REMOVEDIR)
     }
 
-    fn remove(&self, flags: AtFlags) -> io::Result<()> {
+    fn remove(&self, call: Call, flags: AtFlags) -> io::Result<()> {
         let (dir, name) = self.place()?;
-        Ok(retry(|| unlinkat(dir, name, flags))?)
+        Ok(self.told(call, || retry(|| unlinkat(dir, name, flags)))?)
+    }
+
+    /// Makes a system call about the entry that may never return, on a dead mount say. If it has not returned after
+    /// `--stall-timeout` this worker is replaced, as it is where the walk's own calls do not return; the rest of what a
+    /// plugin does may take as long as it likes. So what may take long although all is well has to be in pieces.
+    pub fn watched<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.told(Call::Plugin, call)
+    }
+
+    fn told<T>(&self, call: Call, make: impl FnOnce() -> T) -> T {
+        let Some(slot) = self.dir.slot else {
+            return make();
+        };
+        let directory = self.dir.fd.map(|dir| dir.as_raw_fd());
+        slot.advance(1);
+        slot.set_directory(directory.and_then(|fd| u32::try_from(fd).ok()));
+        slot.set_path(self.name);
+        slot.set_call(Some(call));
+        let made = make();
+        slot.advance(1);
+        slot.set_call(None);
+        made
     }
 
     fn place(&self) -> io::Result<(BorrowedFd<'_>, &[u8])> {
@@ -81,11 +105,14 @@ impl Entry<'_> {
 mod tests {
     use super::*;
     use crate::Dir;
+    use crate::sys::slot::{self, Slot};
     use hydra_proto::ids::RootId;
     use hydra_proto::job::RootSpec;
     use hydra_proto::walk::FileType;
+    use rustix::fs::{MemfdFlags, memfd_create};
     use std::fs::{self, File};
     use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
     use std::path::Path;
 
     /// Looks at the file `name` in `path` as the walk does, then calls `then` with the entry.
@@ -98,6 +125,7 @@ mod tests {
             depth: 0,
             fd: Some(file.as_fd()),
             path: &Vec::new(),
+            slot: None,
         };
         then(&Entry {
             dir: &dir,
@@ -143,6 +171,48 @@ mod tests {
             entry.rmdir().unwrap();
         });
         assert!(!tmp.path().join("d").exists());
+    }
+
+    #[test]
+    fn what_a_plugin_did_was_told_to_nobody() {
+        let tmp = tempfile::tempdir().unwrap();
+        fs::write(tmp.path().join("f"), "").unwrap();
+        let memfd = memfd_create("slot", MemfdFlags::CLOEXEC).unwrap();
+        slot::prepare(&memfd).unwrap();
+        let told = Slot::map(&memfd).unwrap();
+        let file = File::from(memfd);
+        let read = || {
+            let mut bytes = vec![0; slot::SLOT_BYTES];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            slot::decode(&bytes).unwrap()
+        };
+        with_entry(tmp.path(), "f", |entry| {
+            let dir = Dir {
+                slot: Some(&told),
+                ..*entry.dir
+            };
+            let entry = Entry {
+                dir: &dir,
+                ..*entry
+            };
+            let during = entry.watched(read);
+            assert_eq!(during.call, Some(Call::Plugin));
+            let fd = dir.fd.unwrap().as_raw_fd();
+            assert_eq!(during.directory, u32::try_from(fd).ok());
+            assert_eq!(during.path.unwrap().bytes, b"f");
+            let mut before = read();
+            let acts: [&dyn Fn(); 2] = [
+                &|| assert!(matches!(entry.again(Facts::TYPE), Ok(Again::Same(_)))),
+                &|| entry.unlink().unwrap(),
+            ];
+            for act in acts {
+                act();
+                let after = read();
+                assert_eq!(after.call, None);
+                assert!(after.progress > before.progress);
+                before = after;
+            }
+        });
     }
 
     #[test]

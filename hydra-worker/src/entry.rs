@@ -1,6 +1,7 @@
 //! What a plugin is shown: directories and their entries, borrowed from the walk.
 
 use crate::node::DirNode;
+use crate::sys::slot::Slot;
 use hydra_proto::ids::RootId;
 use hydra_proto::job::RootSpec;
 use hydra_proto::walk::FileType;
@@ -122,6 +123,8 @@ pub struct Dir<'a> {
     pub fd: Option<BorrowedFd<'a>>,
     /// Its path below the root.
     pub path: &'a (dyn PathOf + 'a),
+    /// Tells the supervisor what is done to its entries, where there is one: see [`Entry::watched`].
+    pub slot: Option<&'a Slot>,
 }
 
 impl Dir<'_> {
@@ -234,6 +237,7 @@ mod tests {
                 depth: 0,
                 fd: None,
                 path: &below,
+                slot: None,
             };
             dir.shown_entry(b"A")
         };

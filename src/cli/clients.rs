@@ -74,6 +74,7 @@ pub(super) fn walk(
             .map(|root| root.path().to_vec())
             .collect(),
         roots_walked: outcome.roots_walked,
+        roots_silent: outcome.roots_silent,
         ending: outcome.ending,
         walk: outcome.walk,
         report: report.context("the report cannot be made")?,

@@ -6,13 +6,11 @@ use super::interrupt::Signals;
 use super::logging::LogConfig;
 use crate::keys;
 use crate::registry::Registry;
-use crate::report::escape;
-use crate::worker::WORKER_ARGUMENT;
+use crate::worker::{LOOKER_ARGUMENT, WORKER_ARGUMENT};
 use anyhow::Context as _;
 use hydra_client::{Allow, Config, Doing, Mode, PathMap, WorkerCommand};
 use hydra_proto::ids::ItemId;
 use hydra_proto::message::{RootFacts, RootView};
-use hydra_proto::words::words;
 use hydra_worker::errno;
 use hydra_worker::sys::mount;
 use hydra_worker::sys::open::Opener;
@@ -59,7 +57,6 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
         .into_iter()
         .map(|(server, local)| PathMap { server, local })
         .collect();
-    warn_of_missing(&config.allow_roots);
     let roots = config.allow_roots.into_iter();
     client.allow_roots = roots.map(|root| OsString::from_vec(root).into()).collect();
     let dirs = config.allow_rows_dirs.into_iter();
@@ -76,23 +73,6 @@ pub(super) fn serve(registry: &Registry, config: ClientConfig) -> anyhow::Result
     // A mount that does not answer must not hold up the end.
     runtime.shutdown_background();
     Ok(outcome?)
-}
-
-/// Says which of the allowed roots are not there: a slip, or a mount that comes later.
-fn warn_of_missing(roots: &[Vec<u8>]) {
-    let roots = roots.to_vec();
-    // In a thread of its own: whether a dead mount ever answers is up to the file system. Where there is
-    // none to be had, the roots are looked at with each job all the same.
-    let _ = std::thread::Builder::new().spawn(move || {
-        for root in roots {
-            if let Err(error) = std::fs::metadata(OsStr::from_bytes(&root)) {
-                let (root, why) = (escape(&root), words(&error));
-                tracing::warn!(
-                    "--allow-root {root} cannot be seen now, so nothing below it is served: {why}"
-                );
-            }
-        }
-    });
 }
 
 /// Is ready when the program is told to stop, by the user or by the system.
@@ -113,16 +93,16 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
             job.plugin
         )),
     };
-    let worker = WorkerCommand {
+    let started = |role: &str| WorkerCommand {
         program: "/proc/self/exe".into(),
-        args: vec![WORKER_ARGUMENT.into()],
+        args: vec![role.into()],
         env: Vec::new(),
     };
     let mut config = Config::new(
         name,
-        worker,
+        started(WORKER_ARGUMENT),
         Arc::new(make_reducer),
-        Arc::new(look_at_root),
+        started(LOOKER_ARGUMENT),
         Arc::new(decode_slot),
     );
     config.workers = workers;
@@ -133,10 +113,7 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
 
 fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     let view = slot::decode(bytes)?;
-    let about_name = matches!(
-        view.call,
-        Some(Call::Open | Call::Stat | Call::Link | Call::Write)
-    );
+    let about_name = !matches!(view.call, None | Some(Call::List));
     // Rows lie elsewhere than what is walked.
     let directory = view.directory.filter(|_| view.call != Some(Call::Write));
     let name = view.path.filter(|_| about_name);
@@ -149,7 +126,8 @@ fn decode_slot(bytes: &[u8]) -> Option<Doing> {
     })
 }
 
-fn look_at_root(path: &[u8]) -> RootView {
+/// What a root is, for the process that looks at roots.
+pub(super) fn look_at_root(path: &[u8]) -> RootView {
     match look(Path::new(OsStr::from_bytes(path))) {
         Ok(facts) => RootView::Seen(facts),
         Err(code) => RootView::Missing {

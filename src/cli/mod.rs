@@ -32,7 +32,7 @@ pub use state::{ResumeConfig, StatusConfig};
 use crate::exit_codes::Exit;
 use crate::plugin::Plugin;
 use crate::registry::Registry;
-use crate::worker::WORKER_ARGUMENT;
+use crate::worker::{LOOKER_ARGUMENT, WORKER_ARGUMENT};
 use environment::Environment;
 use parse::{Program, Request, Roles};
 use std::ffi::OsString;
@@ -109,6 +109,9 @@ impl Hydra {
         let args: Vec<OsString> = std::env::args_os().skip(1).collect();
         if args.first().is_some_and(|arg| arg == WORKER_ARGUMENT) {
             return run::worker(&self.registry).into();
+        }
+        if args.first().is_some_and(|arg| arg == LOOKER_ARGUMENT) {
+            return run::looker().into();
         }
         let environment = Environment::read();
         let program = Program {

@@ -27,6 +27,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Nobody reads a report on a terminal that is narrower than that.
@@ -169,6 +170,20 @@ pub(super) fn worker(registry: &Registry) -> Exit {
     }
 }
 
+/// Looks at roots for a client.
+pub(super) fn looker() -> Exit {
+    match hydra_client::look_at_roots(Arc::new(super::host::look_at_root)) {
+        Ok(()) => Exit::Complete,
+        Err(error) => {
+            complain(
+                "hydra-client",
+                &format_args!("the roots: {}", words(&error)),
+            );
+            Exit::Nothing
+        }
+    }
+}
+
 /// Prints what was asked for instead of a job: help, or the version.
 pub(super) fn print_help(name: &str, text: &clap::Error) -> Exit {
     let printed = text.print().and_then(|()| io::stdout().flush());
@@ -267,6 +282,7 @@ fn serial(
             .context("the report cannot be made")?,
         walk: walked.walk,
         roots_walked: walked.roots_walked,
+        roots_silent: 0,
         set_aside: Vec::new(),
         run: Run {
             elapsed,

@@ -169,6 +169,7 @@ mod tests {
             depth: 0,
             fd: None,
             path: &AtRoot,
+            slot: None,
         };
         let mut sink = Sink::default();
         for (raw, times) in [8, 4, 10, 1, 12, 2, 6].into_iter().zip(1..) {

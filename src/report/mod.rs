@@ -25,6 +25,8 @@ pub struct Outcome {
     pub roots: Vec<Vec<u8>>,
     /// How many of the roots were walked. The others are among the errors or set aside.
     pub roots_walked: usize,
+    /// How many were not, because they did not answer.
+    pub roots_silent: usize,
     /// How the job ended.
     pub ending: Ending,
     /// What the walk counted.

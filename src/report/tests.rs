@@ -37,6 +37,7 @@ fn outcome() -> Outcome {
             warnings: Vec::new(),
         },
         roots_walked: 1,
+        roots_silent: 0,
         ending: Ending::Done,
         set_aside: Vec::new(),
     }

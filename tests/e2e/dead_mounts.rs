@@ -1,10 +1,10 @@
 //! Mounts that do not answer, among others that do.
 //!
-//! The dead file system is a FUSE one in this process that keeps its listings back. Once it has read a call nobody can
+//! The dead file system is a FUSE one in this process that keeps some of its answers back. Once it has read a call nobody can
 //! kill who waits for it, so workers are left behind; they end when the connection to the kernel is cut.
 
 use super::common::{Lab, Process, forest, is_root};
-use hydra_bench::fuse::{Answering, Kind, Mounted};
+use hydra_bench::fuse::{Answering, Injected, Kind, Mounted};
 use hydra_bench::implicit::{ImplicitTree, TreeArgs};
 use hydra_bench::tree::Shape;
 use rustix::process::Signal;
@@ -13,10 +13,13 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Long enough to be no answer.
 const NEVER: Duration = Duration::from_secs(100_000);
+
+/// The inode of a root, in the kernel's words.
+const ROOT: u64 = 1;
 
 /// A place where the kernel's connections to FUSE file systems can be cut.
 struct Control(PathBuf);
@@ -45,7 +48,7 @@ impl Drop for Control {
     }
 }
 
-/// A mount that answers nobody who lists a directory.
+/// A mount that answers no calls of one kind.
 struct Dead {
     mounted: Option<Mounted>,
     at: PathBuf,
@@ -53,14 +56,26 @@ struct Dead {
 }
 
 impl Dead {
+    /// One that answers nobody who lists a directory.
     fn new(lab: &Lab, control: &Control, name: &str) -> Self {
+        Self::to(Kind::Readdir, lab, control, name)
+    }
+
+    fn to(kind: Kind, lab: &Lab, control: &Control, name: &str) -> Self {
         let at = lab.path(name);
         fs::create_dir(&at).unwrap();
-        let mut answering = Answering::default();
-        answering.latency[Kind::Readdir as usize] = NEVER;
+        let mut answering = Answering {
+            writable: kind == Kind::Unlink,
+            ..Answering::default()
+        };
+        if kind != Kind::Getattr {
+            answering.latency[kind as usize] = NEVER;
+        }
         let tree = ImplicitTree::new(&small_tree()).unwrap();
         let mounted = Mounted::new(tree, &answering, &at).expect("a mount");
         let device = fs::metadata(&at).unwrap().dev();
+        // Only the root: the test itself has looked at it.
+        answering.injections.set(ROOT, kind, Injected::Hang);
         let connection = rustix::fs::minor(device).to_string();
         let abort = control.0.join(connection).join("abort");
         Self {
@@ -200,5 +215,122 @@ fn what_does_not_answer_one_client_is_done_by_another() {
     assert_eq!(report["totals"], without["totals"]);
     drop(dead);
     drop((first, second));
+    lab.assert_nobody_left();
+}
+
+/// The process that hung was in a call of the plugin, not of the walk: nobody saw it, and the job never ended.
+#[test]
+fn a_purge_whose_unlink_never_returned_was_never_over() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let alive = lab.path("alive");
+    fs::create_dir(&alive).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(100 * 86_400);
+    for number in 0..50 {
+        let file = fs::File::create(alive.join(number.to_string())).unwrap();
+        file.set_modified(old).unwrap();
+    }
+    let dead = Dead::to(Kind::Unlink, &lab, &control, "dead");
+    let mut purge = lab.example("purge", &[]);
+    purge.args(["--json", "-v", "--older-than", "90d", "--delete"]);
+    purge.args(["--stall-timeout", "400ms", "--workers", "2"]);
+    let mut purge = Process::start({
+        purge.args([&dead.at, &alive]);
+        purge
+    });
+    purge.line(&format!("it hangs: unlink of {}/", dead.at.display()));
+    let ran = purge.end();
+    let report = ran.assert_status(3).report();
+    assert_eq!(report["purge"]["outcomes"]["deleted"]["files"], 50);
+    assert_eq!(fs::read_dir(&alive).unwrap().count(), 0);
+    let aside = set_aside(&report);
+    assert!(!aside.is_empty());
+    for (path, _) in aside {
+        assert!(Path::new(&path).starts_with(&dead.at), "{path}");
+    }
+    drop(dead);
+    lab.assert_nobody_left();
+}
+
+/// They were looked at one after the other, so that nobody was ready in time; and one of them alone passed for missing,
+/// with status 1.
+#[test]
+fn dead_roots_stopped_the_walk_of_a_live_one() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let alive = lab.path("alive");
+    forest(&alive, 40);
+    let without = lab.alone(&[], &[&alive]);
+    for count in [1, 5] {
+        let names = (0..count).map(|number| format!("dead{count}-{number}"));
+        let dead: Vec<Dead> = names
+            .map(|name| Dead::to(Kind::Getattr, &lab, &control, &name))
+            .collect();
+        let mut all: Vec<&Path> = dead.iter().map(|dead| dead.at.as_path()).collect();
+        all.push(&alive);
+        let ran = Process::start(server(&lab, &["--workers", "2"], &all)).end();
+        let report = ran.assert_status(3).report();
+        assert_eq!(report["totals"], without["totals"]);
+        assert_eq!(report["complete"], false);
+        let aside = set_aside(&report);
+        assert_eq!(aside.len(), count);
+        for ((path, reason), dead) in aside.iter().zip(&dead) {
+            assert_eq!(Path::new(path), dead.at);
+            assert_eq!(reason, "the file system does not answer within 5s");
+        }
+        drop(dead);
+        lab.assert_nobody_left();
+    }
+}
+
+/// What looks at roots was a part of the process, which could not end before they answered.
+#[test]
+fn ctrl_c_waited_for_a_root_that_does_not_answer() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let dead = Dead::to(Kind::Getattr, &lab, &control, "dead");
+    let mut process = Process::start(server(&lab, &["-v"], &[&dead.at]));
+    process.line("a job begins");
+    process.signal(Signal::INT);
+    let report = process.end().assert_status(130).report();
+    assert_eq!(report["complete"], false);
+    // And all by itself.
+    let ran = Process::start(server(&lab, &[], &[&dead.at])).end();
+    let report = ran.assert_status(3).report();
+    assert_eq!(set_aside(&report).len(), 1);
+    drop(dead);
+    lab.assert_nobody_left();
+}
+
+/// Workers left behind were forgotten with their job: each one a client served left three more.
+#[test]
+fn a_client_sends_one_worker_where_those_of_its_last_job_hang() {
+    let lab = Lab::new();
+    let Some(control) = Control::new(&lab) else {
+        return;
+    };
+    let dead = Dead::new(&lab, &control, "dead");
+    let (mut client, address) = lab.listen(&["--workers", "1"]);
+    for left_behind in [3, 1] {
+        let more = ["--stall-timeout", "400ms", "--clients", &address];
+        let ran = Process::start(server(&lab, &more, &[&dead.at])).end();
+        let report = ran.assert_status(3).report();
+        let aside = set_aside(&report);
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        assert_eq!(Path::new(&aside[0].0), dead.at);
+        for _ in 0..left_behind {
+            client.line("worker cannot be killed: left behind");
+        }
+    }
+    client.signal(Signal::INT);
+    let said = client.end().stderr;
+    assert_eq!(said.matches("worker lost").count(), 4, "{said}");
+    drop(dead);
     lab.assert_nobody_left();
 }

@@ -345,7 +345,7 @@ fn where_no_thread_could_be_made_the_program_panicked() {
         eprintln!("not tested: this program cannot be started by another user");
         return;
     }
-    ran.assert_status(4).assert_says("ulimit -u");
+    ran.assert_status(3).assert_says("ulimit -u");
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
 

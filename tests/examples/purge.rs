@@ -186,6 +186,7 @@ fn purged_after(dir: &Path, name: &str, meanwhile: impl FnOnce()) -> Option<Outc
         depth: 0,
         fd: Some(open.as_fd()),
         path: &Vec::new(),
+        slot: None,
     };
     let entry = Entry {
         dir: &dir,
@@ -213,6 +214,7 @@ fn purge_presumed_of_a_name_that_is_gone_what_nobody_can_have_done() {
         depth: 0,
         fd: None,
         path: &Vec::new(),
+        slot: None,
     };
     let mut out = Sink::default();
     let types = [FileType::File, FileType::Unknown, FileType::Directory];

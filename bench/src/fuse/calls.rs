@@ -19,10 +19,12 @@ pub enum Kind {
     Releasedir,
     /// About the file system as a whole.
     Statfs,
+    /// Removing a name, where the file system is not mounted read-only. Refused, when it is answered.
+    Unlink,
 }
 
 /// How many kinds there are.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 7;
 
 const NAMES: [&str; KINDS] = [
     "lookup",
@@ -31,6 +33,7 @@ const NAMES: [&str; KINDS] = [
     "readdir",
     "releasedir",
     "statfs",
+    "unlink",
 ];
 
 /// The counters; shared by all threads.

@@ -1,4 +1,4 @@
-//! A read-only FUSE file system that serves an implicit tree, and answers each call after a set time.
+//! A FUSE file system that never changes, serves an implicit tree, and answers each call after a set time.
 //!
 //! ```text
 //!   kernel ──► reader threads: decode, look into the tree, prepare the answer
@@ -48,6 +48,8 @@ pub struct Answering {
     pub entries_per_readdir: usize,
     /// Threads that read calls.
     pub threads: usize,
+    /// Mounted so that names may be removed, as far as the kernel is concerned.
+    pub writable: bool,
     /// What befalls single entries; nothing where time is measured.
     pub injections: Injections,
 }
@@ -60,6 +62,7 @@ impl Default for Answering {
             attr_timeout: Duration::ZERO,
             entries_per_readdir: 512,
             threads: 2,
+            writable: false,
             injections: Injections::default(),
         }
     }
@@ -110,7 +113,10 @@ impl Mounted {
         };
         let mut config = Config::default();
         config.mount_options = vec![
-            MountOption::RO,
+            match answering.writable {
+                true => MountOption::RW,
+                false => MountOption::RO,
+            },
             MountOption::FSName("implicit".to_owned()),
             MountOption::Subtype("hydra-bench".to_owned()),
         ];

@@ -187,6 +187,15 @@ impl Filesystem for Synthetic {
         });
     }
 
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let found = self.find(parent, name);
+        let inode = found.map_or(0, |found| found.ino.0);
+        let refused: Result<(), Errno> = Err(Errno::EROFS);
+        self.answer(Kind::Unlink, inode, refused, move |refused| {
+            reply.error(refused.err().unwrap_or(Errno::EROFS));
+        });
+    }
+
     fn opendir(&self, _: &Request, inode: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let dir = self.dir(inode);
         self.answer(Kind::Opendir, inode.0, dir, move |dir| match dir {

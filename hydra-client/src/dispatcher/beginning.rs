@@ -5,8 +5,9 @@
 
 use super::Dispatcher;
 use crate::breaker::Breakers;
+use crate::mounts::Mounts;
 use crate::results::Results;
-use crate::roots::{self, Looked};
+use crate::roots::{self, Found, Looked};
 use crate::rows::{self, Pieces};
 use hydra_proto::ids::Epoch;
 use hydra_proto::job::JobSpec;
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 
 /// What this host has of a job.
 pub(super) struct Around {
-    roots: Vec<Looked>,
+    roots: Found,
     /// Where the directory for rows is, if the job has one.
     rows: Option<Result<Vec<u8>, String>>,
 }
@@ -48,6 +49,7 @@ impl Dispatcher {
         } = welcome;
         info!(plugin = spec.plugin, %epoch, "a job begins");
         self.calls = 0;
+        self.forget_job();
         let (reducer, refusal) = match self.reducer(&spec) {
             Ok(reducer) => (reducer, None),
             Err(reason) => (
@@ -73,8 +75,9 @@ impl Dispatcher {
             }
             None => {
                 let (config, looked) = (Arc::clone(&self.config), self.looked.0.clone());
+                let shunned = self.lookers.shunned();
                 tokio::spawn(async move {
-                    let roots = roots::look(&config, &roots).await;
+                    let roots = roots::look(&config, &roots, &shunned).await;
                     let rows = match &rows {
                         Some(rows) => Some(rows::look(&config, rows).await),
                         None => None,
@@ -100,6 +103,7 @@ impl Dispatcher {
 
     /// The roots were looked at: says what was seen, and starts the workers if there is anything for them.
     pub(super) fn looked_around(&mut self, now: Time, epoch: Epoch, around: Around) {
+        self.lookers.add(around.roots.left);
         let Some(job) = self.job.as_mut().filter(|job| job.epoch == epoch) else {
             return;
         };
@@ -115,8 +119,9 @@ impl Dispatcher {
                 Vec::new()
             });
         }
-        let mut views = Vec::with_capacity(around.roots.len());
-        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(around.roots) {
+        let found = around.roots.roots;
+        let mut views = Vec::with_capacity(found.len());
+        for (root, Looked { view, local, real }) in job.spec.roots.iter_mut().zip(found) {
             root.local = local;
             job.real_roots.push(real);
             views.push(view);
@@ -125,8 +130,29 @@ impl Dispatcher {
             self.crew.hire(now, job.spec.timing.stall);
         }
         self.relay.ready(views);
+        self.hold_back(now);
         if let Some(trouble) = trouble {
             self.relay.send(Up::Warning(trouble));
         }
+    }
+
+    /// Sends nobody, or few, where workers of earlier jobs still hang.
+    fn hold_back(&mut self, now: Time) {
+        let left = std::mem::take(&mut self.left_behind);
+        let (Some(job), Ok(mounts), false) = (&mut self.job, Mounts::read(), left.is_empty())
+        else {
+            return;
+        };
+        for (mount, workers) in left {
+            let (name, count) = (mount.escape_ascii(), workers.len());
+            let reason = format!(
+                "the file system at {name} does not answer: {count} workers of earlier jobs still hang there"
+            );
+            warn!("{reason}");
+            let walls = mounts.walls(&mount, &job.real_roots, &reason);
+            job.breakers.haunted(now, &mount, workers, walls);
+        }
+        let held_back = job.breakers.mounts();
+        self.relay.set_mounts(held_back);
     }
 }

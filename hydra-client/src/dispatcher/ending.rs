@@ -78,7 +78,7 @@ impl Dispatcher {
     /// Ends the job here: workers are told to stop, and are killed if they do not. Those of a job that is done have
     /// nothing more to say: they are killed at once.
     pub(super) fn stop(&mut self, now: Time, next: Next) {
-        self.job = None;
+        self.forget_job();
         self.put_by.clear();
         self.unsent_lines.clear();
         match next {
@@ -101,6 +101,13 @@ impl Dispatcher {
             deadline: now + self.config.timings.worker_stop,
             killed: false,
         };
+    }
+
+    /// Keeps nothing of the job but who is left behind.
+    pub(super) fn forget_job(&mut self) {
+        if let Some(job) = self.job.take() {
+            self.left_behind = job.breakers.into_left();
+        }
     }
 
     /// Goes on from a job that is being stopped: `Some` when this client ends.

@@ -27,6 +27,10 @@ impl Dispatcher {
             job.breakers.reaped(exit.conn);
             job.breakers.moves(exit.conn);
         }
+        self.left_behind.retain(|_, workers| {
+            workers.remove(&exit.conn);
+            !workers.is_empty()
+        });
         if self.crew.exited(now, exit.conn, &exit.reason) {
             self.apply_last(now, exit.conn);
             self.put_by.retain(|(from, _)| *from != exit.conn);

@@ -41,3 +41,27 @@ fn the_root_directory_can_be_the_target() {
     check(&[("/data", "/")], "/data", "/");
     check(&[("/data", "/")], "/data/x", "/x");
 }
+
+/// A looker that hangs at a mount, as far as others can tell.
+fn left_at(mount: &str) -> Left {
+    let mut sleep = tokio::process::Command::new("sleep");
+    Left {
+        process: sleep.arg("1000").kill_on_drop(true).spawn().unwrap(),
+        mounts: BTreeSet::from([mount.into()]),
+    }
+}
+
+#[tokio::test]
+async fn each_job_left_another_process_at_a_dead_mount() {
+    let mut left = LeftBehind::default();
+    for _ in 1..LEFT_BEHIND_MAX {
+        left.add(Some(left_at("/dead")));
+    }
+    left.add(Some(left_at("/other")));
+    assert_eq!(left.shunned(), BTreeSet::new());
+    left.add(Some(left_at("/dead")));
+    assert_eq!(left.shunned(), BTreeSet::from([b"/dead".to_vec()]));
+    // One comes back.
+    left.0[0].process.kill().await.unwrap();
+    assert_eq!(left.shunned(), BTreeSet::new());
+}

@@ -4,7 +4,7 @@ mod faults;
 mod roots;
 mod support;
 
-use hydra_client::{ClientError, Config, Mode, run, serve_embedded};
+use hydra_client::{ClientError, Config, Mode, look_at_roots, run, serve_embedded};
 use hydra_link::address::HostPort;
 use hydra_link::{Connection, Timeouts, dial};
 use hydra_proto::handshake::{Key, ServerKey};
@@ -27,6 +27,21 @@ use tokio::time::{Instant, timeout};
 fn fake_worker() {
     if let Ok(mood) = std::env::var(support::worker::MOOD) {
         support::worker::run(&mood);
+    }
+}
+
+/// No test: what looks at roots for the others. Those that begin with `/dead` never answer.
+#[test]
+fn fake_looker() {
+    if std::env::var(support::LOOKER).is_ok() {
+        let look = |path: &[u8]| match path.starts_with(b"/dead") {
+            true => loop {
+                std::thread::park();
+            },
+            false => support::seen(),
+        };
+        look_at_roots(Arc::new(look)).unwrap();
+        std::process::exit(0);
     }
 }
 

@@ -1,11 +1,10 @@
 //! What a client serves, and where it has that.
 
 use super::support::server::Server;
-use super::support::{self, SLOW, config, job, root};
+use super::support::{SLOW, config, job, root};
 use super::{assert_all_gone, assert_whole, embed};
 use hydra_client::{Allow, PathMap};
 use hydra_proto::message::RootView;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test]
@@ -51,6 +50,7 @@ async fn a_root_outside_the_allowed_ones_is_refused() {
             RootView::Seen(_) => "seen",
             RootView::Missing { kind, .. } => kind,
             RootView::Refused(_) => "refused",
+            RootView::Silent(_) => "silent",
         })
         .collect();
     assert_eq!(kinds, ["seen", "refused", "refused", "refused", "ENOENT"]);
@@ -91,14 +91,6 @@ async fn a_plugin_that_acts_must_be_allowed() {
 async fn a_mount_that_does_not_answer_holds_up_nothing_else() {
     let (mut config, _lines) = config(1, "");
     config.timings.root_look = Duration::from_millis(100);
-    config.look_at_root = Arc::new(|path| {
-        if path == b"/dead" {
-            loop {
-                std::thread::park();
-            }
-        }
-        support::seen()
-    });
     let (client, mut connection) = embed(config);
     let mut spec = job(SLOW);
     spec.roots = ["/data", "/dead", "/more"].map(root).to_vec();
@@ -107,8 +99,53 @@ async fn a_mount_that_does_not_answer_holds_up_nothing_else() {
         .talk(&mut connection, |server| !server.views.is_empty())
         .await;
     assert!(matches!(server.views[0], RootView::Seen(_)));
-    assert!(matches!(&server.views[1], RootView::Missing { kind, .. } if kind == "ETIMEDOUT"));
+    let RootView::Silent(why) = &server.views[1] else {
+        panic!("{:?}", server.views[1]);
+    };
+    assert_eq!(why, "the file system does not answer within 100ms");
     assert!(matches!(server.views[2], RootView::Seen(_)));
+    drop(connection);
+    assert!(client.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn roots_that_nobody_looked_at_were_said_not_to_answer() {
+    let (mut config, _lines) = config(1, "");
+    config.timings.root_look = Duration::from_millis(100);
+    let (client, mut connection) = embed(config);
+    let mut spec = job(SLOW);
+    // More than are looked at beside one another.
+    spec.roots = (0..70).map(|n| root(&format!("/dead{n}"))).collect();
+    let mut server = Server::new(1, spec);
+    server
+        .talk(&mut connection, |server| !server.views.is_empty())
+        .await;
+    let why = |view: &RootView| match view {
+        RootView::Silent(why) => why.clone(),
+        view => panic!("{view:?}"),
+    };
+    assert_eq!(
+        why(&server.views[63]),
+        "the file system does not answer within 100ms"
+    );
+    assert_eq!(
+        why(&server.views[64]),
+        "it was not looked at: 64 others do not answer within 100ms"
+    );
+    drop(connection);
+    assert!(client.await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn without_a_process_that_looks_no_root_is_taken_for_missing() {
+    let (mut config, _lines) = config(1, "");
+    config.looker.program = "/nowhere/at/all".into();
+    let (client, mut connection) = embed(config);
+    let mut server = Server::new(1, job(SLOW));
+    server
+        .talk(&mut connection, |server| !server.views.is_empty())
+        .await;
+    assert!(matches!(&server.views[0], RootView::Silent(why) if why.contains("not be looked at")));
     drop(connection);
     assert!(client.await.unwrap().is_ok());
 }

@@ -154,6 +154,7 @@ pub(crate) fn ups() -> Vec<Up> {
         RootView::Seen(facts),
         missing,
         RootView::Refused("no".to_owned()),
+        RootView::Silent("no".to_owned()),
     ];
     let (header, epoch) = (header(), EPOCH);
     let (target, text) = ("walk".to_owned(), "\u{1b}[0m".to_owned());
@@ -287,7 +288,7 @@ fn hex(bytes: &[u8]) -> String {
 const GOLDEN_UPS: [&str; 11] = [
     "000105302e312e300268310208",
     "010105302e312e30fbedfe0307070707070707070707070707070707010201",
-    "0201fbedfe030300046578743404757569640201000106454e4f454e54026e6f02026e6f",
+    "0201fbedfe030400046578743404757569640201000106454e4f454e54026e6f02026e6f03026e6f",
     "03fbedfe030401010304000a0103612fff02780a020102010c0103612fff010902780a0201020208000002\
      0d0103612fff000702fdffffffffffffffff030e0103612fff09010a0b010e057374616c650101010000\
      00000000000001064541434345530101022ffe046f70656e06454143434553026e6f020102037b7d0a01\

@@ -158,10 +158,24 @@ impl Table {
     }
 }
 
+/// Leaves no more walls than a parent takes.
+fn limit(mounts: &mut [Mount]) {
+    let (mut walls, mut bytes) = (0, 0);
+    for mount in mounts {
+        mount.walls.retain(|wall| {
+            walls += 1;
+            bytes += wall.size();
+            walls <= WALLS_MAX && bytes <= WALLS_BYTES_MAX
+        });
+    }
+}
+
 /// A client's half.
 impl Relay {
     /// These mounts have not answered lately: holds back what is not to be handed out, and returns it to the server.
-    pub fn set_mounts(&mut self, mounts: Vec<Mount>) {
+    /// Beyond what the server takes of them there are no walls: what lies there is handed out as elsewhere.
+    pub fn set_mounts(&mut self, mut mounts: Vec<Mount>) {
+        limit(&mut mounts);
         if let Some(parent) = &mut self.parent {
             parent.table.set_mounts(mounts);
             parent.rebalance();

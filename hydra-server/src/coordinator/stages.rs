@@ -248,7 +248,9 @@ impl Coordinator {
                     kind,
                     message,
                 }),
-                Some(Trouble::Refused(reason)) => set_aside.push(SetAside { path, reason }),
+                Some(Trouble::Refused(reason) | Trouble::Silent(reason)) => {
+                    set_aside.push(SetAside { path, reason });
+                }
                 None => {}
             }
         }
@@ -256,6 +258,7 @@ impl Coordinator {
         Ok(Outcome {
             ending: self.ending.unwrap_or(Ending::Done),
             roots_walked: self.book.walked(),
+            roots_silent: self.book.silent(),
             clients: self.tally.runs(),
             walk: self.tally.walk,
             reducer: self.tally.reducer,

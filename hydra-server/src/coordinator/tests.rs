@@ -90,19 +90,25 @@ impl Server {
     }
 
     fn join_as(&mut self, name: &str, workers: u32, origin: Origin, view: RootView) -> ConnId {
-        let conn = self.connect(NOW, origin);
+        let conn = self.greet(NOW, name, workers, origin);
+        let ready = Ready {
+            epoch: None,
+            roots: vec![view],
+        };
+        self.say(NOW, conn, Up::Ready(ready));
+        conn
+    }
+
+    /// A client comes, and looks at the root.
+    fn greet(&mut self, now: Time, name: &str, workers: u32, origin: Origin) -> ConnId {
+        let conn = self.connect(now, origin);
         let hello = Hello {
             header: header(),
             name: name.to_owned(),
             workers,
             nonce: conn.0,
         };
-        self.say(NOW, conn, Up::Hello(hello));
-        let ready = Ready {
-            epoch: None,
-            roots: vec![view],
-        };
-        self.say(NOW, conn, Up::Ready(ready));
+        self.say(now, conn, Up::Hello(hello));
         conn
     }
 
@@ -151,6 +157,17 @@ async fn a_client_whose_first_connection_broke_was_done_without() {
     assert!(server.is_to_be_dialled());
     server.join(Origin::Dialled(0), seen());
     assert_eq!(server.coordinator.phase(), Phase::Walking);
+}
+
+#[tokio::test]
+async fn a_client_that_came_late_and_looked_at_dead_roots_was_done_without() {
+    let mut server = Server::new(false);
+    let timeouts = server.coordinator.timeouts();
+    let came = NOW + timeouts.connect;
+    server.greet(came, "test", 1, Origin::Dialled(0));
+    let looked = came + timeouts.handshake + Duration::from_secs(5);
+    server.coordinator.tick(looked).unwrap();
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
 }
 
 #[tokio::test]

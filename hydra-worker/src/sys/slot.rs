@@ -47,7 +47,7 @@ const DIRECTORY: usize = 6;
 const PATH: usize = SLOT_HEAD_BYTES / 8;
 const VERSION_AHEAD: usize = WORDS - 1;
 
-/// A system call of the walk, or a few that belong together.
+/// A system call, or a few that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Call {
@@ -61,12 +61,31 @@ pub enum Call {
     Link = 4,
     /// Writing rows.
     Write = 5,
+    /// Looking at an entry once more, before something is done to it.
+    Again = 6,
+    /// Removing a name.
+    Unlink = 7,
+    /// Removing a directory.
+    Rmdir = 8,
+    /// A call of the plugin, which says so.
+    Plugin = 9,
 }
 
 impl Call {
+    pub(super) const ALL: [Self; 9] = [
+        Self::Open,
+        Self::List,
+        Self::Stat,
+        Self::Link,
+        Self::Write,
+        Self::Again,
+        Self::Unlink,
+        Self::Rmdir,
+        Self::Plugin,
+    ];
+
     fn from_code(code: u64) -> Option<Self> {
-        let all = [Self::Open, Self::List, Self::Stat, Self::Link, Self::Write];
-        all.into_iter().find(|call| *call as u64 == code)
+        Self::ALL.into_iter().find(|call| *call as u64 == code)
     }
 
     /// The word for it in errors.
@@ -78,6 +97,10 @@ impl Call {
             Self::Stat => "stat",
             Self::Link => "readlink",
             Self::Write => "write",
+            Self::Again => "second stat",
+            Self::Unlink => "unlink",
+            Self::Rmdir => "rmdir",
+            Self::Plugin => "call",
         }
     }
 }
@@ -127,7 +150,7 @@ impl Slot {
         self.words()[ITEM].store(item.unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Says which system call is under way; `None` when there is none of the walk's.
+    /// Says which system call is under way; `None` when there is none that could be told of.
     #[inline]
     pub fn set_call(&self, call: Option<Call>) {
         let code = call.map_or(0, |call| call as u64);

@@ -346,6 +346,11 @@ fn a_slot_is_read_by_its_supervisor() {
         (b"a\xff/b".as_slice(), false)
     );
 
+    for call in Call::ALL {
+        slot.set_call(Some(call));
+        assert_eq!(read().unwrap().call, Some(call));
+    }
+
     let name: Vec<u8> = (1..40).collect();
     for length in 0..name.len() {
         slot.set_path(&name[..length]);

@@ -3,6 +3,7 @@
 use super::rules;
 use crate::entry::Dir;
 use crate::node::DirNode;
+use crate::sys::slot::Slot;
 use hydra_proto::ids::RootId;
 use hydra_proto::job::{JobSpec, RootSpec, is_stop};
 use hydra_proto::walk::FileType;
@@ -19,15 +20,17 @@ pub(super) struct Here<'a> {
     pub(super) on_record: bool,
     /// Names in it that are roots of their own, as [`rules::stops_in`] gives them.
     pub(super) stops: Vec<&'a [u8]>,
+    slot: Option<Arc<Slot>>,
     path: OnceCell<Vec<u8>>,
 }
 
 impl<'a> Here<'a> {
-    /// `node`, open as `fd`; none if the job has no such root.
+    /// `node`, open as `fd`; none if the job has no such root. What plugins do there is told in the slot.
     pub(super) fn new(
         job: &'a JobSpec,
         node: &'a Arc<DirNode>,
         fd: BorrowedFd<'a>,
+        slot: &Option<Arc<Slot>>,
     ) -> Option<Self> {
         let root = job.roots.get(node.root_index() as usize)?;
         let mut here = Self {
@@ -36,6 +39,7 @@ impl<'a> Here<'a> {
             fd,
             on_record: false,
             stops: Vec::new(),
+            slot: slot.clone(),
             path: OnceCell::new(),
         };
         if !root.stops.is_empty() {
@@ -69,6 +73,7 @@ impl<'a> Here<'a> {
             depth: self.node.depth(),
             fd: Some(self.fd),
             path: &**self.node,
+            slot: self.slot.as_deref(),
         }
     }
 

@@ -116,7 +116,7 @@ impl<V: Visit> Walker<V> {
     pub(super) fn after(&mut self, dir: &At) {
         let job = Arc::clone(&self.job);
         if let Some(fd) = self.reopen(&dir.0)
-            && let Some(here) = Here::new(&job, &dir.0, fd.as_fd())
+            && let Some(here) = Here::new(&job, &dir.0, fd.as_fd(), &self.slot)
         {
             self.leave(&here);
         }
@@ -124,7 +124,7 @@ impl<V: Visit> Walker<V> {
 
     fn enter(&mut self, node: &Arc<DirNode>, fd: &OwnedFd) -> Enter {
         let job = Arc::clone(&self.job);
-        let Some(here) = Here::new(&job, node, fd.as_fd()) else {
+        let Some(here) = Here::new(&job, node, fd.as_fd(), &self.slot) else {
             return Enter::Skip;
         };
         let entered = self.call(
@@ -148,7 +148,7 @@ impl<V: Visit> Walker<V> {
         let job = Arc::clone(&self.job);
         let buffer = self.buffer.take();
         let mut buffer = buffer.unwrap_or_else(|| ListBuffer::new(self.buffer_bytes));
-        let parked = Here::new(&job, node, fd.as_fd())
+        let parked = Here::new(&job, node, fd.as_fd(), &self.slot)
             .and_then(|here| self.read_here(key, &here, &mut buffer, reading));
         self.buffer = Some(buffer);
         match parked {

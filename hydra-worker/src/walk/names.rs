@@ -38,7 +38,7 @@ impl<V: Visit> Walker<V> {
             }
             Err(errno) => return self.fail(self.shown(&dir.0), "open", errno),
         };
-        let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd()) else {
+        let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd(), &self.slot) else {
             return;
         };
         here.on_record = self.tells_gone();
@@ -78,6 +78,7 @@ impl<V: Visit> Walker<V> {
             depth: node.depth(),
             fd: None,
             path: &**node,
+            slot: None,
         };
         if self.tells_gone() {
             for (name, &file_type) in names.iter().zip(types) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 impl<V: Visit> Walker<V> {
     /// Counts and shows a root; whether it is a directory.
     pub(super) fn root(&mut self, node: &Arc<DirNode>) -> bool {
-        let job = Arc::clone(&self.job);
+        let (job, slot) = (Arc::clone(&self.job), self.slot.clone());
         let Some(root) = job.roots.get(node.root_index() as usize) else {
             return false;
         };
@@ -50,6 +50,7 @@ impl<V: Visit> Walker<V> {
             depth: 0,
             fd: is_directory.then(|| fd.as_fd()),
             path: &**node,
+            slot: slot.as_deref(),
         };
         let stat: Stat = super::entry::facts_of(&found, self.wants.facts);
         let many = self.wants.fs_id && found.nlink > 1 && !is_directory;

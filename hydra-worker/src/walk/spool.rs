@@ -244,7 +244,7 @@ impl<V: Visit> Walker<V> {
         let node = Arc::clone(&spool.node);
         let job = Arc::clone(&self.job);
         let Some(fd) = self.reopen(&node) else { return };
-        if let Some(here) = Here::new(&job, &node, fd.as_fd()) {
+        if let Some(here) = Here::new(&job, &node, fd.as_fd(), &self.slot) {
             self.hand_out(key, &here, visit, spool);
         }
         if matches!(self.left.last(), Some(Left::Dirs(..))) {

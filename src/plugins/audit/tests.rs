@@ -66,6 +66,7 @@ fn make(call: &Call, visit: &mut AuditVisit, sink: &mut Sink<AuditSummary>) {
         depth,
         fd: None,
         path: &path,
+        slot: None,
     };
     match call {
         Call::Listed(_, listing) => visit.listed(&dir, listing, sink),

@@ -359,6 +359,7 @@ mod tests {
                     depth: 0,
                     fd: None,
                     path: &Below(below),
+                    slot: None,
                 };
                 let mut path = Vec::new();
                 write_shown(&dir, b"", &mut path);

@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 
 /// No test takes this long unless it hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The environment variable that makes this test program look at roots.
+pub(crate) const LOOKER: &str = "HYDRA_FAKE_LOOKER";
 /// Files in each directory of the tree.
 pub(crate) const FILES: u64 = 3;
 
@@ -95,12 +97,10 @@ pub(crate) fn seen() -> RootView {
 
 /// A client whose workers are this test program, started again. Behaves as `mood` says.
 pub(crate) fn config(workers: u32, mood: &str) -> (Config, Lines) {
-    let command = WorkerCommand {
+    let command = |test: &str, variable: &str, value: &str| WorkerCommand {
         program: PathBuf::from("/proc/self/exe"),
-        args: ["--exact", "fake_worker", "--nocapture"]
-            .map(Into::into)
-            .to_vec(),
-        env: vec![(worker::MOOD.into(), mood.into())],
+        args: ["--exact", test, "--nocapture"].map(Into::into).to_vec(),
+        env: vec![(variable.into(), value.into())],
     };
     let (sender, lines) = mpsc::unbounded_channel();
     let sink: LogSink = Arc::new(move |line: &LogLine| {
@@ -108,9 +108,9 @@ pub(crate) fn config(workers: u32, mood: &str) -> (Config, Lines) {
     });
     let mut config = Config::new(
         "test".to_owned(),
-        command,
+        command("fake_worker", worker::MOOD, mood),
         Arc::new(|_| Ok(Box::new(Merger::<()>::default()))),
-        Arc::new(|_| seen()),
+        command("fake_looker", LOOKER, ""),
         Arc::new(decode_slot),
     );
     config.workers = workers;

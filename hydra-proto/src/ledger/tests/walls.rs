@@ -180,6 +180,47 @@ fn after_some_have_tried_nobody_else_is_sent_there() {
 }
 
 #[test]
+fn a_client_with_many_roots_on_a_dead_mount_was_sent_away() {
+    let many = |reason: &str| -> Vec<Wall> {
+        let wall = |root| Wall {
+            root: RootId(root),
+            path: Vec::new(),
+            without: Vec::new(),
+            reason: reason.to_owned(),
+        };
+        (0..9000).map(wall).collect()
+    };
+    for reason in ["dead", &"very ".repeat(1000)] {
+        let mut relay = client(false);
+        let walls = many(reason);
+        let (number, pass) = (7, Pass::None);
+        relay.set_mounts(vec![Mount {
+            number,
+            walls: walls.clone(),
+            pass,
+        }]);
+        let said = walls_said(&mut relay).remove(0);
+        assert!(said.len() < walls.len() && walls.starts_with(&said));
+        let mut parent = with_walls(1, 0);
+        parent.handle(ms(1), ConnId(1), Up::Walls(said));
+        let sent_away = |action: &Action| matches!(action, Action::Close { .. });
+        assert!(!drain(&mut parent).iter().any(sent_away));
+    }
+    // What has no wall is not given back, again and again.
+    let mut relay = client(false);
+    let mut walls = many("dead");
+    walls.retain(|wall| wall.root != RootId(0));
+    walls.push(wall("dead"));
+    relay.set_mounts(vec![Mount {
+        number: 7,
+        walls,
+        pass: Pass::None,
+    }]);
+    let item = vec![dirs(1, "dead", &["x"])];
+    assert_eq!(granted(&server_grants(&mut relay, 1, item.clone())), item);
+}
+
+#[test]
 fn a_child_with_too_many_walls_is_sent_away() {
     let mut parent = with_walls(1, 0);
     let walls = vec![wall("dead"); 5000];
