@@ -383,21 +383,23 @@ impl<'a> Cluster<'a> {
         let status = self.status;
         let report = serde_json::from_slice(&read("out")?)
             .map_err(|error| format!("no report, status {status:?}: {error}"))?;
+        let report = without_run(report);
+        let complete = report["complete"] == true;
         Ok(Outcome {
             status,
-            report: without_run(report),
-            rows: self.rows()?,
+            report,
+            rows: self.rows(complete)?,
         })
     }
 
     /// The rows as who reads them finds them.
-    fn rows(&self) -> Result<Vec<Vec<u8>>, String> {
+    fn rows(&self, complete: bool) -> Result<Vec<Vec<u8>>, String> {
         let rows = self.dir.join("rows");
         if self.plan.rows_dir.is_none() {
             return Ok(lines(&fs::read(rows).map_err(|error| error.to_string())?));
         }
         let mut found = Vec::new();
-        for (name, bytes) in manifest::segments(&rows, true)? {
+        for (name, bytes) in manifest::segments(&rows, Some(complete))? {
             found.extend(lines(&manifest::segment(&rows, &name, bytes)?));
         }
         Ok(found)

@@ -275,7 +275,7 @@ impl<'a> Job<'a> {
     /// What a reader of the manifest finds: rows of the tree, none twice.
     fn read(&self, at_end: bool) -> Outcome<BTreeSet<Vec<u8>>> {
         let mut found = BTreeSet::new();
-        for (name, bytes) in manifest::segments(&self.rows, at_end)? {
+        for (name, bytes) in manifest::segments(&self.rows, at_end.then_some(true))? {
             let rows = manifest::segment(&self.rows, &name, bytes)?;
             self.add_rows(&name, &rows, &mut found)?;
         }

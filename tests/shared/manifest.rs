@@ -6,11 +6,16 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// How many bytes count of each segment, by its name, as the manifest of `rows` says. At the end of a job it says that
-/// this is all, and nothing else is left in the directory.
-pub(crate) fn segments(rows: &Path, at_end: bool) -> Result<BTreeMap<String, u64>, String> {
+/// How many bytes count of each segment, by its name, as the manifest of `rows` says. At the end of a job it says whether
+/// that was `complete`, and nothing else is left in the directory.
+pub(crate) fn segments(
+    rows: &Path,
+    complete: Option<bool>,
+) -> Result<BTreeMap<String, u64>, String> {
     let manifest = match fs::read_to_string(rows.join("manifest.ndjson")) {
-        Err(error) if !at_end && error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if complete.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            String::new()
+        }
         manifest => manifest.map_err(|error| format!("the manifest: {error}"))?,
     };
     let whole = manifest
@@ -24,9 +29,9 @@ pub(crate) fn segments(rows: &Path, at_end: bool) -> Result<BTreeMap<String, u64
             counts.insert(name.to_owned(), bytes);
         }
     }
-    if at_end {
+    if let Some(complete) = complete {
         let last = lines.last().ok_or("an empty manifest")?;
-        if last["complete"] != true || last["segments"].as_u64() != Some(counts.len() as u64) {
+        if last["complete"] != complete || last["segments"].as_u64() != Some(counts.len() as u64) {
             return Err(format!("the manifest ends with {last}"));
         }
         is_clean(rows, &counts)?;
