@@ -239,13 +239,15 @@ impl Coordinator {
     /// The job is over: only what counts stays, unless somebody may go on with it.
     pub(super) fn end_rows(&mut self) -> Result<(), ServerError> {
         let done = self.ending.is_none() || self.ending == Some(Ending::Done);
+        // What is set aside is missing, as the report says.
+        let complete = done && self.parent.aside().is_empty();
         let for_good = done || self.journal.is_none();
         let patience = match self.ending {
             Some(Ending::Interrupted) => LETTING_GO,
             _ => Duration::MAX,
         };
         if let Some(keeper) = self.rows.take()
-            && !keeper.end(&self.segments, done, for_good, patience)?
+            && !keeper.end(&self.segments, complete, for_good, patience)?
         {
             let text = "the directory of the rows is left as it is: its disk does not answer";
             self.warn(text.to_owned());
