@@ -97,7 +97,7 @@ pub(crate) struct Coordinator {
     memory: u64,
     /// Where the ledger puts what does not fit into that.
     pub(crate) spill: Spill,
-    gathering: Gathering,
+    pub(crate) gathering: Gathering,
     pub(crate) phase: Phase,
     ending: Option<Ending>,
     hopeless: bool,
@@ -107,7 +107,7 @@ pub(crate) struct Coordinator {
     listens: bool,
     wait: bool,
     timeouts: Timeouts,
-    client_timeout: Duration,
+    pub(crate) client_timeout: Duration,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections without a session, and since when: the oldest first.
     mute: BTreeMap<ConnId, Time>,

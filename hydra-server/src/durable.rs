@@ -78,6 +78,9 @@ impl Coordinator {
         self.book = restored.book;
         self.segments = restored.segments;
         self.orphans = restored.embedded.into_iter().collect();
+        if restored.began {
+            self.gathering.wait_until(now + self.client_timeout);
+        }
         if restored.began && self.parent.is_done() {
             self.end(now, Ending::Done);
         }

@@ -21,12 +21,29 @@ impl Coordinator {
             }
             Readiness::Wait => {}
             Readiness::Begin => return self.begin(now),
+            Readiness::Hopeless if self.began_before => self.nobody_came_back(now),
             Readiness::Hopeless => {
                 self.hopeless = true;
                 self.end(now, Ending::Incomplete("no client can be used".to_owned()));
             }
         }
         Ok(())
+    }
+
+    /// The job was begun, and its clients are not here: they may be inside their grace time still, or on their way up.
+    fn nobody_came_back(&mut self, now: Time) {
+        let is_late = self.gathering.deadline().is_none_or(|late| now >= late);
+        if self.may_come() && !is_late {
+            return;
+        }
+        for (client, reason) in self.gathering.missing() {
+            let client = self.client_name(client);
+            self.warn(format!("client {client} has not come back: {reason}"));
+        }
+        self.end(
+            now,
+            Ending::Incomplete("no client has come back".to_owned()),
+        );
     }
 
     fn begin(&mut self, now: Time) -> Result<(), ServerError> {

@@ -521,3 +521,66 @@ async fn the_client_in_a_server_that_was_held_up_was_lost() {
     );
     assert_eq!(server.coordinator.phase(), Phase::Walking);
 }
+
+/// The server whose journal is in this directory, as it is resumed.
+fn resumed(dir: &tempfile::TempDir) -> Server {
+    let state = StateDir::open(dir.path(), Durability::Os).unwrap();
+    let mut server = Server::new(false);
+    let (reports, _) = tokio::sync::mpsc::channel(1);
+    let coordinator = &mut server.coordinator;
+    coordinator.keep_journal(NOW, state, reports).unwrap();
+    server
+}
+
+#[tokio::test]
+async fn a_resumed_server_was_gone_again_before_its_clients_were_back() {
+    let (dir, mut server, mut written) = journaled();
+    server.join(Origin::Dialled(0), seen());
+    assert_eq!(server.coordinator.phase(), Phase::Walking);
+    server.coordinator.flush(NOW).unwrap();
+    written.recv().await.unwrap();
+    drop(server);
+    let mut server = resumed(&dir);
+    let timeouts = server.coordinator.timeouts;
+    let early = NOW + timeouts.connect + timeouts.handshake;
+    let reason = "nothing answers".to_owned();
+    let refused = Event::Unreachable {
+        client: 0,
+        reason,
+        last: false,
+    };
+    server.handle(early, refused);
+    server.coordinator.tick(early).unwrap();
+    assert_eq!(server.coordinator.phase(), Phase::Gathering);
+    let late = NOW + server.coordinator.client_timeout;
+    assert!(server.coordinator.gathering.deadline() == Some(late));
+    server.coordinator.tick(late).unwrap();
+    let outcome = server.coordinator.finish().unwrap();
+    let ending = Ending::Incomplete("no client has come back".to_owned());
+    assert_eq!(outcome.ending, ending);
+    let warned = "client host1:8101 has not come back: nothing answers";
+    assert!(
+        outcome.warnings.iter().any(|text| text == warned),
+        "{:?}",
+        outcome.warnings
+    );
+    // What it ended with is not for ever.
+    let restored = resumed(&dir);
+    assert_eq!(restored.coordinator.parent.counts().aside, 0);
+    assert!(restored.coordinator.began_before);
+}
+
+#[tokio::test]
+async fn a_resumed_server_that_nobody_can_come_back_to_ends_at_once() {
+    let (dir, mut server, mut written) = journaled();
+    server.join(Origin::Dialled(0), seen());
+    server.coordinator.flush(NOW).unwrap();
+    written.recv().await.unwrap();
+    drop(server);
+    let mut server = resumed(&dir);
+    let conn = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, conn, busy_with(Some(JobId(0))));
+    let outcome = server.coordinator.finish().unwrap();
+    let ending = Ending::Incomplete("no client has come back".to_owned());
+    assert_eq!(outcome.ending, ending);
+}
