@@ -274,6 +274,36 @@ fn a_full_disk_is_told_from_a_broken_one() {
 }
 
 #[tokio::test]
+async fn a_sync_that_failed_for_want_of_room_was_taken_for_a_full_disk() {
+    // What compaction may fail with, and whether the old file is still good.
+    for (operation, is_good) in [
+        ("create", true),
+        ("write", true),
+        ("sync rows of", false),
+        ("sync", false),
+        ("replace", false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+        let disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
+        let (reports, mut written) = tokio::sync::mpsc::channel(1);
+        let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
+        journal.append(&Entry::Began).unwrap();
+        journal.flush(Time::ZERO, Some(first_snapshot()));
+        for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+            if let Some(mut report) = written.recv().await {
+                let failed = JournalError::io(operation, dir.path(), errno.into());
+                report.compacted = Some(Err(failed));
+                let written = journal.written(Time::ZERO, report);
+                assert_eq!(written.is_ok(), is_good, "{operation}: {written:?}");
+            }
+            journal.append(&Entry::Began).unwrap();
+            journal.flush(Time::ZERO, Some(first_snapshot()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_full_disk_that_was_asked_too_early_is_asked_again() {
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
