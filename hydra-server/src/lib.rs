@@ -19,6 +19,7 @@ mod coordinator;
 mod dialler;
 mod durable;
 mod gathering;
+mod held;
 pub mod journal;
 mod outcome;
 mod roots;

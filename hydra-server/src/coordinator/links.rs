@@ -169,6 +169,7 @@ impl Coordinator {
     pub(super) fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
         self.mute.remove(&conn);
         self.late_acks.remove(&conn);
+        self.held.forget(conn, |_| true);
         let state = self.conns.remove(&conn);
         self.parent.closed(now, conn);
         let Some(state) = state else {

@@ -204,6 +204,11 @@ impl Coordinator {
         };
     }
 
+    /// Whether the job has ended, and work is left.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(self.ending, Some(Ending::Incomplete(_)))
+    }
+
     /// Whether everybody has let go, everything is durable and all rows are written. A full disk holds up the end, unless
     /// the job goes on another time; so does who does not read rows, unless the user wants it to stop.
     pub(super) fn is_over(&self, now: Time, deadline: Time) -> bool {

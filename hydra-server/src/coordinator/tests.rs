@@ -395,6 +395,33 @@ async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
 }
 
 #[tokio::test]
+async fn what_was_held_for_a_connection_outlived_it() {
+    let (_dir, mut server, _written) = journaled();
+    server.join(Origin::Dialled(0), seen());
+    // The disk has it, and does not answer.
+    server.coordinator.flush(NOW).unwrap();
+    assert!(!server.coordinator.held.is_empty());
+    server.handle(NOW, Event::Closed(ConnId(0), None));
+    assert!(server.coordinator.held.is_empty());
+    let again = server.connect(NOW, Origin::Dialled(0));
+    server.say(NOW, again, resume(false));
+    // It is told why before its connection ends, which waits for that.
+    assert!(server.coordinator.held.has_last_word(again));
+    assert!(server.coordinator.conns.contains_key(&again));
+}
+
+#[tokio::test]
+async fn the_end_of_a_silent_connection_waited_for_the_disk() {
+    let (_dir, mut server, _written) = journaled();
+    let conn = server.join(Origin::Accepted, seen());
+    server.coordinator.flush(NOW).unwrap();
+    let late = NOW + server.coordinator.job.timing.dead_after;
+    server.coordinator.tick(late).unwrap();
+    assert!(!server.coordinator.conns.contains_key(&conn));
+    assert!(server.coordinator.held.is_empty());
+}
+
+#[tokio::test]
 async fn fewer_clients_than_were_to_dial_in_were_passed_over_in_silence() {
     let mut server = Server::of(true, |config| {
         config.clients.clear();
