@@ -105,11 +105,11 @@ impl Coordinator {
         });
         pushed?;
         // Held until they are written, whatever is brought back meanwhile.
-        let pieces = self
-            .parent
-            .slots()
-            .filter_map(|slot| self.spill.piece(slot));
-        pieces.for_each(|piece| out.push_piece(piece));
+        for (slot, aside) in self.parent.slots() {
+            if let Some(piece) = self.spill.piece(slot) {
+                out.push_piece(piece, aside);
+            }
+        }
         for child in self.parent.children() {
             out.push(&Entry::Client {
                 child: child.child,

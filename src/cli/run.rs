@@ -268,6 +268,7 @@ fn serial(
         walk: walked.walk,
         roots_walked: walked.roots_walked,
         set_aside: Vec::new(),
+        set_aside_count: 0,
         run: Run {
             elapsed,
             clients: vec![client],

@@ -4,10 +4,10 @@ use super::{Conn, Coordinator, LETTING_GO, Phase};
 use crate::connection::Origin;
 use crate::gathering::Readiness;
 use crate::journal::Entry;
-use crate::outcome::{Ending, Outcome, ServerError, SetAside};
+use crate::outcome::{Ending, Listed, Outcome, ServerError};
 use crate::roots::Trouble;
 use hydra_proto::ids::{ChildId, ItemId, RootId};
-use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::ledger::Time;
 use hydra_proto::walk::WalkError;
 use std::time::Duration;
@@ -255,12 +255,7 @@ impl Coordinator {
         }
         self.tell_rows_lost();
         self.end_rows()?;
-        let mut set_aside: Vec<SetAside> = self
-            .parent
-            .aside()
-            .values()
-            .map(|aside| self.set_aside(&aside.item, &aside.reason))
-            .collect();
+        let mut set_aside = Listed::of(&self.parent, &self.job);
         for (root, trouble) in self.book.unwalked() {
             let path = self.shown(root);
             match trouble {
@@ -270,11 +265,11 @@ impl Coordinator {
                     kind,
                     message,
                 }),
-                Some(Trouble::Refused(reason)) => set_aside.push(SetAside { path, reason }),
+                Some(Trouble::Refused(reason)) => set_aside.add(path, &reason),
                 None => {}
             }
         }
-        set_aside.sort();
+        let (set_aside, set_aside_count) = set_aside.end();
         Ok(Outcome {
             ending: self.ending.unwrap_or(Ending::Done),
             roots_walked: self.book.walked(),
@@ -282,16 +277,9 @@ impl Coordinator {
             walk: self.tally.walk,
             reducer: self.tally.reducer,
             set_aside,
+            set_aside_count,
             warnings: self.warnings,
             elapsed: self.ended.saturating_sub(self.began),
         })
-    }
-
-    fn set_aside(&self, item: &Item, reason: &str) -> SetAside {
-        let root = self.job.root(item.root());
-        SetAside {
-            path: root.map(|root| root.show(&item.path())).unwrap_or_default(),
-            reason: reason.to_owned(),
-        }
     }
 }

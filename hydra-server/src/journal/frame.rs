@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: [u8; 8] = *b"HydraJnl";
 /// The format's version.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the file's header: magic, version, job, first sequence number, checksum.
 pub(crate) const HEADER: usize = 32;
 /// Bytes before a frame's payload: length, checksum, sequence number.

@@ -9,7 +9,7 @@ use crate::durable::RowsFile;
 use crate::spill::Spill;
 use hydra_proto::ids::RootId;
 use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::ledger::{Parent, Record, Time};
+use hydra_proto::ledger::{Parent, Record, Store, Time};
 use std::cell::Cell;
 use std::path::Path;
 use std::{fs, io};
@@ -191,12 +191,13 @@ fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
     for record in snapshot(&parent) {
         out.push(&Entry::Ledger(record)).unwrap();
     }
-    let slots: Vec<u64> = parent.slots().collect();
+    let slots: Vec<u64> = parent.slots().map(|(slot, _)| slot).collect();
     assert!(!slots.is_empty());
-    for &slot in &slots {
-        out.push_piece(spill.piece(slot).unwrap());
+    for (slot, aside) in parent.slots() {
+        out.push_piece(spill.piece(slot).unwrap(), aside);
     }
-    parent.set_aside_unserved(&|_| "nobody".to_owned());
+    let mut store = spill.clone();
+    slots.iter().for_each(|&slot| store.forget(slot));
     assert!(slots.iter().all(|&slot| spill.piece(slot).is_none()));
     let payloads = out.finish().unwrap();
     Disk::begin(dir.path(), JOB, 1, &payloads, false).unwrap();
