@@ -7,6 +7,9 @@ use hydra_proto::reduce::{Reduce, ReduceError, Summary};
 use hydra_proto::walk::WalkSummary;
 use std::collections::BTreeMap;
 
+/// Clients that the report lists; what others do is in the sums alone.
+const RUNS_MAX: usize = 1 << 16;
+
 pub(crate) struct Tally {
     pub(crate) walk: WalkSummary,
     pub(crate) reducer: Box<dyn Reduce>,
@@ -24,9 +27,17 @@ impl Tally {
         }
     }
 
+    /// A session is over: nothing more comes from it.
+    pub(crate) fn left(&mut self, child: ChildId) {
+        self.names.remove(&child);
+    }
+
     /// A session of the client with this name was opened, or goes on under this name. No two clients may have one.
     pub(crate) fn joined(&mut self, child: ChildId, name: &str, workers: u32) {
         self.names.insert(child, name.to_owned());
+        if self.runs.len() >= RUNS_MAX && !self.runs.contains_key(name) {
+            return;
+        }
         let run = self.runs.entry(name.to_owned()).or_default();
         run.name = name.to_owned();
         run.workers = workers;
