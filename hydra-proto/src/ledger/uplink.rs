@@ -309,6 +309,11 @@ impl Uplink {
         let Some(session) = &mut self.session else {
             return;
         };
+        if last_commit < session.acked {
+            // The parent has lost what it had acknowledged: its record of what is done here is not what was done.
+            self.events.push_back(UplinkEvent::Drop(conn));
+            return self.end(Some(Refusal::Fenced));
+        }
         self.link = Link::Open(conn);
         self.lost = None;
         self.next_beat = now;

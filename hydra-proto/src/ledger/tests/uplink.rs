@@ -187,6 +187,20 @@ fn a_window_of_commits_had_no_limit_in_bytes() {
 }
 
 #[test]
+fn a_child_went_on_with_a_parent_that_had_lost_what_it_acknowledged() {
+    let mut uplink = open(true);
+    uplink.commit(give(1));
+    uplink.handle(ms(1), CONN, Down::Ack { seq: 1 });
+    uplink.closed(ms(2), CONN);
+    uplink.connected(ms(3), ConnId(2));
+    events(&mut uplink);
+    uplink.handle(ms(3), ConnId(2), Down::Resumed { last_commit: 0 });
+    let over = UplinkEvent::Over(Some(Refusal::Fenced));
+    assert_eq!(events(&mut uplink), [UplinkEvent::Drop(ConnId(2)), over]);
+    assert!(uplink.epoch().is_none());
+}
+
+#[test]
 fn the_lease_counts_from_when_the_beat_was_sent() {
     let mut uplink = open(true);
     uplink.beat(ms(100), Load::default());
