@@ -19,6 +19,9 @@ pub const PATH_BYTES_MAX: usize = 2 << 20;
 /// The most names that one parcel may hold.
 pub const PARCEL_NAMES_MAX: usize = 4096;
 
+/// Bytes of room that an emptied list keeps.
+const ROOM_KEPT: usize = 64 << 10;
+
 /// A list of names, packed into one buffer. A name is any bytes but NUL and `/`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameList {
@@ -53,6 +56,19 @@ impl NameList {
         self.ends.pop();
         let end = self.ends.last().map_or(0, |&end| end as usize);
         self.bytes.truncate(end);
+    }
+
+    /// Takes all names, in a list of just their size. What room this one has it keeps, if that is little: a list that is
+    /// filled again and again need not grow each time.
+    #[must_use]
+    pub fn take_all(&mut self) -> Self {
+        if self.size() > ROOM_KEPT {
+            return std::mem::take(self);
+        }
+        let taken = self.clone();
+        self.bytes.clear();
+        self.ends.clear();
+        taken
     }
 
     /// The name at `index`.

@@ -14,12 +14,12 @@
 //! ```
 //!
 //! What was granted knows no node above itself but the root. It is reached from the longest way to it that is kept
-//! for anything else, by stretches that are kept as well: what is granted together lies close together.
+//! for anything else, by stretches that are kept as well: what is granted together lies close together. Of a directory
+//! that is granted piece by piece each piece comes as a node of its own; only the first has to be looked for.
 //!
-//! Entries that only the cache still knows (nothing is left to do below them) are dropped first, then those used
-//! longest ago. Making room is done in bulk, so that a use costs one look-up by address.
+//! Entries that only the cache still knows (nothing is left to do below them, and they are on no way to what was
+//! granted) are dropped first, then those used longest ago. Making room is done in bulk, so that a use costs one look-up by address.
 
-use std::cmp::Reverse;
 use std::collections::hash_map;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -72,6 +72,8 @@ struct Entry {
     node: Arc<DirNode>,
     fd: OwnedFd,
     used: u64,
+    /// It leads to what was granted: what is granted next may lie near it, though nothing here is left to do below.
+    way: bool,
 }
 
 impl DirCache {
@@ -120,6 +122,10 @@ impl DirCache {
 
     /// Keeps `fd`, which is open on `node`, for what is below it.
     pub fn keep(&mut self, node: &Arc<DirNode>, fd: OwnedFd) {
+        self.insert(node, fd, false);
+    }
+
+    fn insert(&mut self, node: &Arc<DirNode>, fd: OwnedFd, way: bool) {
         if self.entries.len() >= self.budget {
             self.make_room(self.budget - self.budget / 8);
         }
@@ -128,6 +134,7 @@ impl DirCache {
             node: Arc::clone(node),
             fd,
             used: self.uses,
+            way,
         };
         self.entries.insert(key(node), entry);
     }
@@ -147,9 +154,29 @@ impl DirCache {
         entry.map(|entry| entry.fd.as_fd()).ok_or(Errno::BADF)
     }
 
-    /// Whether `node` is kept.
-    pub fn holds(&self, node: &Arc<DirNode>) -> bool {
-        self.entries.contains_key(&key(node))
+    /// As [`DirCache::fd`], with a descriptor of the caller's own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn own_fd(&mut self, node: &Arc<DirNode>) -> Result<OwnedFd, Errno> {
+        loop {
+            match self.fd(node).and_then(duplicate) {
+                Err(Errno::MFILE | Errno::NFILE) if self.give_up_half() => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The descriptor of `node`, if it is kept.
+    pub fn kept(&self, node: &Arc<DirNode>) -> Option<BorrowedFd<'_>> {
+        let fd = match node.parent() {
+            None => {
+                let index = usize::try_from(node.root_index()).ok()?;
+                self.roots.get(index)?.fd.as_ref()
+            }
+            Some(_) => self.entries.get(&key(node)).map(|entry| &entry.fd),
+        };
+        fd.map(AsFd::as_fd)
     }
 
     /// How many descriptors are kept, roots included.
@@ -162,19 +189,18 @@ impl DirCache {
         self.levels_reopened
     }
 
-    /// Closes what only the cache still knows. For an idle moment: an open directory keeps its mount busy.
-    pub fn sweep(&mut self) {
-        // The deepest first: an entry that goes may be all that kept one above it.
-        let mut order: Vec<(Reverse<u32>, usize)> = self
-            .entries
-            .iter()
-            .map(|(&key, entry)| (Reverse(entry.node.depth()), key))
-            .collect();
-        order.sort_unstable();
-        for (_, key) in order {
-            if let hash_map::Entry::Occupied(entry) = self.entries.entry(key)
-                && Arc::strong_count(&entry.get().node) == 1
+    /// Closes what only the cache still knows, but the ways to what was granted.
+    fn sweep(&mut self) {
+        let done = self.entries.iter().filter(|(_, entry)| entry.is_done());
+        let done: Vec<usize> = done.map(|(&key, _)| key).collect();
+        for lowest in done {
+            let mut next = Some(lowest);
+            // An entry that goes may be all that kept the one above it.
+            while let Some(key) = next
+                && let hash_map::Entry::Occupied(entry) = self.entries.entry(key)
+                && entry.get().is_done()
             {
+                next = entry.get().node.parent().map(self::key);
                 entry.remove();
             }
         }
@@ -292,10 +318,17 @@ impl DirCache {
     /// Opens and keeps a node right below the root: what was granted has its whole path for a name.
     fn open_granted(&mut self, node: &Arc<DirNode>) -> Result<(), Errno> {
         let (way, name) = split_name(node.name());
-        let above = self.way_to(node, way)?;
-        self.levels_reopened += 1;
-        let fd = self.open_from(above.as_ref(), node, name)?;
-        self.keep(node, fd);
+        let twin = self.nearest_kept(node, node.name());
+        let twin = twin.filter(|twin| twin.path_len() == node.path_len());
+        let fd = match twin.and_then(|twin| self.entries.get(&key(&twin))) {
+            Some(twin) => duplicate(twin.fd.as_fd())?,
+            None => {
+                let above = self.way_to(node, way)?;
+                self.levels_reopened += 1;
+                self.open_from(above.as_ref(), node, name)?
+            }
+        };
+        self.insert(node, fd, !way.is_empty());
         Ok(())
     }
 
@@ -317,7 +350,7 @@ impl DirCache {
             };
             self.levels_reopened += levels as u64;
             let fd = self.open_from(above.as_ref(), &next, stretch)?;
-            self.keep(&next, fd);
+            self.insert(&next, fd, true);
             above = Some(next);
         }
     }
@@ -376,6 +409,13 @@ impl DirCache {
         let mut used: Vec<u64> = self.entries.values().map(|entry| entry.used).collect();
         let (_, &mut youngest_to_go, _) = used.select_nth_unstable(excess - 1);
         self.entries.retain(|_, entry| entry.used > youngest_to_go);
+    }
+}
+
+impl Entry {
+    /// Nothing is left to do below it, and it is on no way to what was granted.
+    fn is_done(&self) -> bool {
+        Arc::strong_count(&self.node) == 1 && !self.way
     }
 }
 
@@ -439,6 +479,10 @@ fn join_names(nodes: &[&Arc<DirNode>], path: &mut Vec<u8>) {
         }
         path.extend_from_slice(node.name());
     }
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    rustix::io::fcntl_dupfd_cloexec(fd, 0)
 }
 
 fn key(node: &Arc<DirNode>) -> usize {

@@ -117,7 +117,8 @@ pub struct Dir<'a> {
     pub root_id: RootId,
     /// 0 for the root itself.
     pub depth: u32,
-    /// The open directory; none when the root is no directory.
+    /// The open directory, to name entries in (`openat`, `unlinkat`); none when the root is no directory. That may be
+    /// all it is good for (`O_PATH`): to read the directory, open `.` in it.
     pub fd: Option<BorrowedFd<'a>>,
     /// Its path below the root.
     pub path: &'a (dyn PathOf + 'a),

@@ -126,7 +126,8 @@ pub trait Visit: Send + 'static {
     /// All entries of a directory have been shown (not those of its subdirectories).
     fn leave(&mut self, _dir: &Dir<'_>, _out: &mut Sink<Self::Summary>) {}
 
-    /// A commit is about to be cut: what was kept in buffers must go into the sink now.
+    /// A commit is about to be cut: what was kept in buffers must go into the sink now. What this visitor handed over
+    /// with earlier commits counts whenever what it hands over with later ones does.
     fn flush(&mut self, _out: &mut Sink<Self::Summary>) {}
 }
 

@@ -36,7 +36,7 @@ fn opens_what_was_found_and_what_was_granted() {
     assert_eq!(open(&mut dirs, &root), ino_at(tree.path()));
     assert_eq!(open(&mut dirs, &granted), ino_at(&tree.path().join("a/b")));
     assert_eq!(open(&mut dirs, &found), ino_at(&tree.path().join("a/b/c")));
-    assert!(dirs.holds(&granted) && !dirs.holds(&found));
+    assert!(dirs.kept(&granted).is_some() && dirs.kept(&found).is_none());
     let missing = DirNode::below(&granted, b"gone");
     let outcome = dirs.open(&missing, Mounts::Detect);
     assert_eq!(outcome.unwrap_err(), OpenError::Errno(Errno::NOENT));
@@ -69,7 +69,7 @@ fn what_is_granted_is_reached_from_what_was_granted_before() {
         dirs.open(&below, Mounts::Detect).unwrap_err();
         levels.push(dirs.levels_reopened() - before);
     }
-    assert_eq!(levels, [DEPTH as u64 + 1, 1, 1, 1]);
+    assert_eq!(levels, [DEPTH as u64 + 1, 0, 1, 0]);
     // One that turns off half-way up is not far from what was kept.
     let half = format!("{}/one", "d/".repeat(DEPTH / 2 - 3).trim_end_matches('/'));
     let before = dirs.levels_reopened();
@@ -96,7 +96,7 @@ fn drops_what_nobody_needs_before_what_is_old() {
     for number in 0..100 {
         drop(keep(&format!("finished {number}")));
     }
-    assert!(dirs.holds(&old) && dirs.holds(&second));
+    assert!(dirs.kept(&old).is_some() && dirs.kept(&second).is_some());
     assert!(dirs.held() <= 9);
     dirs.sweep();
     assert_eq!(dirs.held(), 3, "the root, `old` and `second`");
@@ -124,6 +124,30 @@ fn a_finished_subtree_does_not_keep_itself_open() {
     drop(node);
     dirs.sweep();
     assert_eq!(dirs.held(), 1, "the root");
+}
+
+#[test]
+fn each_piece_of_a_directory_was_looked_up_again() {
+    let tree = TempDir::new().unwrap();
+    fs::create_dir_all(tree.path().join("a/b/c")).unwrap();
+    let mut dirs = cache(tree.path(), 16);
+    let root = DirNode::root(0);
+    let granted = || DirNode::below(&root, b"a/b/c");
+    let first = granted();
+    dirs.fd(&first).unwrap();
+    let levels = dirs.levels_reopened();
+    assert_eq!(levels, 3);
+    let second = granted();
+    let fd = dirs.own_fd(&second).unwrap();
+    assert_eq!(dirs.levels_reopened(), levels);
+    assert_eq!(ino(&fd), ino_at(&tree.path().join("a/b/c")));
+    let below = DirNode::below(&root, b"a/b/c/d");
+    assert!(dirs.fd(&below).is_err(), "it is not there");
+    let above = DirNode::below(&root, b"a/b");
+    assert_eq!(
+        ino(dirs.own_fd(&above).unwrap()),
+        ino_at(&tree.path().join("a/b"))
+    );
 }
 
 #[test]
@@ -235,7 +259,7 @@ fn runs_out_of_descriptors_and_goes_on() {
     assert!(dirs.give_up_half());
     assert_eq!(dirs.entries.len(), 16);
     assert!(
-        !dirs.holds(&nodes[15]) && dirs.holds(&nodes[16]),
+        dirs.kept(&nodes[15]).is_none() && dirs.kept(&nodes[16]).is_some(),
         "the oldest go"
     );
     let sub = DirNode::below(&nodes[0], b"sub");

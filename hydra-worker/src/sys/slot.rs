@@ -158,12 +158,14 @@ impl Slot {
         fence(Ordering::Release);
         words[PATH_LEN].store(path.len() as u64, Ordering::Relaxed);
         let room = &words[PATH..VERSION_AHEAD];
-        for (word, bytes) in room.iter().zip(path.chunks(8)) {
-            let mut padded = [0; 8];
-            for (to, from) in padded.iter_mut().zip(bytes) {
-                *to = *from;
-            }
-            word.store(u64::from_ne_bytes(padded), Ordering::Relaxed);
+        let (whole, rest) = path.as_chunks::<8>();
+        for (word, bytes) in room.iter().zip(whole) {
+            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+        }
+        if let Some(word) = room.get(whole.len()) {
+            let append = |word: u64, byte: &u8| (word << 8) | u64::from(*byte);
+            let last = rest.iter().rev().fold(0, append);
+            word.store(last.to_le(), Ordering::Relaxed);
         }
         words[VERSION].store(version, Ordering::Release);
     }

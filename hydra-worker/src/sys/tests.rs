@@ -346,6 +346,16 @@ fn a_slot_is_read_by_its_supervisor() {
         (b"a\xff/b".as_slice(), false)
     );
 
+    let name: Vec<u8> = (1..40).collect();
+    for length in 0..name.len() {
+        slot.set_path(&name[..length]);
+        let path = read().unwrap().path.unwrap();
+        assert_eq!(
+            (path.bytes.as_slice(), path.truncated),
+            (&name[..length], false)
+        );
+    }
+
     slot.set_item(None);
     slot.set_path(&vec![b'p'; 10_000]);
     let view = read().unwrap();

@@ -11,9 +11,11 @@
 
 use super::here::Here;
 use super::split::{
-    AHEAD_BYTES, AHEAD_EACH, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead, rest_of_buffer,
+    AHEAD_BYTES, AHEAD_EACH, AHEAD_TIME, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead,
+    rest_of_buffer,
 };
 use super::{Left, Walker};
+use crate::clock;
 use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::{Enter, Visit};
@@ -22,7 +24,7 @@ use crate::sys::list::{ListBuffer, Lister, NameHash};
 use crate::sys::{self, Errno};
 use hydra_proto::ids::ItemId;
 use hydra_proto::item::Listing;
-use hydra_proto::ledger::{Key, Work};
+use hydra_proto::ledger::{Key, Time, Work};
 use hydra_proto::walk::WalkError;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub(super) struct Reading {
     pub(super) read: Listing,
     /// It was opened anew, and stands at its beginning.
     anew: bool,
+    /// The listing is slow, and others wait for it.
+    read_on: bool,
 }
 
 /// Why the showing of entries stopped.
@@ -80,6 +84,7 @@ impl<V: Visit> Walker<V> {
                 visit: None,
                 read,
                 anew: true,
+                read_on: false,
             };
             self.read(key, &node, fd, reading);
         }
@@ -91,10 +96,19 @@ impl<V: Visit> Walker<V> {
             return self.spooled_rest(key, visit, spool);
         }
         let parked = self.parked.take(&dir.0, read.entries);
+        let slow = self.slow.take();
+        let read_on =
+            slow.is_some_and(|(node, at)| Arc::ptr_eq(&node, &dir.0) && at == read.entries);
         let anew = parked.is_none();
         let fd = parked.or_else(|| self.reopen(&dir.0));
         if let Some(fd) = fd {
-            self.read(key, &dir.0, fd, Reading { visit, read, anew });
+            let reading = Reading {
+                visit,
+                read,
+                anew,
+                read_on,
+            };
+            self.read(key, &dir.0, fd, reading);
         }
     }
 
@@ -161,6 +175,9 @@ impl<V: Visit> Walker<V> {
         }
         if key.careful && self.may_split(here.node, &mut reading.visit) {
             return self.drain(here, &mut lister, reading);
+        }
+        if reading.read_on && (self.shared.lock().frontier.held() as usize) < BATCHES_MAX {
+            return self.read_on(here, &mut lister, reading);
         }
         loop {
             let parked = match self.show(here, &mut lister, &mut reading) {
@@ -300,7 +317,8 @@ impl<V: Visit> Walker<V> {
     }
 
     /// Turns what is left into pieces. Those that are read ahead lie lowest, so that they are given away first and
-    /// this worker reads on before it takes one up; what was in the buffer lies highest.
+    /// this worker reads on before it takes one up; what was in the buffer lies highest. Where listing is slow that lies
+    /// lower, too: those who wait would soon wait again if nobody read on.
     fn split(
         &mut self,
         here: &Here<'_>,
@@ -317,26 +335,67 @@ impl<V: Visit> Walker<V> {
             Pause::Within => rest_of_buffer(lister, directories, &mut own),
             _ => None,
         };
+        let mut slow = false;
         if shares > 1 && ended.is_none() {
             let others = shares as u64 - 1;
             let due = self.pace.due(others) as usize / BATCH_NAMES;
             let window = due.max(AHEAD_EACH * shares).min(BATCHES_MAX);
             let before = lister.names();
-            ended = read_ahead(lister, directories, &mut ahead, window);
+            let until = clock::now() + AHEAD_TIME;
+            ended = read_ahead(lister, directories, &mut ahead, window, until);
+            slow = ended.is_none() && !ahead.is_full(window);
+            if ahead.len() + 1 < shares {
+                ahead = ahead.shared_among(here.node, shares - 1);
+            }
             let ahead = lister.names() - before;
             self.pace.gave(ahead - ahead / shares as u64, others);
         }
         let visit = reading.visit;
         self.leave_names(here.node, visit, ahead);
+        let mut own = Some(own.shared_among(here.node, shares));
+        if let Some(own) = own.take_if(|_| slow) {
+            self.leave_names(here.node, visit, own);
+        }
         let parked = match ended {
             Some(ended) => {
                 self.ended(here, lister, reading, ended);
                 None
             }
-            None => self.put_off(here, lister, reading),
+            None => {
+                let at = lister.names();
+                self.slow = slow.then(|| (Arc::clone(here.node), at));
+                self.put_off(here, lister, reading)
+            }
         };
-        self.leave_names(here.node, visit, own.shared_among(here.node, shares));
+        if let Some(own) = own {
+            self.leave_names(here.node, visit, own);
+        }
         parked
+    }
+
+    /// Reads a slow listing a little further, without showing anything: until much lies ahead, others need what it brings
+    /// more than what one worker could show meanwhile.
+    fn read_on(
+        &mut self,
+        here: &Here<'_>,
+        lister: &mut Lister<'_>,
+        mut reading: Reading,
+    ) -> Option<u64> {
+        let mut ahead = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
+        let directories = &mut reading.read.directories;
+        let until = clock::now() + AHEAD_TIME;
+        let ended = read_ahead(lister, directories, &mut ahead, BATCHES_MAX, until);
+        self.leave_names(here.node, reading.visit, ahead);
+        match ended {
+            Some(ended) => {
+                self.ended(here, lister, &reading, ended);
+                None
+            }
+            None => {
+                self.slow = Some((Arc::clone(here.node), lister.names()));
+                self.put_off(here, lister, &reading)
+            }
+        }
     }
 
     /// Reads without showing anything: entries are shown one by one.
@@ -348,7 +407,7 @@ impl<V: Visit> Walker<V> {
     ) -> Option<u64> {
         let mut batches = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
         let directories = &mut reading.read.directories;
-        let ended = read_ahead(lister, directories, &mut batches, usize::MAX);
+        let ended = read_ahead(lister, directories, &mut batches, usize::MAX, Time::MAX);
         if let Some(ended) = ended {
             self.ended(here, lister, &reading, ended);
         }

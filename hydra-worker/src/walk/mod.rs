@@ -89,6 +89,8 @@ pub(crate) struct Walker<V: Visit> {
     subdirs: NameList,
     /// What the piece in hand leaves behind, in the order in which it goes into the deque.
     left: Vec<Left>,
+    /// The listing that is to be read on without showing anything, and where it stands.
+    slow: Option<(Arc<DirNode>, u64)>,
     /// Where a listing was last tried again because its file handle was stale.
     stale: Option<(Arc<DirNode>, u64)>,
     /// Buffers for names and paths.
@@ -156,6 +158,7 @@ impl<V: Visit> Walker<V> {
             slot,
             subdirs: NameList::default(),
             left: Vec::new(),
+            slow: None,
             stale: None,
             name: Vec::new(),
             path: Vec::new(),

@@ -8,7 +8,6 @@ use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::Visit;
 use crate::sys::Errno;
-use crate::sys::open::{Mounts, OpenError};
 use hydra_proto::ids::{ItemId, RootId};
 use hydra_proto::item::NameList;
 use hydra_proto::ledger::Key;
@@ -32,13 +31,12 @@ impl<V: Visit> Walker<V> {
             return self.leave_names(&dir.0, visit, pieces);
         }
         let job = Arc::clone(&self.job);
-        let fd = match self.try_open(&dir.0, Mounts::Cross) {
+        let fd = match self.base(&dir.0) {
             Ok(fd) => fd,
-            Err(OpenError::Errno(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
                 return self.all_gone(&dir.0, &names, &types);
             }
-            Err(OpenError::Errno(errno)) => return self.fail(self.shown(&dir.0), "open", errno),
-            Err(OpenError::MountPoint) => return,
+            Err(errno) => return self.fail(self.shown(&dir.0), "open", errno),
         };
         let Some(mut here) = Here::new(&job, &dir.0, fd.as_fd()) else {
             return;
@@ -58,9 +56,6 @@ impl<V: Visit> Walker<V> {
             self.leave_names(&dir.0, visit, pieces);
         } else if visit.is_none() {
             self.leave(&here);
-        }
-        if !self.left.is_empty() {
-            self.dirs.keep(&dir.0, fd);
         }
     }
 

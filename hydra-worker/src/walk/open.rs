@@ -112,6 +112,16 @@ impl<V: Visit> Walker<V> {
         }
     }
 
+    /// A descriptor of a directory whose entries are known by name: it need not be read again, and is not opened again
+    /// for its next piece.
+    pub(super) fn base(&mut self, node: &Arc<DirNode>) -> Result<OwnedFd, Errno> {
+        self.tell_open(node);
+        match self.dirs.own_fd(node) {
+            Err(Errno::STALE) => self.dirs.own_fd(node),
+            outcome => outcome,
+        }
+    }
+
     /// A directory that cannot be opened. Whatever it is called, it was counted when it was found: if it has
     /// vanished since, or become something else, then it counts there and as vanished.
     fn not_opened(&mut self, node: &Arc<DirNode>, errno: Errno) {

@@ -1,6 +1,7 @@
 //! Making pieces out of a directory that cannot be finished in one go.
 
 use super::{Left, Walker};
+use crate::clock;
 use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::Visit;
@@ -8,8 +9,9 @@ use crate::sys::Errno;
 use crate::sys::list::Lister;
 use hydra_proto::ids::ItemId;
 use hydra_proto::item::NameList;
-use hydra_proto::ledger::Work;
+use hydra_proto::ledger::{Time, Work};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Names in one piece.
 pub(super) const BATCH_NAMES: usize = 2048;
@@ -18,6 +20,8 @@ pub(super) const BATCH_NAMES: usize = 2048;
 pub(super) const AHEAD_EACH: usize = 10;
 /// The most pieces that are read ahead of the walk.
 pub(super) const BATCHES_MAX: usize = 32;
+/// How long is read ahead, where listing is slow: those who wait get what there is by then.
+pub(super) const AHEAD_TIME: Duration = Duration::from_millis(20);
 /// The most bytes of names, with the paths that they repeat, that are read ahead.
 pub(super) const AHEAD_BYTES: usize = 2 << 20;
 
@@ -104,14 +108,16 @@ pub(super) fn rest_of_buffer(
     None
 }
 
-/// Reads on until there are `count` pieces, and to the end of the buffer.
+/// Reads on until there are `count` pieces, or it is as late as `until`, and to the end of a buffer.
 pub(super) fn read_ahead(
     lister: &mut Lister<'_>,
     directories: &mut u64,
     batches: &mut Batches,
     count: usize,
+    until: Time,
 ) -> Option<Ended> {
-    while !(batches.is_full(count) && lister.at_buffer_end()) {
+    let late = |batches: &Batches| !batches.pieces.is_empty() && clock::now() >= until;
+    while !(lister.at_buffer_end() && (batches.is_full(count) || late(batches))) {
         if let Some(ended) = take_one(lister, directories, batches) {
             return Some(ended);
         }
@@ -183,7 +189,7 @@ impl<V: Visit> Walker<V> {
     /// Leaves behind the directories that were found.
     pub(super) fn leave_subdirs(&mut self, node: &Arc<DirNode>) {
         if !self.subdirs.is_empty() {
-            let names = std::mem::take(&mut self.subdirs);
+            let names = self.subdirs.take_all();
             self.left.push(Left::Dirs(At(Arc::clone(node)), names));
         }
     }
@@ -194,5 +200,49 @@ impl<V: Visit> Walker<V> {
         asked
             .map_or(1, |shed| shed.hungry.max(1) as usize + 1)
             .min(BATCHES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::list::ListBuffer;
+    use std::fs::File;
+    use std::os::fd::AsFd;
+
+    /// Reads ahead in a directory of 1,000 files, 4 KiB at a time, until as late as `until`.
+    fn names_read(until: Time) -> (usize, Option<Ended>) {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..1000 {
+            File::create(dir.path().join(number.to_string())).unwrap();
+        }
+        let file = File::open(dir.path()).unwrap();
+        let mut buffer = ListBuffer::new(0);
+        let mut lister = Lister::new(file.as_fd(), &mut buffer);
+        let mut batches = Batches::new(&DirNode::root(0), BATCH_NAMES, AHEAD_BYTES);
+        let ended = read_ahead(&mut lister, &mut 0, &mut batches, BATCHES_MAX, until);
+        (batches.iter().count(), ended)
+    }
+
+    #[test]
+    fn others_waited_until_a_slow_listing_was_read_to_its_end() {
+        assert_eq!(names_read(Time::MAX), (1000, Some(Ended::Listed)));
+        let (names, ended) = names_read(Time::ZERO);
+        assert!((1..500).contains(&names), "{names} names");
+        assert_eq!(ended, None);
+    }
+
+    #[test]
+    fn few_names_are_shared_by_all_who_wait() {
+        let node = DirNode::root(0);
+        let mut batches = Batches::new(&node, BATCH_NAMES, AHEAD_BYTES);
+        (0..100).for_each(|number| batches.push(&[b'a' + number % 26], 8));
+        let shared = batches.shared_among(&node, 7);
+        let sizes: Vec<_> = shared
+            .into_pieces()
+            .iter()
+            .map(|(names, _)| names.len())
+            .collect();
+        assert_eq!(sizes, [15, 15, 15, 15, 15, 15, 10]);
     }
 }

@@ -3,7 +3,7 @@
 use super::Walker;
 use crate::node::DirNode;
 use crate::plugin::Visit;
-use crate::sys::slot::Call;
+use crate::sys::slot::{Call, SLOT_PATH_MAX};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// How many names of a path are told.
@@ -16,9 +16,19 @@ impl<V: Visit> Walker<V> {
             return;
         };
         slot.advance(1);
-        slot.set_directory(None);
-        write_tail(node, &mut self.tail);
-        slot.set_path(&self.tail);
+        let parent = node.parent().and_then(|parent| self.dirs.kept(parent));
+        match parent.filter(|_| node.name().len() <= SLOT_PATH_MAX) {
+            Some(parent) => {
+                slot.set_directory(u32::try_from(parent.as_raw_fd()).ok());
+                slot.set_path(node.name());
+            }
+            // It has to be opened from further up.
+            None => {
+                slot.set_directory(None);
+                write_tail(node, &mut self.tail);
+                slot.set_path(&self.tail);
+            }
+        }
         slot.set_call(Some(Call::Open));
     }
 

@@ -41,6 +41,12 @@ impl Level {
     }
 }
 
+/// The number of the row for a depth.
+#[inline]
+pub(super) fn row(depth: u32) -> usize {
+    (depth as usize).min(LEVELS_MAX)
+}
+
 /// All levels, from the root down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Levels(Vec<Level>);
@@ -49,7 +55,7 @@ impl Levels {
     /// The row for a depth.
     #[inline]
     pub(super) fn at(&mut self, depth: u32) -> &mut Level {
-        let row = (depth as usize).min(LEVELS_MAX);
+        let row = row(depth);
         if row >= self.0.len() {
             self.0.resize_with(row + 1, Level::default);
         }

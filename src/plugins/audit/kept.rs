@@ -57,6 +57,11 @@ impl<const LIMIT: usize> Record<LIMIT> {
         }
     }
 
+    /// The number that another one has to reach.
+    pub(super) fn bar(&self) -> u64 {
+        self.0.as_ref().map_or(0, |best| best.0)
+    }
+
     /// The number and the path, if there was any entry.
     pub(super) fn get(&self) -> Option<(u64, &KeptPath)> {
         self.0.as_ref().map(|(number, path)| (*number, path))

@@ -195,17 +195,20 @@ impl Summary for FileUsage {
     }
 }
 
+/// A directory that is extreme in some way.
+pub(super) type Extreme = Record<EXTREME_PATH_MAX>;
+
 /// Directories that are extreme in some way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Extremes {
     /// The deepest one.
-    pub deepest: Record<EXTREME_PATH_MAX>,
+    pub deepest: Extreme,
     /// The one with the most subdirectories.
-    pub widest: Record<EXTREME_PATH_MAX>,
+    pub widest: Extreme,
     /// The one with the most entries.
-    pub fullest: Record<EXTREME_PATH_MAX>,
+    pub fullest: Extreme,
     /// The one with the most non-directories.
-    pub most_files: Record<EXTREME_PATH_MAX>,
+    pub most_files: Extreme,
 }
 
 impl Extremes {

@@ -142,6 +142,7 @@ fn audit(calls: &[Call], workers: usize, commit_every: usize, in_memory: usize) 
         let (visit, sink) = &mut visits[number % workers];
         make(call, visit, sink);
         if number % commit_every == 0 {
+            visit.flush(sink);
             let delta = codec::encode(&std::mem::take(&mut sink.summary)).unwrap();
             client.merge(codec::decode(&delta).unwrap());
         }
@@ -154,6 +155,22 @@ fn audit(calls: &[Call], workers: usize, commit_every: usize, in_memory: usize) 
         total.add(sink.summary).unwrap();
     }
     total.finish(NOW, &NoNames).unwrap()
+}
+
+#[test]
+fn each_commit_named_again_what_is_less_than_before() {
+    let mut visit = AuditVisit::new(NOW, 1, 0);
+    let mut sink = Sink::default();
+    make(&listed("d/large", 9, 1), &mut visit, &mut sink);
+    visit.flush(&mut sink);
+    sink.summary = AuditSummary::default();
+    make(&listed("d/small", 7, 0), &mut visit, &mut sink);
+    let small = codec::encode(&sink.summary).unwrap();
+    make(&listed("d/equal", 9, 1), &mut visit, &mut sink);
+    let equal = codec::encode(&sink.summary).unwrap();
+    let names = |delta: &[u8], name: &[u8]| delta.windows(name.len()).any(|part| part == name);
+    assert!(!names(&small, b"d/small"));
+    assert!(names(&equal, b"d/equal"));
 }
 
 /// A tree of hundreds of entries with many ties.

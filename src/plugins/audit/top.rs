@@ -80,6 +80,14 @@ impl Top {
         self.trim();
     }
 
+    /// The size that another file has to reach.
+    pub(super) fn bar(&self) -> u64 {
+        match self.files.len() < self.limit as usize {
+            true => 0,
+            false => self.files.peek().map_or(0, |worst| worst.size.0),
+        }
+    }
+
     /// The files, largest first.
     pub(super) fn into_sorted(self) -> Vec<LargeFile> {
         self.files.into_sorted_vec()

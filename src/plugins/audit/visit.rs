@@ -4,9 +4,10 @@
 //! may get into a list.
 
 use super::bins::{SIZE_BINS, age_bin, size_bin};
+use super::depth::row;
 use super::extension::Extension;
 use super::links::Link;
-use super::summary::{AuditSummary, OWNER_PATH_MAX, TOP_PATH_MAX};
+use super::summary::{AuditSummary, Extreme, OWNER_PATH_MAX, TOP_PATH_MAX};
 use super::top::FileFacts;
 use hydra_worker::{
     Dir, Entry, Facts, FileType, Listing, PATH_START, Sink, Stat, Target, Visit, Wants,
@@ -23,8 +24,51 @@ pub struct AuditVisit {
     reference: i64,
     top: u32,
     top_per_owner: u32,
+    bars: Bars,
     /// A buffer for paths.
     path: Vec<u8>,
+}
+
+/// What an entry has to reach to get into a list. What is handed over with one commit counts if what comes with a later
+/// one does, so nothing needs to be named again that is less than what was named before.
+#[derive(Debug, Default)]
+struct Bars {
+    top: u64,
+    deepest: u64,
+    widest: u64,
+    fullest: u64,
+    most_files: u64,
+    /// Of each level.
+    largest: Vec<u64>,
+}
+
+impl Bars {
+    /// Of the largest directory of the level at this depth.
+    #[inline]
+    fn largest(&self, depth: u32) -> u64 {
+        self.largest.get(row(depth)).copied().unwrap_or(0)
+    }
+
+    /// They are as high as what was found now.
+    fn raise(&mut self, sum: &AuditSummary) {
+        let extremes = &sum.extremes;
+        for (bar, found) in [
+            (&mut self.top, sum.largest.bar()),
+            (&mut self.deepest, extremes.deepest.bar()),
+            (&mut self.widest, extremes.widest.bar()),
+            (&mut self.fullest, extremes.fullest.bar()),
+            (&mut self.most_files, extremes.most_files.bar()),
+        ] {
+            *bar = found.max(*bar);
+        }
+        let levels = sum.levels.rows();
+        if self.largest.len() < levels.len() {
+            self.largest.resize(levels.len(), 0);
+        }
+        for (bar, level) in self.largest.iter_mut().zip(levels) {
+            *bar = level.largest.bar().max(*bar);
+        }
+    }
 }
 
 impl AuditVisit {
@@ -35,6 +79,7 @@ impl AuditVisit {
             reference,
             top,
             top_per_owner,
+            bars: Bars::default(),
             path: Vec::new(),
         }
     }
@@ -61,7 +106,7 @@ impl AuditVisit {
     #[inline]
     fn rank_file(&mut self, entry: &Entry<'_>, sum: &mut AuditSummary) {
         let (size, per_owner) = (entry.stat.size, self.top_per_owner);
-        let mut wanted = sum.largest.wants(self.top, size);
+        let mut wanted = size >= self.bars.top && sum.largest.wants(self.top, size);
         if per_owner > 0 {
             let owner = sum.largest_by_owner.at(entry.stat.uid);
             wanted |= owner.wants(per_owner, size);
@@ -90,7 +135,7 @@ impl AuditVisit {
         };
         write_shown(entry.dir, entry.name, &mut self.path);
         let (path, per_owner) = (&self.path, self.top_per_owner);
-        if sum.largest.wants(self.top, size) {
+        if size >= self.bars.top && sum.largest.wants(self.top, size) {
             let top = &mut sum.largest;
             top.offer(self.top, TOP_PATH_MAX, size, path, &facts);
         }
@@ -114,7 +159,7 @@ impl AuditVisit {
         let open = entry.stat.mode & (WORLD_WRITABLE | STICKY) == WORLD_WRITABLE;
         totals.world_writable_directories += u64::from(open);
         let depth = u64::from(depth);
-        if sum.extremes.deepest.wants(depth) {
+        if depth >= self.bars.deepest && sum.extremes.deepest.wants(depth) {
             write_shown(entry.dir, entry.name, &mut self.path);
             sum.extremes.deepest.offer(depth, &self.path);
         }
@@ -179,11 +224,15 @@ impl Visit for AuditVisit {
         sum.totals.parent_directories += u64::from(directories > 0);
         let level = sum.levels.at(dir.depth);
         level.most_files = level.most_files.max(files);
-        let extremes = &mut sum.extremes;
-        let fullest = entries > 0 && extremes.fullest.wants(entries);
-        let largest = entries > 0 && level.largest.wants(entries);
-        let widest = directories > 0 && extremes.widest.wants(directories);
-        let most_files = files > 0 && extremes.most_files.wants(files);
+        let (extremes, bars) = (&mut sum.extremes, &self.bars);
+        let wants = |record: &Extreme, number: u64, bar: u64| {
+            number > 0 && number >= bar && record.wants(number)
+        };
+        let fullest = wants(&extremes.fullest, entries, bars.fullest);
+        let widest = wants(&extremes.widest, directories, bars.widest);
+        let most_files = wants(&extremes.most_files, files, bars.most_files);
+        let largest =
+            entries > 0 && entries >= bars.largest(dir.depth) && level.largest.wants(entries);
         if !(fullest || largest || widest || most_files) {
             return;
         }
@@ -200,6 +249,10 @@ impl Visit for AuditVisit {
         if most_files {
             extremes.most_files.offer(files, &self.path);
         }
+    }
+
+    fn flush(&mut self, out: &mut Sink<AuditSummary>) {
+        self.bars.raise(&out.summary);
     }
 }
 
