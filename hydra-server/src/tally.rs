@@ -97,3 +97,34 @@ impl Tally {
         self.runs.values().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::NoSum;
+
+    #[test]
+    fn the_names_of_all_sessions_that_ever_were_stayed() {
+        let mut tally = Tally::new(Box::new(NoSum));
+        for child in (0..1000).map(ChildId) {
+            tally.joined(child, "vm", 2);
+            tally.left(child);
+        }
+        assert!(tally.names.is_empty());
+        assert_eq!(tally.runs().len(), 1);
+    }
+
+    #[test]
+    fn strangers_names_took_all_memory() {
+        let mut tally = Tally::new(Box::new(NoSum));
+        for child in (0..RUNS_MAX as u32 + 10).map(ChildId) {
+            tally.joined(child, &child.0.to_string(), 2);
+            tally.left(child);
+        }
+        assert_eq!(tally.runs().len(), RUNS_MAX);
+        // Who is there is named as before, and adds up.
+        tally.joined(ChildId(u32::MAX), "late", 1);
+        assert_eq!(tally.name(ChildId(u32::MAX)), "late");
+        tally.add(ChildId(u32::MAX), None).unwrap();
+    }
+}
