@@ -23,3 +23,4 @@ pub use hydra_proto::reduce::Summary;
 pub use hydra_proto::walk::FileType;
 pub use plugin::{Enter, Facts, Sink, Visit, Wants};
 pub use session::{Identity, Session, WorkerError};
+pub use walk::bare::walk_bare;

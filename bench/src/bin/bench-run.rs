@@ -20,11 +20,11 @@ struct Args {
     /// The trees, each `NAME=DIR` or a directory that is its own name
     #[arg(required = true)]
     trees: Vec<OsString>,
-    /// The program `hydra-server`; without it only the others run
+    /// The program `hydra-server`; by default the one beside this program
     #[arg(long)]
     hydra: Option<PathBuf>,
     /// Run Hydra with a journal too, to see what that costs
-    #[arg(long, requires = "hydra")]
+    #[arg(long)]
     journal: bool,
     /// A program that runs the Python Hydra: called with `list` or `stat`, the tree and the number of
     /// workers, it prints JSON with `entries` and its own `seconds`
@@ -45,6 +45,9 @@ struct Args {
     /// Processes or threads of those that can be told
     #[arg(long, default_value_t = 2)]
     procs: usize,
+    /// Run those that can be told with so many processes or threads, too
+    #[arg(long, value_delimiter = ',', value_name = "PROCS")]
+    also: Vec<usize>,
     /// Empty the kernel's caches before each timed run; needs root
     #[arg(long)]
     cold: bool,
@@ -99,34 +102,51 @@ fn take_part(args: &Args) -> anyhow::Result<(Vec<Installed>, Vec<String>)> {
             bail!("no peer is called {unknown}");
         }
         tools.retain(|tool| only.iter().any(|name| name == tool.tool.name));
-        missing.retain(|line| only.iter().any(|name| line.starts_with(name.as_str())));
+        missing.retain(|line| {
+            let name = line.split(' ').next();
+            only.iter().any(|only| Some(only.as_str()) == name)
+        });
     }
+    let beside = |name: &str| std::env::current_exe().map(|exe| exe.with_file_name(name));
     let floor = match &args.floor {
         Some(floor) => floor.clone(),
-        None => std::env::current_exe()?.with_file_name("bench-floor"),
+        None => beside("bench-floor")?,
     };
-    if let Some(program) = args.hydra.as_ref().filter(|_| args.journal) {
-        let tool = &tools::HYDRA_JOURNAL;
-        let program = std::path::absolute(program)?;
-        tools.push(Installed { tool, program });
-    }
-    for (tool, program) in [
+    let hydra = match &args.hydra {
+        Some(hydra) => hydra.clone(),
+        None => beside("hydra-server")?,
+    };
+    let ours = [
         (&tools::FLOOR, Some(floor)),
-        (&tools::HYDRA, args.hydra.clone()),
+        (&tools::HYDRA, Some(hydra.clone())),
+        (&tools::HYDRA_JOURNAL, args.journal.then_some(hydra)),
         (&tools::PYTHON_HYDRA, args.python_hydra.clone()),
-    ] {
-        match program {
-            None => missing.push(format!("{} was not given (--{})", tool.name, tool.name)),
-            Some(program) => {
-                let program = std::path::absolute(&program)?;
-                if !program.is_file() {
-                    bail!("{} is not a program", program.display());
-                }
-                tools.insert(0, Installed { tool, program });
-            }
+    ];
+    for (tool, program) in ours.into_iter().rev() {
+        if let Some(program) = program {
+            tools.insert(0, given(tool, &program)?);
         }
     }
+    if args.python_hydra.is_none() {
+        missing.push("python-hydra was not given (--python-hydra)".to_owned());
+    }
+    let more = args.also.iter();
+    let more = more.flat_map(|&procs| tools.iter().filter_map(move |tool| tool.with_procs(procs)));
+    let more: Vec<_> = more.collect();
+    tools.extend(more);
     Ok((tools, missing))
+}
+
+fn given(tool: &'static tools::Tool, program: &Path) -> anyhow::Result<Installed> {
+    let program = std::path::absolute(program)?;
+    if !program.is_file() {
+        bail!("{} is not a program: build it first", program.display());
+    }
+    Ok(Installed {
+        tool,
+        program,
+        procs: None,
+    })
 }
 
 fn named(tree: &OsString) -> anyhow::Result<(String, PathBuf)> {

@@ -9,7 +9,7 @@ use super::machine::Machine;
 use super::measure::Sample;
 use super::memory::Memory;
 use super::reading::Check;
-use super::tools::{FLOOR, HYDRA, HYDRA_JOURNAL};
+use super::tools::{FLOOR, HYDRA};
 use crate::Work;
 use crate::totals::Totals;
 
@@ -109,8 +109,9 @@ impl Row {
     }
 
     fn is_peer(&self) -> bool {
-        let ours = [FLOOR.name, HYDRA.name, HYDRA_JOURNAL.name];
-        !ours.contains(&self.tool.as_str())
+        let ours = [FLOOR.name, HYDRA.name];
+        let is = |name: &&str| self.tool == **name || self.tool.starts_with(&format!("{name}-"));
+        !ours.iter().any(is)
     }
 
     /// Whether all its counts are right; none if it has none.

@@ -122,7 +122,7 @@ impl<'a> Turns<'a> {
             let job = tool.job(work)?;
             let command = tool.command(job.args, &places);
             let counted = tool.command(job.counted.unwrap_or(job.args), &places);
-            let row = Row::new(tool.tool.name, &command);
+            let row = Row::new(&tool.name(), &command);
             Some(Entrant {
                 job,
                 command,

@@ -255,6 +255,7 @@ pub const PEERS: &[Tool] = &[
         jobs: &[Job::new(
             Work::Stat,
             &[
+                "--threads={procs}",
                 "--quantity=block-size",
                 "--bytes-format=plain",
                 "--max-depth=1",
@@ -319,21 +320,51 @@ pub const PEERS: &[Tool] = &[
 ];
 
 /// A tool that is there.
+#[derive(Clone)]
 pub struct Installed {
     /// Its row.
     pub tool: &'static Tool,
     /// Where it is.
     pub program: PathBuf,
+    /// Another number of processes or threads than the session's.
+    pub procs: Option<usize>,
 }
 
 impl Installed {
+    /// What it is called in the report.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.procs {
+            Some(procs) => format!("{}-{procs}", self.tool.name),
+            None => self.tool.name.to_owned(),
+        }
+    }
+
+    /// The same with another number of processes or threads, if it can be told.
+    #[must_use]
+    pub fn with_procs(&self, procs: usize) -> Option<Self> {
+        let args = self.tool.jobs.iter().flat_map(|job| job.args);
+        let can_be_told = self.tool.name == HYDRA.name
+            || args
+                .chain(self.tool.through)
+                .any(|arg| arg.contains("{procs}"));
+        can_be_told.then(|| Self {
+            procs: Some(procs),
+            ..self.clone()
+        })
+    }
+
     /// Its command line for `args`, the program first.
     #[must_use]
     pub fn command(&self, args: &[&str], places: &Places) -> Vec<OsString> {
-        let through = self.tool.through.iter().map(|arg| places.fill(arg));
-        let args = args.iter().map(|arg| places.fill(arg));
+        let procs = self.procs.unwrap_or(places.procs);
+        let through = self.tool.through.iter().map(|arg| places.fill(arg, procs));
+        // Without a word it takes as many workers as there are processors.
+        let told = self.procs.filter(|_| self.tool.name == HYDRA.name);
+        let told = told.map(|procs| OsString::from(format!("--workers={procs}")));
+        let args = args.iter().map(|arg| places.fill(arg, procs));
         let program = std::iter::once(self.program.clone().into_os_string());
-        through.chain(program).chain(args).collect()
+        through.chain(program).chain(told).chain(args).collect()
     }
 
     /// The job for `work`, if it can do that.
@@ -354,12 +385,12 @@ pub struct Places {
 }
 
 impl Places {
-    fn fill(&self, arg: &str) -> OsString {
+    fn fill(&self, arg: &str, procs: usize) -> OsString {
         match arg {
             "{dir}" => self.dir.clone().into(),
             "{plan}" => self.plan.clone().into(),
             "{state}" => self.plan.with_extension("state").into(),
-            _ => arg.replace("{procs}", &self.procs.to_string()).into(),
+            _ => arg.replace("{procs}", &procs.to_string()).into(),
         }
     }
 }
@@ -376,7 +407,11 @@ pub fn installed(path: &OsStr) -> (Vec<Installed>, Vec<String>) {
             Some(_) if starter.is_some_and(|name| search(name, path).is_none()) => {
                 missing.push(format!("{} needs {}", tool.name, MPI[0]));
             }
-            Some(program) => found.push(Installed { tool, program }),
+            Some(program) => found.push(Installed {
+                tool,
+                program,
+                procs: None,
+            }),
         }
     }
     (found, missing)

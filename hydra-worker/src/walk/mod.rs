@@ -15,6 +15,7 @@
 //! pieces of its own, which are handed over like everything else and usually taken up again at once, with the
 //! directory still open ([`parked::Parked`]).
 
+pub(crate) mod bare;
 pub(crate) mod entry;
 mod here;
 mod intent;
