@@ -18,7 +18,7 @@ impl World {
             live.extend(
                 self.server
                     .slots()
-                    .flat_map(|slot| self.store.records(slot)),
+                    .flat_map(|(slot, aside)| self.store.records(slot, aside.as_deref())),
             );
             (live, replayed) = (one_by_one(live), one_by_one(replayed));
         }
@@ -95,7 +95,7 @@ fn snapshot(parent: &Parent) -> Vec<Record> {
 
 /// The same with each open item for itself, in the order of their ids.
 fn one_by_one(records: Vec<Record>) -> Vec<Record> {
-    let mut items = BTreeMap::new();
+    let (mut items, mut items_aside) = (BTreeMap::new(), BTreeMap::new());
     let mut others = Vec::new();
     for record in records {
         match record {
@@ -114,12 +114,22 @@ fn one_by_one(records: Vec<Record>) -> Vec<Record> {
                         items.insert(id, Record::State(Box::new(items_of_one)));
                     }
                 }
+                State::Aside { items, reason } => {
+                    for (id, item) in items.into_iter().flat_map(Item::unpack) {
+                        let one = State::Aside {
+                            items: Item::pack([(id, item)]),
+                            reason: reason.clone(),
+                        };
+                        items_aside.insert(id, Record::State(Box::new(one)));
+                    }
+                }
                 other => others.push(Record::State(Box::new(other))),
             },
             other => others.push(other),
         }
     }
     others.extend(items.into_values());
+    others.extend(items_aside.into_values());
     others
 }
 
