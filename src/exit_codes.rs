@@ -42,7 +42,7 @@ impl Exit {
             Ending::Interrupted => Self::Interrupted,
             Ending::Done | Ending::Incomplete(_) if !walked => Self::Nothing,
             Ending::Incomplete(_) => Self::Incomplete,
-            Ending::Done if !outcome.set_aside.is_empty() => Self::Incomplete,
+            Ending::Done if outcome.set_aside_count > 0 => Self::Incomplete,
             Ending::Done if outcome.walk.error_count() > 0 => Self::Unread,
             Ending::Done => Self::Complete,
         }
@@ -73,6 +73,7 @@ mod tests {
             walk,
             report: Default::default(),
             set_aside: Vec::new(),
+            set_aside_count: 0,
             run: Run::default(),
         }
     }
@@ -123,6 +124,7 @@ mod tests {
             path: b"/a/b".to_vec(),
             reason: "killed its worker three times".into(),
         });
+        aside.set_aside_count = 1;
         assert_eq!(Exit::decide(&aside), Exit::Incomplete);
         let mut alone = outcome(&["/a"]);
         alone.ending = Ending::Incomplete("no client is left".into());

@@ -57,6 +57,9 @@ pub struct Config {
     pub make_reducer: MakeReducer,
     /// How a process is started that looks at roots, with [`look_at_roots`](crate::look_at_roots). No default.
     pub looker: WorkerCommand,
+    /// Looks at roots of local file systems in this process, where the kernel knows the way to them: that needs no other
+    /// process. Default: none, then that one looks at all.
+    pub look_at_root: Option<LookAtRoot>,
     /// About how many bytes the items of a job may take here, before some go back to the server. Default 256 MiB.
     pub memory: u64,
     /// How large a worker's slot is, in bytes. Default 4096.
@@ -100,6 +103,7 @@ impl Config {
             timings: Timings::default(),
             make_reducer,
             looker,
+            look_at_root: None,
             memory: 256 << 20,
             slot_bytes: 4096,
             decode_slot,

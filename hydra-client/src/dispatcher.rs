@@ -17,7 +17,8 @@
 //! # Memory
 //! Every queue is bounded. When the server is slow its commit window closes; then the commits of workers are
 //! put by instead of handled ([`Dispatcher::is_full`]), so they are not acknowledged, the workers' own windows
-//! close, and they stop. Put by are at most a window of commits for each worker. Beats go on meanwhile.
+//! close, and they stop. Put by are at most a window of commits for each worker, in number and in bytes. Beats go on
+//! meanwhile.
 
 use self::beginning::{Around, Job};
 use self::ending::Next;

@@ -13,6 +13,7 @@
 //! decided in `hydra-proto`'s `Relay`. This crate walks nothing, knows no plugin and no command line: what it
 //! needs of those is in [`Config`].
 
+mod at_hand;
 mod breaker;
 mod config;
 mod crew;

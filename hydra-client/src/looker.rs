@@ -60,9 +60,11 @@ pub fn look_at_roots(look: LookAtRoot) -> io::Result<()> {
     let looker = Arc::new(Looker {
         queue: Mutex::new(Queue::new(&ask.locals)),
         out: Mutex::new(control.try_clone()?),
-        allowed: ask.allowed.iter().map(|path| path_of(path)).collect(),
         locals: ask.locals,
-        look,
+        looks: Looks {
+            allowed: ask.allowed.iter().map(|path| path_of(path)).collect(),
+            look,
+        },
     });
     for number in 0..threads {
         let theirs = Arc::clone(&looker);
@@ -126,9 +128,8 @@ impl Queue {
 struct Looker {
     queue: Mutex<Queue>,
     out: Mutex<UnixStream>,
-    allowed: Vec<PathBuf>,
     locals: Vec<ByteBuf>,
-    look: LookAtRoot,
+    looks: Looks,
 }
 
 impl Looker {
@@ -138,7 +139,7 @@ impl Looker {
             let number = u32::try_from(index).unwrap_or(u32::MAX);
             let local = self.locals.get(index).map_or(&[][..], |local| local);
             let said = self.say(&Said::Begun(number));
-            let looked = said.map(|()| self.look(local));
+            let looked = said.map(|()| self.looks.at(local));
             self.with_queue(|queue| queue.answered(&mount));
             let said = looked.and_then(|looked| self.say(&Said::Looked(number, looked)));
             if said.is_err() {
@@ -158,8 +159,17 @@ impl Looker {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         out.write_all(&bytes)
     }
+}
 
-    fn look(&self, local: &[u8]) -> Looked {
+/// How roots are looked at.
+pub(crate) struct Looks {
+    /// The directories below which roots are served; none means any.
+    pub(crate) allowed: Vec<PathBuf>,
+    pub(crate) look: LookAtRoot,
+}
+
+impl Looks {
+    pub(crate) fn at(&self, local: &[u8]) -> Looked {
         // Without a slash at its end, which says nothing of where it leads.
         let path: PathBuf = path_of(local).components().collect();
         if self.allowed.is_empty() {

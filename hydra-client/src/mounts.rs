@@ -28,15 +28,21 @@ impl Mounts {
     }
 
     /// Reads the words of `proc_pid_mountinfo(5)`; lines that are no such words are left out.
-    fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let lines = text.split(|&byte| byte == b'\n');
         Self(lines.filter_map(parse_line).collect())
     }
 
     /// The mount that a path lies on.
     pub(crate) fn of(&self, path: &[u8]) -> Option<&Mount> {
-        let above = self.0.iter().filter(|mount| at_or_below(&mount.path, path));
-        above.max_by_key(|mount| mount.path.len())
+        self.above(path).max_by_key(|mount| mount.path.len())
+    }
+
+    /// The mounts that the way to a path leads through, and those that are covered there.
+    pub(crate) fn above(&self, path: &[u8]) -> impl Iterator<Item = &Mount> {
+        self.0
+            .iter()
+            .filter(move |mount| at_or_below(&mount.path, path))
     }
 
     /// Where a mount is in the roots, which are at these paths.

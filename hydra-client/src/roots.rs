@@ -1,10 +1,11 @@
 //! Where this host has the job's roots, whether it serves them, and what it sees there.
 //!
-//! Looking is done by a process of its own ([`crate::looker`]), under one deadline for all roots: one that does not
+//! Where somebody might have to wait, looking is done by a process of its own ([`crate::looker`]), under one deadline for all roots: one that does not
 //! answer costs its thread there, and what is left of it afterwards is left behind.
 
+use crate::at_hand::is_at_hand;
 use crate::config::{Config, PathMap};
-use crate::looker::{Ask, Said};
+use crate::looker::{Ask, Looks, Said};
 use crate::mounts::Mounts;
 use crate::worker::spawn;
 use hydra_link::Connection;
@@ -137,8 +138,10 @@ pub(crate) async fn look(
             .of(local)
             .is_some_and(|mount| shunned.contains(&mount.path))
     });
+    round.look_here(config, &mounts);
     let (process, trouble) = match round.start(config).await {
-        Ok((mut looker, process)) => {
+        Ok(None) => (None, None),
+        Ok(Some((mut looker, process))) => {
             let heard = round.listen(config, &mut looker).await;
             (Some(process), heard.err())
         }
@@ -202,16 +205,37 @@ impl Round {
             true => (local, State::Shunned),
             false => (local, State::Waiting),
         };
-        let roots: Vec<_> = roots.iter().map(local).map(state).collect();
-        let asked = (0..roots.len()).filter(|&n| matches!(roots[n].1, State::Waiting));
         Self {
-            asked: asked.collect(),
-            roots,
+            roots: roots.iter().map(local).map(state).collect(),
+            asked: Vec::new(),
         }
     }
 
-    /// Starts a looker, and tells it what to look at.
-    async fn start(&self, config: &Config) -> io::Result<(Connection, Child)> {
+    /// Looks at what nobody would have to wait for.
+    fn look_here(&mut self, config: &Config, mounts: &Mounts) {
+        let look = config.look_at_root.as_ref();
+        let Some(look) = look.filter(|_| config.allow_roots.is_empty()) else {
+            return;
+        };
+        let looks = Looks {
+            allowed: Vec::new(),
+            look: Arc::clone(look),
+        };
+        for (local, state) in &mut self.roots {
+            if matches!(state, State::Waiting) && is_at_hand(mounts, local) {
+                *state = State::Looked(looks.at(local));
+            }
+        }
+    }
+
+    /// Starts a looker, and tells it what to look at; none if there is nothing.
+    async fn start(&mut self, config: &Config) -> io::Result<Option<(Connection, Child)>> {
+        let roots = self.roots.iter().enumerate();
+        let waiting = roots.filter(|(_, (_, state))| matches!(state, State::Waiting));
+        self.asked = waiting.map(|(index, _)| index).collect();
+        if self.asked.is_empty() {
+            return Ok(None);
+        }
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let ours = UnixStream::from_std(ours)?;
@@ -227,7 +251,7 @@ impl Round {
         let frame = codec::encode(&ask).map_err(io::Error::other)?;
         let mut looker = Connection::plain(ours, &config.timings.link);
         looker.send(&frame).await.map_err(io::Error::other)?;
-        Ok((looker, process))
+        Ok(Some((looker, process)))
     }
 
     /// Hears what the looker says until it has said all, or is silent for too long. Fails where it ends before that.

@@ -227,6 +227,12 @@ impl Wall {
             && !self.without.iter().any(|path| item.lies_at(path))
     }
 
+    /// Whether all of its root lies behind it.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.path.is_empty() && self.without.is_empty()
+    }
+
     /// Roughly the bytes that it takes.
     #[must_use]
     pub fn size(&self) -> usize {

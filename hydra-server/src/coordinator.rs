@@ -3,6 +3,7 @@
 use crate::config::{Config, LogSink, ProgressSink};
 use crate::connection::{Event, Intake, Origin, Outbox};
 use crate::gathering::Gathering;
+use crate::held::Held;
 use crate::journal::Journal;
 use crate::outcome::{Ending, Progress, ServerError};
 use crate::roots::RootBook;
@@ -14,8 +15,7 @@ use hydra_link::address::HostPort;
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
-use hydra_proto::message::Down;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -55,14 +55,6 @@ struct Conn {
     greeted: bool,
 }
 
-/// What waits until something is durable.
-pub(crate) struct HeldBack {
-    pub(crate) ticket: u64,
-    pub(crate) conn: ConnId,
-    /// A message, or the end of the connection.
-    pub(crate) message: Option<Down>,
-}
-
 pub(crate) struct Coordinator {
     pub(crate) job_id: JobId,
     pub(crate) job: JobSpec,
@@ -83,7 +75,7 @@ pub(crate) struct Coordinator {
     pub(crate) rows: Option<Keeper>,
     /// What counts of the segments in it.
     pub(crate) segments: Counts,
-    pub(crate) held: VecDeque<HeldBack>,
+    pub(crate) held: Held,
     pub(crate) disk_full: bool,
     pub(crate) rows_full: bool,
     /// How often a server has begun with this job, before this one.
@@ -100,7 +92,7 @@ pub(crate) struct Coordinator {
     memory: u64,
     /// Where the ledger puts what does not fit into that.
     pub(crate) spill: Spill,
-    gathering: Gathering,
+    pub(crate) gathering: Gathering,
     pub(crate) phase: Phase,
     ending: Option<Ending>,
     hopeless: bool,
@@ -110,7 +102,7 @@ pub(crate) struct Coordinator {
     listens: bool,
     wait: bool,
     timeouts: Timeouts,
-    client_timeout: Duration,
+    pub(crate) client_timeout: Duration,
     conns: BTreeMap<ConnId, Conn>,
     /// Connections without a session, and since when: the oldest first.
     mute: BTreeMap<ConnId, Time>,
@@ -169,7 +161,7 @@ impl Coordinator {
             job: config.job,
             parent,
             journal: None,
-            held: VecDeque::new(),
+            held: Held::default(),
             disk_full: false,
             rows_full: false,
             incarnation: 0,

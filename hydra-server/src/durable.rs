@@ -4,7 +4,8 @@
 //! Only what moves work or ends a session waits. Beats, sheds and pauses are advice: they go past what waits, so
 //! that a slow disk costs no connection, and a full one can be told to the clients.
 
-use crate::coordinator::{Coordinator, HeldBack, Phase};
+use crate::coordinator::{Coordinator, Phase};
+use crate::held::HeldBack;
 use crate::journal::{
     Disk, Durability, Entry, Journal, JournalError, NoSum, Payload, Report, RowsAgain, StateDir,
     Writer, Written, replay,
@@ -78,6 +79,9 @@ impl Coordinator {
         self.book = restored.book;
         self.segments = restored.segments;
         self.orphans = restored.embedded.into_iter().collect();
+        if restored.began {
+            self.gathering.wait_until(now + self.client_timeout);
+        }
         if restored.began && self.parent.is_done() {
             self.end(now, Ending::Done);
         }
@@ -101,11 +105,11 @@ impl Coordinator {
         });
         pushed?;
         // Held until they are written, whatever is brought back meanwhile.
-        let pieces = self
-            .parent
-            .slots()
-            .filter_map(|slot| self.spill.piece(slot));
-        pieces.for_each(|piece| out.push_piece(piece));
+        for (slot, aside) in self.parent.slots() {
+            if let Some(piece) = self.spill.piece(slot) {
+                out.push_piece(piece, aside);
+            }
+        }
         for child in self.parent.children() {
             out.push(&Entry::Client {
                 child: child.child,
@@ -209,18 +213,17 @@ impl Coordinator {
         let ticket = journal.ticket();
         if is_advice && matches!(message, Some(Down::Pause(_))) {
             // It would come last and stand.
-            let older =
-                |held: &HeldBack| held.conn == conn && matches!(held.message, Some(Down::Pause(_)));
-            self.held.retain(|held| !older(held));
+            let is_older = |held: &Option<Down>| matches!(held, Some(Down::Pause(_)));
+            self.held.forget(conn, is_older);
         }
         if is_advice || (self.held.is_empty() && journal.has(ticket)) {
             return Some(message);
         }
-        self.held.push_back(HeldBack {
-            ticket,
-            conn,
-            message,
-        });
+        if message.is_none() && !self.held.has_last_word(conn) {
+            // Nobody learns anything from that, and what waits for this connection comes again on the next one.
+            return Some(message);
+        }
+        self.held.push(ticket, conn, message);
         None
     }
 
@@ -232,7 +235,9 @@ impl Coordinator {
         let wants = self
             .journal
             .as_ref()
-            .filter(|journal| journal.wants_snapshot());
+            .filter(|journal| journal.wants_snapshot())
+            // Not of what an incomplete job sets aside at its end: whoever goes on finds it as it was.
+            .filter(|_| !self.is_abandoned());
         let snapshot = match wants.map(Journal::rows) {
             Some(rows) => Some(self.snapshot(rows)?),
             None => None,
@@ -302,17 +307,13 @@ impl Coordinator {
 
     /// Sends what has waited long enough.
     fn release(&mut self, now: Time) {
-        while let Some(held) = self.held.front() {
-            let durable = self
-                .journal
-                .as_ref()
-                .is_none_or(|journal| journal.has(held.ticket));
-            if !durable {
+        loop {
+            let journal = self.journal.as_ref();
+            let is_durable = |ticket| journal.is_none_or(|journal| journal.has(ticket));
+            let Some(HeldBack { conn, message, .. }) = self.held.pop(is_durable) else {
                 return;
-            }
-            if let Some(HeldBack { conn, message, .. }) = self.held.pop_front() {
-                self.deliver(now, conn, message);
-            }
+            };
+            self.deliver(now, conn, message);
         }
     }
 
@@ -325,7 +326,8 @@ impl Coordinator {
     pub(crate) fn is_crowded(&self) -> bool {
         let outflow = self.outflow.as_ref().is_some_and(Outflow::is_crowded);
         let rows = outflow || self.rows.as_ref().is_some_and(Keeper::is_crowded);
-        rows || self.journal.as_ref().is_some_and(Journal::is_crowded)
+        let journal = self.journal.as_ref().is_some_and(Journal::is_crowded);
+        rows || journal || self.held.is_crowded()
     }
 }
 

@@ -53,6 +53,11 @@ impl Gathering {
         }
     }
 
+    /// Waits for those who are not here until then.
+    pub(crate) fn wait_until(&mut self, deadline: Time) {
+        self.deadline = deadline;
+    }
+
     /// An expected client has said what it sees of the roots.
     pub(crate) fn arrived(&mut self, client: usize) {
         if let Some(state) = self.expected.get_mut(client) {

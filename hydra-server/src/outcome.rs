@@ -3,10 +3,12 @@
 use crate::journal::JournalError;
 use crate::rows::RowsError;
 use hydra_link::ListenError;
-use hydra_proto::ledger::StoreError;
+use hydra_proto::job::JobSpec;
+use hydra_proto::ledger::{Parent, StoreError};
 use hydra_proto::reduce::{Reduce, ReduceError};
 use hydra_proto::walk::WalkSummary;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
@@ -73,8 +75,10 @@ pub struct Outcome {
     pub walk: WalkSummary,
     /// The plugin's sum.
     pub reducer: Box<dyn Reduce>,
-    /// What could not be finished, by path.
+    /// The first of what could not be finished, by path: at most [`LISTED_MAX`].
     pub set_aside: Vec<SetAside>,
+    /// How much that is in all.
+    pub set_aside_count: u64,
     /// How many of the roots were walked.
     pub roots_walked: usize,
     /// How many were not, because they did not answer; they are set aside.
@@ -104,6 +108,51 @@ pub struct SetAside {
     pub path: Vec<u8>,
     /// Why, in words.
     pub reason: String,
+}
+
+/// The most of it that a report lists.
+pub const LISTED_MAX: usize = 1000;
+
+/// The first of what was set aside, by path, and how much there is.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Numbered, since parts of one directory are alike.
+    first: BTreeSet<(SetAside, u64)>,
+    count: u64,
+}
+
+impl Listed {
+    /// What this parent has set aside.
+    pub(crate) fn of(parent: &Parent, spec: &JobSpec) -> Self {
+        let mut listed = Self::default();
+        for aside in parent.aside() {
+            let root = spec.root(aside.item.root());
+            let path = root.map(|root| root.show(&aside.item.path()));
+            listed.add(path.unwrap_or_default(), &aside.reason);
+        }
+        // What cannot be read is missing all the same.
+        listed.count = parent.counts().aside;
+        listed
+    }
+
+    pub(crate) fn add(&mut self, path: Vec<u8>, reason: &str) {
+        self.count += 1;
+        let is_full = self.first.len() >= LISTED_MAX;
+        if is_full && self.first.last().is_some_and(|(last, _)| last.path < path) {
+            return;
+        }
+        let reason = reason.to_owned();
+        self.first.insert((SetAside { path, reason }, self.count));
+        if self.first.len() > LISTED_MAX {
+            self.first.pop_last();
+        }
+    }
+
+    /// Both.
+    pub(crate) fn end(self) -> (Vec<SetAside>, u64) {
+        let first = self.first.into_iter().map(|(aside, _)| aside);
+        (first.collect(), self.count)
+    }
 }
 
 /// What one client did, over all its sessions.

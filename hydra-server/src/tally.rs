@@ -7,6 +7,9 @@ use hydra_proto::reduce::{Reduce, ReduceError, Summary};
 use hydra_proto::walk::WalkSummary;
 use std::collections::BTreeMap;
 
+/// Clients that the report lists; what others do is in the sums alone.
+const RUNS_MAX: usize = 1 << 16;
+
 pub(crate) struct Tally {
     pub(crate) walk: WalkSummary,
     pub(crate) reducer: Box<dyn Reduce>,
@@ -24,9 +27,17 @@ impl Tally {
         }
     }
 
+    /// A session is over: nothing more comes from it.
+    pub(crate) fn left(&mut self, child: ChildId) {
+        self.names.remove(&child);
+    }
+
     /// A session of the client with this name was opened, or goes on under this name. No two clients may have one.
     pub(crate) fn joined(&mut self, child: ChildId, name: &str, workers: u32) {
         self.names.insert(child, name.to_owned());
+        if self.runs.len() >= RUNS_MAX && !self.runs.contains_key(name) {
+            return;
+        }
         let run = self.runs.entry(name.to_owned()).or_default();
         run.name = name.to_owned();
         run.workers = workers;
@@ -84,5 +95,36 @@ impl Tally {
 
     pub(crate) fn runs(&self) -> Vec<ClientRun> {
         self.runs.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::NoSum;
+
+    #[test]
+    fn the_names_of_all_sessions_that_ever_were_stayed() {
+        let mut tally = Tally::new(Box::new(NoSum));
+        for child in (0..1000).map(ChildId) {
+            tally.joined(child, "vm", 2);
+            tally.left(child);
+        }
+        assert!(tally.names.is_empty());
+        assert_eq!(tally.runs().len(), 1);
+    }
+
+    #[test]
+    fn strangers_names_took_all_memory() {
+        let mut tally = Tally::new(Box::new(NoSum));
+        for child in (0..RUNS_MAX as u32 + 10).map(ChildId) {
+            tally.joined(child, &child.0.to_string(), 2);
+            tally.left(child);
+        }
+        assert_eq!(tally.runs().len(), RUNS_MAX);
+        // Who is there is named as before, and adds up.
+        tally.joined(ChildId(u32::MAX), "late", 1);
+        assert_eq!(tally.name(ChildId(u32::MAX)), "late");
+        tally.add(ChildId(u32::MAX), None).unwrap();
     }
 }

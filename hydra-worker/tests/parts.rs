@@ -314,7 +314,7 @@ fn an_entry_that_kills_its_worker_is_set_aside_alone() {
         }
     }
     cluster.stop();
-    let aside: Vec<_> = cluster.parent.aside().values().collect();
+    let aside: Vec<_> = cluster.parent.aside().collect();
     assert_eq!(aside.len(), 1);
     let Parcel::Names(names) = aside[0].item.parcel() else {
         panic!("{aside:?}");
@@ -380,8 +380,8 @@ fn a_sum_that_no_message_holds_killed_workers_without_end() {
             cluster.until(|cluster| cluster.lost.len() > lost || cluster.parent.is_done());
         }
         assert!(cluster.lost[0].contains("limit"), "{:?}", cluster.lost);
-        assert_eq!(cluster.parent.aside().len(), 1);
-        let aside = cluster.parent.aside().values().next().unwrap();
+        assert_eq!(cluster.parent.counts().aside, 1);
+        let aside = cluster.parent.aside().next().unwrap();
         match aside.item.parcel() {
             Parcel::Dirs(_) if whole_directories => {}
             Parcel::Names(names) if !whole_directories => {

@@ -79,6 +79,7 @@ pub(super) fn walk(
         walk: outcome.walk,
         report: report.context("the report cannot be made")?,
         set_aside: outcome.set_aside,
+        set_aside_count: outcome.set_aside_count,
         run: Run {
             elapsed: outcome.elapsed,
             clients: outcome.clients,

@@ -105,6 +105,7 @@ pub(super) fn client(name: String, workers: u32, registry: &Registry) -> Config 
         started(LOOKER_ARGUMENT),
         Arc::new(decode_slot),
     );
+    config.look_at_root = Some(Arc::new(look_at_root));
     config.workers = workers;
     config.slot_bytes = SLOT_BYTES;
     config.release = env!("CARGO_PKG_VERSION").to_owned();

@@ -284,6 +284,7 @@ fn serial(
         roots_walked: walked.roots_walked,
         roots_silent: 0,
         set_aside: Vec::new(),
+        set_aside_count: 0,
         run: Run {
             elapsed,
             clients: vec![client],

@@ -262,7 +262,7 @@ fn json(status: &Status) -> serde_json::Value {
         "directories": status.walk.directories,
         "errors": status.walk.error_count(),
         "items": { "done": status.items.done, "open": status.items.pool + status.items.owned,
-                   "pool": status.items.pool, "owned": status.items.owned },
+                   "pool": status.items.pool, "owned": status.items.owned, "aside": status.items.aside },
         "clients": sessions.map(|session| serde_json::json!({
             "name": session.client, "items": session.items })).collect::<Vec<_>>(),
         "set_aside": aside.map(|aside| serde_json::json!({
@@ -297,6 +297,13 @@ fn text(status: &Status) -> String {
     for aside in &status.set_aside {
         let (path, reason) = (escape(&aside.path), escape(aside.reason.as_bytes()));
         let _ = writeln!(text, "set aside  {path}: {reason}");
+    }
+    let more = status
+        .items
+        .aside
+        .saturating_sub(status.set_aside.len() as u64);
+    if more > 0 {
+        let _ = writeln!(text, "set aside  ... and {more} more");
     }
     text
 }

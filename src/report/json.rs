@@ -81,6 +81,7 @@ struct Errors {
     vanished: u64,
     first: Vec<ErrorLine>,
     set_aside: Vec<AsideLine>,
+    set_aside_count: u64,
 }
 
 impl Errors {
@@ -92,6 +93,7 @@ impl Errors {
             vanished: errors.vanished,
             first: errors.first_errors.iter().map(ErrorLine::new).collect(),
             set_aside: outcome.set_aside.iter().map(AsideLine::new).collect(),
+            set_aside_count: outcome.set_aside_count,
         }
     }
 }

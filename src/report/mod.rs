@@ -33,8 +33,10 @@ pub struct Outcome {
     pub walk: WalkSummary,
     /// The plugin's part.
     pub report: PluginReport,
-    /// What is missing because it could not be finished.
+    /// The first of what is missing because it could not be finished, by path.
     pub set_aside: Vec<SetAside>,
+    /// How much is missing.
+    pub set_aside_count: u64,
     /// What differs from run to run.
     pub run: Run,
 }

@@ -40,6 +40,7 @@ fn outcome() -> Outcome {
         roots_silent: 0,
         ending: Ending::Done,
         set_aside: Vec::new(),
+        set_aside_count: 0,
     }
 }
 
@@ -67,7 +68,7 @@ fn keys_stand_in_the_documented_order() {
     let expected = "schema plugin roots complete \
         totals entries directories files symlinks other \
         apparent_bytes allocated_bytes unique_allocated_bytes hard_linked \
-        errors count by_kind EACCES vanished first path path_b64 operation error message set_aside \
+        errors count by_kind EACCES vanished first path path_b64 operation error message set_aside set_aside_count \
         skipped snapshots pseudo mounts excluded \
         audit size_histogram \
         run seconds entries_per_second \
@@ -128,12 +129,15 @@ fn what_is_skipped_or_missing_is_named() {
         path: b"/data/poison".to_vec(),
         reason: "its worker died three times".into(),
     });
+    outcome.set_aside_count = 1002;
     let text = text(&outcome);
     for part in [
         "2 snapshot directories",
         "1 proc",
         "1 mount point ",
         "/data/poison: its worker died",
+        "1,002 parts of the tree are missing",
+        "and 1,001 more",
         "PARTIAL",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
@@ -244,6 +248,7 @@ fn a_document_with_status_3_came_without_a_word() {
         };
         2
     ];
+    outcome.set_aside_count = 2;
     let missing = "2 parts of the tree are missing";
     assert_eq!(incomplete(&outcome), format!("incomplete: {missing}"));
     outcome.ending = Ending::Incomplete("no client is left".into());

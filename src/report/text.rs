@@ -150,7 +150,7 @@ pub fn incomplete(outcome: &Outcome) -> String {
 
 /// How many parts of the tree were set aside.
 fn parts(outcome: &Outcome) -> String {
-    let count = outcome.set_aside.len() as u64;
+    let count = outcome.set_aside_count;
     counted(count, "part of the tree is", "parts of the tree are")
 }
 
@@ -261,13 +261,13 @@ fn missing(page: &mut Page, outcome: &Outcome) {
     if outcome.set_aside.is_empty() {
         return;
     }
-    let count = outcome.set_aside.len();
+    let count = outcome.set_aside_count;
     page.heading(&format!("INCOMPLETE: {} missing", parts(outcome)));
     for aside in outcome.set_aside.iter().take(LINES_MAX) {
         let reason = escape(aside.reason.as_bytes());
         page.whole(&format!("  {}: {reason}", escape(&aside.path)));
     }
-    page.and_more(count as u64, count.min(LINES_MAX));
+    page.and_more(count, outcome.set_aside.len().min(LINES_MAX));
 }
 
 fn warnings(page: &mut Page, outcome: &Outcome) {

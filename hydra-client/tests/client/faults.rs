@@ -92,14 +92,7 @@ async fn set_aside(mood: &str, spec: JobSpec) -> String {
     assert!(server.walk.directories < SMALL.directories());
     assert!(client.await.unwrap().is_ok());
     assert_all_gone(lines, 3).await;
-    server
-        .parent
-        .aside()
-        .values()
-        .next()
-        .unwrap()
-        .reason
-        .clone()
+    server.parent.aside().next().unwrap().reason.to_string()
 }
 
 #[tokio::test]

@@ -222,7 +222,10 @@ impl Parent {
     fn feed_one(&mut self, child: ChildId, own: bool) -> bool {
         let is_hungry = |session: &Session| session.standing.hungry.is_some();
         let is_hungry = self.sessions.get(&child).is_some_and(is_hungry);
-        if self.table.pool_len() == 0 || !is_hungry {
+        let version = self.version();
+        let in_vain = |session: &Session| session.in_vain == Some(version);
+        let in_vain = self.sessions.get(&child).is_some_and(in_vain);
+        if self.table.pool_len() == 0 || !is_hungry || in_vain {
             return false;
         }
         let (items, careful) = match self.pick(child, own) {
@@ -230,6 +233,13 @@ impl Parent {
             items => (items, false),
         };
         if items.is_empty() {
+            // Not looked for again by each message, where all that is there lies behind walls.
+            if own
+                && self.suspects.is_empty()
+                && let Some(session) = self.sessions.get_mut(&child)
+            {
+                session.in_vain = Some(version);
+            }
             return false;
         }
         let came_back = items.iter().any(|&id| self.table.was_given_by(id, child));

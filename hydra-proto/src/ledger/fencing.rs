@@ -50,7 +50,7 @@ impl Parent {
         if self.suspects.accuse(id, entry.item.parcel()) == Verdict::SetAside {
             self.suspects.forget(id);
             let reason = format!("its worker died again and again with it in hand: {reason}");
-            self.table.set_aside(id, reason);
+            self.table.set_aside(id, &reason);
         }
     }
 
@@ -168,6 +168,7 @@ impl Parent {
             false => now,
         };
         session.link = Link::Fenced { release };
+        self.turns += 1;
         self.note_deadline(release);
         self.record(|| Record::Fenced { child });
         if let Some(conn) = conn {
@@ -188,7 +189,10 @@ impl Parent {
     }
 
     pub(super) fn reclaim(&mut self, child: ChildId) {
-        self.walled.remove(&child);
+        if self.walled.remove(&child) {
+            self.try_to_put_away();
+        }
+        self.turns += 1;
         if let Some(session) = self.sessions.remove(&child) {
             self.unindex(&session);
         }

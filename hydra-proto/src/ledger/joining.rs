@@ -11,6 +11,9 @@ use crate::message::{
     Down, Grant, Hello, HelloHeader, PROTOCOL_VERSION, Ready, Refusal, Resume, Welcome,
 };
 
+/// The longest name of a child, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+
 impl Parent {
     /// Says why, and hangs up.
     pub(super) fn refuse(&mut self, conn: ConnId, refusal: Refusal) {
@@ -51,6 +54,10 @@ impl Parent {
         }
         if self.stopped {
             return self.refuse(conn, Refusal::JobOver);
+        }
+        if hello.name.len() > NAME_BYTES_MAX {
+            let error = ProtocolError::Unexpected("a name that is too long");
+            return self.refuse(conn, Refusal::Protocol(error.to_string()));
         }
         self.fence_predecessor(now, hello.nonce);
         let Some(ids) = self.take_lease() else {

@@ -41,6 +41,7 @@ mod session;
 mod store;
 mod suspects;
 mod table;
+mod unserved;
 mod uplink;
 mod upward;
 mod visits;

@@ -8,7 +8,7 @@ use super::store::{Shelf, StoreError};
 use super::suspects::Suspects;
 use super::table::{Aside, Counts, Table};
 use super::{ProtocolError, Time};
-use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, JobId};
+use crate::ids::{ChildId, ConnId, Epoch, IdRange, JobId};
 use crate::item::{Item, Parcel};
 use crate::job::JobSpec;
 use crate::message::{Delta, Down, Load, LogLine, RootView, Rows, Up};
@@ -139,6 +139,9 @@ pub enum Action {
 /// Which child got no answer where an item lies, if that keeps it from being granted, and what that child says.
 pub type NoAnswer<'a> = Option<(ChildId, &'a str)>;
 
+/// A state of the pool and of who may be granted what of it: as long as it is the same, so is what can be granted.
+pub(super) type Version = (u64, u64);
+
 /// What can be known of a child.
 #[derive(Clone, Debug)]
 pub struct ChildView {
@@ -178,6 +181,10 @@ pub struct Parent {
     pub(super) now: Time,
     /// Ids for when those of the configuration are used up.
     spare_ids: VecDeque<IdRange>,
+    /// How often it has changed who may be granted what.
+    pub(super) turns: u64,
+    /// Whether nothing could be granted to anybody, when it was seen last.
+    pub(super) stuck: Option<(Version, bool)>,
     pub(super) next_child: u32,
     pub(super) next_epoch: u64,
     /// How long children may act, as far as this parent itself may.
@@ -208,6 +215,8 @@ impl Parent {
             deadline: None,
             now: Time::ZERO,
             spare_ids: VecDeque::new(),
+            turns: 0,
+            stuck: None,
             next_child: 0,
             next_epoch: 1,
             lease_until: None,
@@ -237,10 +246,10 @@ impl Parent {
         self.table.counts()
     }
 
-    /// The items that cannot be finished.
-    #[must_use]
-    pub fn aside(&self) -> &BTreeMap<ItemId, Aside> {
-        self.table.aside()
+    /// The items that cannot be finished, as far as they can be read: those that are in memory, and then the others,
+    /// piece by piece. How many there are is among [`Parent::counts`].
+    pub fn aside(&self) -> impl Iterator<Item = Aside> {
+        self.table.aside().chain(self.aside_away())
     }
 
     /// All items that are open or set aside, in no particular order.
@@ -318,48 +327,10 @@ impl Parent {
     pub fn serve(&mut self, child: ChildId, roots: Vec<bool>) {
         if let Some(session) = self.sessions.get_mut(&child) {
             session.serves = Some(roots);
+            self.turns += 1;
         }
         self.index(child);
         self.rebalance();
-    }
-
-    /// Sets aside the pool items that no child may be granted.
-    pub fn set_aside_unserved(&mut self, reason: &dyn Fn(NoAnswer<'_>) -> String) {
-        self.bring_all_back();
-        let unserved: Vec<ItemId> = self
-            .table
-            .pool()
-            .filter(|&id| !self.is_servable(id))
-            .collect();
-        for id in unserved {
-            if let Some(entry) = self.table.get(id) {
-                let reason = reason(self.walls_before(&entry.item).next());
-                self.record(|| Record::SetAside {
-                    id,
-                    reason: reason.clone(),
-                });
-                self.table.set_aside(id, reason);
-            }
-        }
-    }
-
-    /// Whether some child may be granted this item: one that is connected, or may still come back.
-    fn is_servable(&self, id: ItemId) -> bool {
-        let Some(entry) = self.table.get(id) else {
-            return false;
-        };
-        let serves = |session: &Session| {
-            !matches!(session.link, Link::Fenced { .. }) && session.serves(&entry.item)
-        };
-        self.sessions.values().any(serves) && !self.is_tried(&entry.item)
-    }
-
-    /// Whether the only open items are ones that no child may be granted.
-    #[must_use]
-    pub fn is_stuck(&self) -> bool {
-        let counts = self.table.counts();
-        let servable = || self.table.pool().any(|id| self.is_servable(id));
-        counts.owned == 0 && counts.pool > 0 && !servable() && !self.is_away_servable()
     }
 
     /// The job is over: tells every child.

@@ -57,6 +57,22 @@ pub(super) fn split(commit: Commit, most: usize) -> Vec<Up> {
     messages
 }
 
+/// Roughly the bytes of a commit, its result included.
+pub(super) fn size(commit: &Commit) -> usize {
+    let result = commit.result.as_ref();
+    let result = result.map_or(0, |delta| delta.plugin.len() + delta.rows.len());
+    result + lists(commit)
+}
+
+fn lists(commit: &Commit) -> usize {
+    let parcels: usize = commit.new.iter().map(Parcel::size).sum();
+    let failed = commit.failed.iter();
+    let failures: usize = failed.map(|failure| failure.reason.len()).sum();
+    let lists = [commit.done.len(), commit.give.len(), commit.begun.len()];
+    let lists = lists.iter().sum::<usize>() + commit.failed.len();
+    parcels + failures + lists * RANGE_BYTES
+}
+
 fn empty_part(commit: &Commit) -> Commit {
     Commit {
         epoch: commit.epoch,
@@ -82,12 +98,7 @@ pub(super) struct Parts {
 impl Parts {
     /// Keeps a part.
     pub(super) fn add(&mut self, part: Commit) -> Result<(), ProtocolError> {
-        let parcels: usize = part.new.iter().map(Parcel::size).sum();
-        let failures: usize = part.failed.iter().map(|failure| failure.reason.len()).sum();
-        let lists = part.done.len() + part.give.len() + part.begun.len() + part.failed.len();
-        self.bytes = self
-            .bytes
-            .saturating_add(parcels + failures + lists * RANGE_BYTES);
+        self.bytes = self.bytes.saturating_add(lists(&part));
         if self.bytes > PARTS_BYTES_MAX {
             return Err(ProtocolError::Unexpected("a commit larger than the limit"));
         }

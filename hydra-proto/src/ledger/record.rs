@@ -63,10 +63,10 @@ pub enum Record {
         /// Its child.
         child: ChildId,
     },
-    /// An item was set aside by this parent itself.
+    /// Items were set aside by this parent itself.
     SetAside {
-        /// The item.
-        id: ItemId,
+        /// The items.
+        ids: Vec<IdRange>,
         /// Why, in words.
         reason: String,
     },
@@ -146,10 +146,10 @@ pub enum State {
     },
     /// Split directories that can never be finished.
     Broken(Vec<ItemId>),
-    /// An item set aside.
+    /// Items set aside for one reason.
     Aside {
-        /// The item, as the only one of its parcel.
-        item: Vec<Parcel>,
+        /// The items.
+        items: Vec<Parcel>,
         /// Why, in words.
         reason: String,
     },
@@ -216,10 +216,10 @@ impl Parent {
                 true => self.reclaim(child),
                 false => return Err(ReplayError::NoSession),
             },
-            Record::SetAside { id, reason } => match self.table.set_aside(id, reason) {
-                true => {}
-                false => return Err(ReplayError::Misplaced(id)),
-            },
+            Record::SetAside { ids, reason } => {
+                let replayed = self.replay_aside(&ids, &reason);
+                replayed.map_err(ReplayError::Misplaced)?;
+            }
             Record::State(state) => self.replay_state(*state)?,
         }
         Ok(())
@@ -297,7 +297,7 @@ impl Parent {
                 self.table.restore(items, owner, recorded);
             }
             State::Broken(visits) => self.table.restore_broken(&visits),
-            State::Aside { item, reason } => self.table.restore_aside(item, &reason),
+            State::Aside { items, reason } => self.table.restore_aside(items, &reason),
             State::Counts {
                 added,
                 new,
@@ -384,12 +384,7 @@ impl Parent {
         if !broken.is_empty() {
             tell(State::Broken(broken));
         }
-        for (&id, aside) in self.table.aside() {
-            tell(State::Aside {
-                item: Item::pack([(id, aside.item.clone())]),
-                reason: aside.reason.clone(),
-            });
-        }
+        self.snapshot_aside(&mut tell);
         let counts = self.table.counts();
         tell(State::Counts {
             added: counts.added,
@@ -397,6 +392,22 @@ impl Parent {
             done: counts.done,
             given_up: counts.given_up,
         });
+    }
+
+    fn snapshot_aside(&self, tell: &mut dyn FnMut(State)) {
+        let mut aside = self.table.aside().peekable();
+        while let Some(first) = aside.next() {
+            let mut items = vec![(first.id, first.item)];
+            while items.len() < ITEMS_AT_ONCE
+                && let Some(next) = aside.next_if(|next| next.reason == first.reason)
+            {
+                items.push((next.id, next.item));
+            }
+            tell(State::Aside {
+                items: Item::pack(items),
+                reason: first.reason.as_ref().to_owned(),
+            });
+        }
     }
 
     /// Ends of split directories come last: whether they wait is seen from the parts that are there.

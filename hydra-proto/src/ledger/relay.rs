@@ -473,7 +473,7 @@ impl Relay {
     /// Forgets found items that are finished, before they outnumber the open ones.
     fn prune(&mut self) {
         if let Some(parent) = &self.parent
-            && self.fresh.len() > 1024 + 2 * (parent.run_count() + parent.aside().len())
+            && self.fresh.len() > 1024 + 2 * parent.run_count()
         {
             let fresh = std::mem::take(&mut self.fresh).into_iter();
             self.fresh = fresh.flat_map(|ids| parent.unrecorded(ids)).collect();
@@ -484,7 +484,7 @@ impl Relay {
         let aside = self
             .parent
             .as_ref()
-            .is_some_and(|parent| !parent.aside().is_empty());
+            .is_some_and(|parent| parent.counts().aside > 0);
         self.unsent || aside || !self.done.is_empty() || !self.fresh.is_empty()
     }
 }

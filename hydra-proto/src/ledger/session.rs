@@ -2,6 +2,7 @@
 
 use super::Time;
 use super::balance::Standing;
+use super::parent::Version;
 use super::parts::Parts;
 use super::record::Opened;
 use crate::ids::{ChildId, ConnId, Epoch, IdRange, ItemId, RootId, Secret};
@@ -89,6 +90,8 @@ pub(super) struct Session {
     pub(super) careful: bool,
     /// How the balance sees it.
     pub(super) standing: Standing,
+    /// There was nothing for it in the pool when that was in this state.
+    pub(super) in_vain: Option<Version>,
 }
 
 impl Session {
@@ -123,6 +126,7 @@ impl Session {
             acts_until: Time::ZERO,
             careful: false,
             standing: Standing::default(),
+            in_vain: None,
         }
     }
 

@@ -12,11 +12,14 @@
 
 use super::parent::{Action, Parent};
 use super::record::{Record, State};
-use super::session::Link;
+use super::runs::Run;
+use super::session::Session;
+use super::table::{Aside, reason_of};
 use crate::codec;
-use crate::ids::RootId;
+use crate::ids::{IdRange, ItemId, RootId, join_ranges};
 use crate::item::{Item, Parcel};
 use std::fmt;
+use std::sync::Arc;
 
 /// Keeps bytes elsewhere than in memory.
 pub trait Store: Send {
@@ -65,15 +68,21 @@ fn unpack(bytes: &[u8]) -> Result<Kept, StoreError> {
     Ok(kept)
 }
 
-/// What a slot holds, as the records of a snapshot.
+/// What a slot holds, as the records of a snapshot. `aside` says why, where all of it is set aside.
 ///
 /// # Errors
 /// When the bytes are not what was put away.
-pub fn stored_records(bytes: &[u8]) -> Result<Vec<Record>, StoreError> {
-    let state = |(recorded, items)| State::Items {
-        owner: None,
-        recorded,
-        items,
+pub fn stored_records(bytes: &[u8], aside: Option<&str>) -> Result<Vec<Record>, StoreError> {
+    let state = |(recorded, items)| match aside {
+        None => State::Items {
+            owner: None,
+            recorded,
+            items,
+        },
+        Some(reason) => State::Aside {
+            items,
+            reason: reason.to_owned(),
+        },
     };
     let records = unpack(bytes)?.into_iter().map(state);
     Ok(records
@@ -92,42 +101,110 @@ impl Parent {
         self.mind_memory();
     }
 
-    /// The slots of the store that hold items of the pool. What [`stored_records`] makes of them belongs to
+    /// The slots of the store, and for those where all is set aside, why. What [`stored_records`] makes of them belongs to
     /// [`Parent::snapshot`], which does not read the store.
-    pub fn slots(&self) -> impl Iterator<Item = u64> {
-        self.table.away.slots().map(|(slot, _)| slot)
+    pub fn slots(&self) -> impl Iterator<Item = (u64, Option<Arc<str>>)> {
+        let aside = self.table.away.aside();
+        let aside = aside.map(|(slot, reason)| (slot, Some(Arc::clone(reason))));
+        let open = self.table.away.slots().map(|(slot, _)| (slot, None));
+        open.chain(aside)
     }
 
-    /// Puts pieces of about so many bytes away, until no more than `most` bytes are left or nothing that may go.
-    /// Two pieces stay: one that was brought back has not to go at once.
+    /// Puts pieces of about so many bytes away, until no more than `most` bytes are left or nothing that may go: what is set
+    /// aside first, which nobody needs before the end. Two pieces of the pool stay: one that was brought back has not to
+    /// go at once.
     pub(super) fn put_away(&mut self, most: u64, piece: u64) {
         let tried = self
             .shelf
             .failed_at
             .is_some_and(|at| self.table.bytes() < at / 4 * 5);
-        // What lies behind walls is brought back by each look for what does not, and nobody suspects what is away.
-        if tried || !self.walled.is_empty() || !self.suspects.is_empty() {
+        // Nobody suspects what is away.
+        if tried || self.shelf.store.is_none() || !self.suspects.is_empty() {
             return;
         }
-        while self.table.bytes() > most && self.table.loose() > 2 * piece {
-            let Some(store) = &mut self.shelf.store else {
+        let piece = piece.max(1);
+        while self.table.bytes() > most
+            && let Some((runs, items, reason)) = self.table.pack_aside(piece)
+        {
+            let Some(slot) = self.keep(vec![(false, items)]) else {
                 return;
             };
-            let runs = self.table.pick_loose(piece.max(1));
-            let kept: Kept = self.table.pack_runs(&runs).into();
-            let mut bytes = Vec::new();
-            let stored = codec::store(&kept, &mut bytes);
-            let stored = stored.map_err(|error| StoreError(error.to_string()));
-            match stored.and_then(|()| store.put(&bytes)) {
-                Ok(slot) => {
-                    self.shelf.failed_at = None;
-                    self.table.put_away(&runs, slot);
-                }
-                Err(error) => {
-                    self.shelf.failed_at = Some(self.table.bytes());
-                    self.actions.push_back(Action::KeptInMemory(error));
+            self.table.put_aside_away(&runs, reason, slot);
+        }
+        // Where there are walls, looking for what is free costs more: it is done for more at once.
+        let spare = if self.walled.is_empty() { 0 } else { most / 8 };
+        if self.table.bytes() > most {
+            self.put_pool_away(most - spare, piece);
+        }
+    }
+
+    /// What lies behind walls stays: each look for what does not would bring it back. Unless they enclose all of a root, where
+    /// nobody looks.
+    fn put_pool_away(&mut self, most: u64, piece: u64) {
+        while self.table.bytes() > most && self.table.loose() > 2 * piece {
+            let free = |run: &Run| !self.is_near_wall(run);
+            let much = (self.table.bytes() - most).min(self.table.loose() - 2 * piece);
+            let runs = self.table.pick_loose(much.max(piece), free);
+            if runs.is_empty() {
+                // Tried again when there is a quarter more, or when the walls have changed.
+                self.shelf.failed_at = Some(self.table.bytes());
+                return;
+            }
+            for runs in self.table.in_pieces(&runs, piece) {
+                let Some(slot) = self.keep(self.table.pack_runs(&runs).into()) else {
                     return;
-                }
+                };
+                self.table.put_away(&runs, slot);
+            }
+        }
+    }
+
+    /// Keeps these elsewhere than in memory, if that can be done.
+    fn keep(&mut self, kept: Kept) -> Option<u64> {
+        let store = self.shelf.store.as_mut()?;
+        let mut bytes = Vec::new();
+        let stored = codec::store(&kept, &mut bytes);
+        let stored = stored.map_err(|error| StoreError(error.to_string()));
+        match stored.and_then(|()| store.put(&bytes)) {
+            Ok(slot) => {
+                self.shelf.failed_at = None;
+                Some(slot)
+            }
+            Err(error) => {
+                self.shelf.failed_at = Some(self.table.bytes());
+                self.actions.push_back(Action::KeptInMemory(error));
+                None
+            }
+        }
+    }
+
+    /// It has changed what may go.
+    pub(super) fn try_to_put_away(&mut self) {
+        self.shelf.failed_at = None;
+    }
+
+    /// All that lies in a slot cannot be finished, for one reason.
+    pub(super) fn set_slot_aside(&mut self, slot: u64, reason: &str) {
+        if self.keeps_records {
+            let Some(ids) = self.ids_in(slot) else {
+                return;
+            };
+            let reason = reason.to_owned();
+            self.record(|| Record::SetAside { ids, reason });
+        }
+        self.table.set_slot_aside(slot, reason_of(reason));
+    }
+
+    fn ids_in(&mut self, slot: u64) -> Option<Vec<IdRange>> {
+        let bytes = self.shelf.store.as_ref()?.get(slot);
+        match bytes.and_then(|bytes| unpack(&bytes)) {
+            Ok(kept) => {
+                let parcels = kept.iter().flat_map(|(_, parcels)| parcels);
+                Some(join_ranges(parcels.map(Parcel::ids).collect()))
+            }
+            Err(error) => {
+                self.actions.push_back(Action::NotReadBack(error));
+                None
             }
         }
     }
@@ -143,8 +220,9 @@ impl Parent {
             return false;
         }
         let wanted = |root: &RootId| {
-            let serves = |child| self.sessions.get(&child).map(|s| s.serves_root(*root));
-            self.hungry().any(|child| serves(child) == Some(true))
+            let serves = |session: &Session| session.serves_root(*root) && !session.is_shut(*root);
+            let mut hungry = self.hungry().filter_map(|child| self.sessions.get(&child));
+            hungry.any(serves) && !self.is_root_tried(*root)
         };
         let latest = self.table.away.slots().rev();
         let found = latest.filter(|(_, roots)| roots.iter().any(wanted));
@@ -152,14 +230,7 @@ impl Parent {
         slot.is_some_and(|slot| self.bring_back_slot(slot))
     }
 
-    /// Brings everything back, as far as it can be read.
-    pub(super) fn bring_all_back(&mut self) {
-        for slot in self.slots().collect::<Vec<u64>>() {
-            self.bring_back_slot(slot);
-        }
-    }
-
-    fn bring_back_slot(&mut self, slot: u64) -> bool {
+    pub(super) fn bring_back_slot(&mut self, slot: u64) -> bool {
         let Some(store) = &mut self.shelf.store else {
             return false;
         };
@@ -179,23 +250,30 @@ impl Parent {
         }
     }
 
-    /// Whether some child may be granted something that is away, as far as that is seen from here.
-    pub(super) fn is_away_servable(&self) -> bool {
-        let sessions = self.sessions.values();
-        let live = sessions.filter(|session| !matches!(session.link, Link::Fenced { .. }));
-        let roots = || self.table.away.slots().flat_map(|(_, roots)| roots);
-        live.into_iter()
-            .any(|session| roots().any(|&root| session.serves_root(root)))
+    /// The items that are away, open or set aside, as far as they can be read.
+    pub(super) fn items_away(&self) -> impl Iterator<Item = Item> {
+        let slots = self.slots().map(|(slot, _)| slot);
+        slots
+            .flat_map(|slot| self.items_in(slot))
+            .map(|(_, item)| item)
     }
 
-    /// The items that are away, as far as they can be read.
-    pub(super) fn items_away(&self) -> impl Iterator<Item = Item> {
-        let read = |slot| {
-            let bytes = self.shelf.store.as_ref()?.get(slot).ok()?;
-            unpack(&bytes).ok()
-        };
-        let parcels = self.slots().filter_map(read).flatten();
-        let parcels = parcels.flat_map(|(_, parcels)| parcels);
-        parcels.flat_map(Item::unpack).map(|(_, item)| item)
+    /// What is set aside and away, as far as it can be read, one piece at a time.
+    pub(super) fn aside_away(&self) -> impl Iterator<Item = Aside> {
+        self.table.away.aside().flat_map(|(slot, reason)| {
+            let aside = |(id, item)| Aside {
+                id,
+                item,
+                reason: Arc::clone(reason),
+            };
+            self.items_in(slot).map(aside)
+        })
+    }
+
+    fn items_in(&self, slot: u64) -> impl Iterator<Item = (ItemId, Item)> + use<> {
+        let bytes = self.shelf.store.as_ref().map(|store| store.get(slot));
+        let kept = bytes.and_then(|bytes| unpack(&bytes.ok()?).ok());
+        let parcels = kept.into_iter().flatten().flat_map(|(_, parcels)| parcels);
+        parcels.flat_map(Item::unpack)
     }
 }

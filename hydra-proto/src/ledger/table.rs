@@ -1,5 +1,6 @@
 //! The items of one parent: each in the pool, with one child, or set aside.
 
+mod aside;
 mod away;
 mod moving;
 
@@ -9,6 +10,9 @@ use super::walls::Walls;
 use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Commit, Failure};
+pub use aside::Aside;
+use aside::Asides;
+pub(super) use aside::reason as reason_of;
 use away::Away;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,15 +35,6 @@ pub(super) enum Owner {
 pub(super) struct Entry {
     pub(super) item: Item,
     pub(super) owner: Owner,
-}
-
-/// An item that cannot be finished.
-#[derive(Clone, Debug)]
-pub struct Aside {
-    /// The item.
-    pub item: Item,
-    /// Why, in words.
-    pub reason: String,
 }
 
 /// How many items there are, and where.
@@ -78,8 +73,8 @@ struct Owned {
 
 /// ```text
 ///   runs:    first id → items, owner    pool: the runs whose owner is the pool, nearest to the root first
-///   aside:   id → item, reason          owned[child]: a count; the runs are found by a pass over all
-///   away:    pool items that are not in memory: their ids, and where they are
+///   aside:   first id → items, reason   owned[child]: a count; the runs are found by a pass over all
+///   away:    items of the pool or aside that are not in memory: their ids, and where they are
 ///   held:    the runs that are held back, so that looking through the pool never meets them
 /// ```
 #[derive(Debug, Default)]
@@ -94,7 +89,9 @@ pub(super) struct Table {
     loose: u64,
     pub(super) away: Away,
     held: BTreeSet<ItemId>,
-    aside: BTreeMap<ItemId, Aside>,
+    aside: Asides,
+    /// How often anything has moved.
+    pub(super) moves: u64,
     owned: BTreeMap<ChildId, Owned>,
     visits: Visits,
     pub(super) walls: Walls,
@@ -106,19 +103,15 @@ impl Table {
         self.counts
     }
 
-    pub(super) fn aside(&self) -> &BTreeMap<ItemId, Aside> {
-        &self.aside
-    }
-
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
         let open = self.runs.iter().flat_map(|(first, run)| run.items(first));
-        let aside = self.aside.values().map(|aside| aside.item.clone());
+        let aside = self.aside().map(|aside| aside.item);
         open.map(|(_, item)| item).chain(aside)
     }
 
-    /// Roughly the bytes that the open items take.
+    /// Roughly the bytes that the items take, open or set aside.
     pub(super) fn bytes(&self) -> u64 {
-        self.content + self.runs.len() as u64 * RUN_BYTES
+        self.content + self.runs.len() as u64 * RUN_BYTES + self.aside.bytes()
     }
 
     pub(super) fn owned(&self, child: ChildId) -> u64 {
@@ -141,15 +134,6 @@ impl Table {
     pub(super) fn restore(&mut self, items: Vec<Parcel>, owner: Owner, recorded: bool) {
         for parcel in items {
             self.insert(parcel, owner, recorded);
-        }
-    }
-
-    /// Brings an item set aside back.
-    pub(super) fn restore_aside(&mut self, items: Vec<Parcel>, reason: &str) {
-        for (id, item) in items.into_iter().flat_map(Item::unpack) {
-            let reason = reason.to_owned();
-            self.aside.insert(id, Aside { item, reason });
-            self.counts.aside += 1;
         }
     }
 
@@ -188,10 +172,9 @@ impl Table {
             return None;
         }
         let open = self.runs.first_in(range).map(|part| ItemId(part.0.start));
-        let aside = self.aside.range(ItemId(range.start)..ItemId(range.end));
         let away = self.away.first_in(range);
         let known = open.into_iter().chain(away);
-        known.chain(aside.map(|(&id, _)| id)).min()
+        known.chain(self.aside.first_in(range)).min()
     }
 
     pub(super) fn is_in_pool(&self, id: ItemId) -> bool {
@@ -213,6 +196,15 @@ impl Table {
     /// Pool items in the order in which they are granted.
     pub(super) fn pool(&self) -> impl Iterator<Item = ItemId> {
         self.ids_of(self.pool.iter().map(|&(_, first)| first))
+    }
+
+    /// Runs of the pool in the order in which they are granted.
+    pub(super) fn pool_runs(&self) -> impl Iterator<Item = (ItemId, &Run)> {
+        let runs = self
+            .pool
+            .iter()
+            .filter_map(|&(_, first)| self.runs.find(first));
+        runs.map(|(first, _, run)| (first, run))
     }
 
     pub(super) fn pool_len(&self) -> u64 {
@@ -283,8 +275,7 @@ impl Table {
             Closed::Nothing => {}
             Closed::Ready(after) => self.release(after),
             Closed::Broken(after) => {
-                let reason = "a part of this directory was set aside".to_owned();
-                self.set_aside(after, reason);
+                self.set_aside(after, "a part of this directory was set aside");
             }
         }
         Some((first, run))
@@ -308,31 +299,12 @@ impl Table {
         matches!(owner, Owner::Waiting | Owner::Pool | Owner::Held).then_some(after)
     }
 
-    /// Moves an item to where it stays until the job ends.
-    pub(super) fn set_aside(&mut self, id: ItemId, reason: String) -> bool {
-        let Some((_, run)) = self.remove(IdRange::one(id), true) else {
-            return false;
-        };
-        let item = run.item;
-        self.aside.insert(id, Aside { item, reason });
-        self.counts.aside += 1;
-        true
-    }
-
     /// Forgets items that go back to this parent's own parent. The ends of their directories go with them
     /// (see [`Table::companion`]), so whether those may run is decided there.
     pub(super) fn give_up(&mut self, mut range: IdRange) {
         while let Some((first, run, _)) = self.leave(range, false) {
             range.start = run.ids(first).end;
             self.counts.given_up += u64::from(run.len);
-        }
-    }
-
-    /// Forgets an item set aside here, because this parent's own parent keeps it now.
-    pub(super) fn report_aside(&mut self, id: ItemId) {
-        if self.aside.remove(&id).is_some() {
-            self.counts.aside -= 1;
-            self.counts.given_up += 1;
         }
     }
 
@@ -386,7 +358,7 @@ impl Table {
             self.runs.begin(range, |run| run.giver == Some(child));
         }
         for Failure { id, reason } in commit.failed {
-            if self.set_aside(id, reason) {
+            if self.set_aside(id, &reason) {
                 applied.aside.push(id);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::frontier::Cut;
-use super::parts::{PART_BYTES, split};
+use super::parts::{PART_BYTES, size, split};
 use crate::ids::{ConnId, Epoch, Secret};
 use crate::job::Timing;
 use crate::message::{
@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 
 /// Beats that may be on their way at once; older ones are forgotten.
 const BEATS_MAX: usize = 16;
+/// When commits of so many bytes are not acknowledged, no more are made, however few they are.
+const WINDOW_BYTES: usize = 8 << 20;
 
 /// What a child is made with.
 #[derive(Clone, Debug)]
@@ -75,8 +77,20 @@ struct Session {
     acked: u64,
     /// Commits to be sent again if the link is lost. Empty where sessions cannot be resumed.
     unacked: VecDeque<Commit>,
+    /// The bytes of each commit that is not acknowledged, and of all of them.
+    sizes: VecDeque<usize>,
+    bytes: usize,
     timing: Timing,
     journaled: bool,
+}
+
+impl Session {
+    fn acknowledged(&mut self, seq: u64) {
+        while self.acked < seq {
+            self.acked += 1;
+            self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
+    }
 }
 
 /// The child's side of a session.
@@ -157,7 +171,10 @@ impl Uplink {
     /// Whether another commit may be sent before the parent has answered earlier ones.
     #[must_use]
     pub fn has_window(&self) -> bool {
-        let window = |s: &Session| s.sent - s.acked < u64::from(s.timing.commit_window.max(1));
+        let window = |s: &Session| {
+            let few = s.sent - s.acked < u64::from(s.timing.commit_window.max(1));
+            few && s.bytes < WINDOW_BYTES
+        };
         self.session.as_ref().is_some_and(window)
     }
 
@@ -280,6 +297,8 @@ impl Uplink {
             sent: 0,
             acked: 0,
             unacked: VecDeque::new(),
+            sizes: VecDeque::new(),
+            bytes: 0,
             timing: welcome.job.timing,
             journaled: welcome.journaled,
         });
@@ -290,10 +309,15 @@ impl Uplink {
         let Some(session) = &mut self.session else {
             return;
         };
+        if last_commit < session.acked {
+            // The parent has lost what it had acknowledged: its record of what is done here is not what was done.
+            self.events.push_back(UplinkEvent::Drop(conn));
+            return self.end(Some(Refusal::Fenced));
+        }
         self.link = Link::Open(conn);
         self.lost = None;
         self.next_beat = now;
-        session.acked = last_commit.min(session.sent);
+        session.acknowledged(last_commit.min(session.sent));
         session.unacked.retain(|commit| commit.seq > last_commit);
         let again = session.unacked.iter().cloned();
         self.out
@@ -319,7 +343,7 @@ impl Uplink {
 
     fn acknowledged(&mut self, seq: u64) {
         if let Some(session) = &mut self.session {
-            session.acked = session.acked.max(seq.min(session.sent));
+            session.acknowledged(seq.min(session.sent));
             while session
                 .unacked
                 .front()
@@ -373,6 +397,9 @@ impl Uplink {
             answers: cut.answers,
             begun: cut.begun,
         };
+        let size = size(&commit);
+        session.sizes.push_back(size);
+        session.bytes += size;
         if self.config.resumable {
             session.unacked.push_back(commit.clone());
         }

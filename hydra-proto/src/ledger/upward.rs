@@ -31,14 +31,12 @@ impl Parent {
     }
 
     fn aside_in(&self, ids: IdRange) -> impl Iterator<Item = IdRange> {
-        let some = !ids.is_empty();
-        let aside = some.then(|| self.aside().range(ItemId(ids.start)..ItemId(ids.end)));
-        aside.into_iter().flatten().map(|(&id, _)| IdRange::one(id))
+        self.table.aside_in(ids).map(|aside| IdRange::one(aside.id))
     }
 
-    /// How many entries the open items take.
+    /// How many entries the items take, open or set aside.
     pub(super) fn run_count(&self) -> usize {
-        self.table.runs.len()
+        self.table.runs.len() + self.table.aside_runs()
     }
 
     /// Whether there is anything that could go up: not what waits for its visit, not what is suspected.
@@ -95,9 +93,8 @@ impl Parent {
         let mut items = Vec::new();
         for &ids in fresh {
             let before = items.len();
-            let aside = self.aside_in(ids).flat_map(IdRange::iter);
-            let aside = aside.filter_map(|id| Some((id, self.aside().get(&id)?.item.clone())));
-            items.extend(aside);
+            let aside = self.table.aside_in(ids);
+            items.extend(aside.map(|aside| (aside.id, aside.item)));
             items.extend(self.table.record(ids));
             items[before..].sort_by_key(|&(id, _)| id);
         }

@@ -9,7 +9,7 @@ use super::runs::Run;
 use super::session::{Link, Session};
 use super::table::{Owner, Table};
 use super::{ProtocolError, Relay};
-use crate::ids::{ChildId, IdRange, ItemId};
+use crate::ids::{ChildId, IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::message::{Up, Wall};
 
@@ -257,6 +257,13 @@ impl Parent {
         if walls.len() > WALLS_MAX || bytes > WALLS_BYTES_MAX {
             return Err(ProtocolError::Unexpected("too many walls"));
         }
+        let Some(session) = self.sessions.get_mut(&child) else {
+            return Ok(());
+        };
+        if session.walls != walls {
+            self.turns += 1;
+            self.try_to_put_away();
+        }
         match walls.is_empty() {
             true => self.walled.remove(&child),
             false => self.walled.insert(child),
@@ -286,7 +293,41 @@ impl Parent {
     }
 }
 
+impl Parent {
+    /// The same for all that lies under a root.
+    pub(super) fn is_root_tried(&self, root: RootId) -> bool {
+        let walled = self
+            .walled
+            .iter()
+            .filter_map(|child| self.sessions.get(child));
+        let live = walled.filter(|session| !matches!(session.link, Link::Fenced { .. }));
+        live.filter(|session| session.is_shut(root))
+            .nth(TRIED_MAX - 1)
+            .is_some()
+    }
+
+    /// Whether some of these items, but not all that lies under their root, is behind a wall.
+    pub(super) fn is_near_wall(&self, run: &Run) -> bool {
+        let root = run.item.root();
+        let walled = self
+            .walled
+            .iter()
+            .filter_map(|child| self.sessions.get(child));
+        let mut walls = walled.flat_map(|session| &session.walls);
+        walls.any(|wall| {
+            let mut items = (0..run.len).map(|n| run.item.nth(n));
+            wall.root == root && !wall.is_whole() && items.any(|item| wall.holds(&item))
+        })
+    }
+}
+
 impl Session {
+    /// Whether this child gets no answer from anything under a root.
+    pub(super) fn is_shut(&self, root: RootId) -> bool {
+        let mut walls = self.walls.iter();
+        walls.any(|wall| wall.root == root && wall.is_whole())
+    }
+
     /// What keeps this child from the item.
     pub(super) fn wall_before(&self, item: &Item) -> Option<&Wall> {
         self.walls.iter().find(|wall| wall.holds(item))

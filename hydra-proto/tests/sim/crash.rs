@@ -12,14 +12,9 @@ use std::time::Duration;
 impl World {
     /// What was replayed is what lives, but for which grants have arrived: nobody records that.
     pub(crate) fn compare(&mut self) {
-        let (mut live, mut replayed) = (snapshot(&self.server), snapshot(&self.mirror));
+        let (mut live, mut replayed) = (self.living(), snapshot(&self.mirror));
         if self.memory < u64::MAX {
             // What was put away and brought back is in other parcels than before.
-            live.extend(
-                self.server
-                    .slots()
-                    .flat_map(|slot| self.store.records(slot)),
-            );
             (live, replayed) = (one_by_one(live), one_by_one(replayed));
         }
         let same = live.len() == replayed.len()
@@ -77,12 +72,17 @@ impl World {
         parent
     }
 
-    /// What a journal that is made shorter begins with, from the server as it is.
-    pub(crate) fn shorter(&self) -> Parent {
+    /// The server as it is, with what it has put away.
+    fn living(&self) -> Vec<Record> {
         let mut records = snapshot(&self.server);
         let away = self.server.slots();
-        records.extend(away.flat_map(|slot| self.store.records(slot)));
-        self.replayed(&records)
+        records.extend(away.flat_map(|(slot, aside)| self.store.records(slot, aside.as_deref())));
+        records
+    }
+
+    /// What a journal that is made shorter begins with.
+    pub(crate) fn shorter(&self) -> Parent {
+        self.replayed(&self.living())
     }
 
     /// The next server is there.
@@ -104,7 +104,7 @@ fn snapshot(parent: &Parent) -> Vec<Record> {
 
 /// The same with each open item for itself, in the order of their ids.
 fn one_by_one(records: Vec<Record>) -> Vec<Record> {
-    let mut items = BTreeMap::new();
+    let (mut items, mut items_aside) = (BTreeMap::new(), BTreeMap::new());
     let mut others = Vec::new();
     for record in records {
         match record {
@@ -123,12 +123,22 @@ fn one_by_one(records: Vec<Record>) -> Vec<Record> {
                         items.insert(id, Record::State(Box::new(items_of_one)));
                     }
                 }
+                State::Aside { items, reason } => {
+                    for (id, item) in items.into_iter().flat_map(Item::unpack) {
+                        let one = State::Aside {
+                            items: Item::pack([(id, item)]),
+                            reason: reason.clone(),
+                        };
+                        items_aside.insert(id, Record::State(Box::new(one)));
+                    }
+                }
                 other => others.push(Record::State(Box::new(other))),
             },
             other => others.push(other),
         }
     }
     others.extend(items.into_values());
+    others.extend(items_aside.into_values());
     others
 }
 

@@ -59,9 +59,9 @@ impl Shelf {
     }
 
     /// What lies in a slot.
-    pub(crate) fn records(&self, slot: u64) -> Vec<Record> {
+    pub(crate) fn records(&self, slot: u64, aside: Option<&str>) -> Vec<Record> {
         let inner = self.lock();
-        stored_records(&inner.kept[&slot]).expect("what was put away")
+        stored_records(&inner.kept[&slot], aside).expect("what was put away")
     }
 }
 

@@ -235,12 +235,13 @@ impl World {
     fn finish(&mut self) {
         self.over = true;
         self.stats.finished = self.now;
-        self.stats.aside = self.server.aside().len() as u64;
+        self.stats.aside = self.server.counts().aside;
         self.count_store();
         self.say(|| "the job is done".to_owned());
-        let aside = self.server.aside().values().map(|aside| &aside.item);
-        if let Err(what) = self.oracle.finished(aside) {
-            let asides = format!("{:?}", self.server.aside());
+        let aside: Vec<_> = self.store.at_peace(|| self.server.aside().collect());
+        let items = aside.iter().map(|aside| &aside.item);
+        if let Err(what) = self.oracle.finished(items) {
+            let asides = format!("{aside:?}");
             self.fail(format!("{what}; {asides}"));
         }
         // Balancing costs messages: work that goes to and fro would cost them without end.

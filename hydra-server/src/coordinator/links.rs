@@ -13,6 +13,9 @@ use std::collections::BTreeSet;
 /// What the client inside a server is called.
 const LOCAL: &str = "local";
 
+/// Connections that have proven the key. What is more is closed.
+const CONNS_MAX: usize = 1 << 15;
+
 impl Coordinator {
     /// The connection that has said nothing for the longest time: no session watches over its silence.
     pub(super) fn mute(&self) -> Option<(ConnId, Time)> {
@@ -22,6 +25,13 @@ impl Coordinator {
 
     pub(super) fn connected(&mut self, now: Time, origin: Origin, connection: Connection) {
         if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            return;
+        }
+        if self.conns.len() >= CONNS_MAX {
+            tracing::warn!("there are {CONNS_MAX} connections: another one is closed");
+            if let Origin::Dialled(client) = origin {
+                self.dial_again(client);
+            }
             return;
         }
         let conn = ConnId(self.next_conn);
@@ -169,6 +179,7 @@ impl Coordinator {
     pub(super) fn closed(&mut self, now: Time, conn: ConnId, reason: Option<String>) {
         self.mute.remove(&conn);
         self.late_acks.remove(&conn);
+        self.held.forget(conn, |_| true);
         let state = self.conns.remove(&conn);
         self.parent.closed(now, conn);
         let Some(state) = state else {
@@ -356,6 +367,7 @@ impl Coordinator {
             };
             self.warn(format!("client {client} is given up: {reason}; {work}"));
         }
+        self.tally.left(child);
     }
 
     pub(super) fn log(&mut self, child: ChildId, lines: &[LogLine]) {

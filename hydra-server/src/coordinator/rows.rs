@@ -240,7 +240,7 @@ impl Coordinator {
     pub(super) fn end_rows(&mut self) -> Result<(), ServerError> {
         let done = self.ending.is_none() || self.ending == Some(Ending::Done);
         // What is set aside is missing, as the report says.
-        let complete = done && self.parent.aside().is_empty();
+        let complete = done && self.parent.counts().aside == 0;
         let for_good = done || self.journal.is_none();
         let patience = match self.ending {
             Some(Ending::Interrupted) => LETTING_GO,

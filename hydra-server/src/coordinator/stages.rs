@@ -4,10 +4,10 @@ use super::{Conn, Coordinator, LETTING_GO, Phase};
 use crate::connection::Origin;
 use crate::gathering::Readiness;
 use crate::journal::Entry;
-use crate::outcome::{Ending, Outcome, ServerError, SetAside};
+use crate::outcome::{Ending, Listed, Outcome, ServerError};
 use crate::roots::Trouble;
 use hydra_proto::ids::{ChildId, ItemId, RootId};
-use hydra_proto::item::{Dirs, Item, NameList, Parcel};
+use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::ledger::Time;
 use hydra_proto::walk::WalkError;
 use std::time::Duration;
@@ -21,12 +21,29 @@ impl Coordinator {
             }
             Readiness::Wait => {}
             Readiness::Begin => return self.begin(now),
+            Readiness::Hopeless if self.began_before => self.nobody_came_back(now),
             Readiness::Hopeless => {
                 self.hopeless = true;
                 self.end(now, Ending::Incomplete("no client can be used".to_owned()));
             }
         }
         Ok(())
+    }
+
+    /// The job was begun, and its clients are not here: they may be inside their grace time still, or on their way up.
+    fn nobody_came_back(&mut self, now: Time) {
+        let is_late = self.gathering.deadline().is_none_or(|late| now >= late);
+        if self.may_come() && !is_late {
+            return;
+        }
+        for (client, reason) in self.gathering.missing() {
+            let client = self.client_name(client);
+            self.warn(format!("client {client} has not come back: {reason}"));
+        }
+        self.end(
+            now,
+            Ending::Incomplete("no client has come back".to_owned()),
+        );
     }
 
     fn begin(&mut self, now: Time) -> Result<(), ServerError> {
@@ -187,6 +204,11 @@ impl Coordinator {
         };
     }
 
+    /// Whether the job has ended, and work is left.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(self.ending, Some(Ending::Incomplete(_)))
+    }
+
     /// Whether everybody has let go, everything is durable and all rows are written. A full disk holds up the end, unless
     /// the job goes on another time; so does who does not read rows, unless the user wants it to stop.
     pub(super) fn is_over(&self, now: Time, deadline: Time) -> bool {
@@ -233,12 +255,7 @@ impl Coordinator {
         }
         self.tell_rows_lost();
         self.end_rows()?;
-        let mut set_aside: Vec<SetAside> = self
-            .parent
-            .aside()
-            .values()
-            .map(|aside| self.set_aside(&aside.item, &aside.reason))
-            .collect();
+        let mut set_aside = Listed::of(&self.parent, &self.job);
         for (root, trouble) in self.book.unwalked() {
             let path = self.shown(root);
             match trouble {
@@ -249,12 +266,12 @@ impl Coordinator {
                     message,
                 }),
                 Some(Trouble::Refused(reason) | Trouble::Silent(reason)) => {
-                    set_aside.push(SetAside { path, reason });
+                    set_aside.add(path, &reason);
                 }
                 None => {}
             }
         }
-        set_aside.sort();
+        let (set_aside, set_aside_count) = set_aside.end();
         Ok(Outcome {
             ending: self.ending.unwrap_or(Ending::Done),
             roots_walked: self.book.walked(),
@@ -263,16 +280,9 @@ impl Coordinator {
             walk: self.tally.walk,
             reducer: self.tally.reducer,
             set_aside,
+            set_aside_count,
             warnings: self.warnings,
             elapsed: self.ended.saturating_sub(self.began),
         })
-    }
-
-    fn set_aside(&self, item: &Item, reason: &str) -> SetAside {
-        let root = self.job.root(item.root());
-        SetAside {
-            path: root.map(|root| root.show(&item.path())).unwrap_or_default(),
-            reason: reason.to_owned(),
-        }
     }
 }

@@ -1,6 +1,4 @@
 use super::*;
-use crate::durable::RowsFile;
-use crate::journal::{Durability, NoSum, Report, StateDir, replay};
 use hydra_link::Connection;
 use hydra_proto::ids::{Epoch, Secret};
 use hydra_proto::job::RootSpec;
@@ -11,6 +9,8 @@ use hydra_proto::reduce::Merger;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
+
+mod journal;
 
 const NOW: Time = Time::from_secs(100);
 
@@ -209,11 +209,11 @@ async fn a_root_of_a_lost_client_was_given_up_at_once_where_another_client_was_l
     server.say(fenced, local, Up::Log(Vec::new()));
     server.coordinator.tick(fenced).unwrap();
     assert_eq!(server.coordinator.phase(), Phase::Walking);
-    assert!(server.coordinator.parent.aside().is_empty());
+    assert_eq!(server.coordinator.parent.counts().aside, 0);
     let given_up = fenced + server.coordinator.client_timeout;
     server.say(given_up, local, Up::Log(Vec::new()));
     server.coordinator.tick(given_up).unwrap();
-    assert_eq!(server.coordinator.parent.aside().len(), 1);
+    assert_eq!(server.coordinator.parent.counts().aside, 1);
 }
 
 #[tokio::test]
@@ -358,57 +358,6 @@ async fn a_client_whose_name_was_taken_while_it_was_away_shared_it() {
         server.clients(),
         [("vm".to_owned(), 1), ("vm (2)".to_owned(), 2)]
     );
-}
-
-/// A server with a journal in this directory, and what it hears of its disk.
-fn journaled() -> (
-    tempfile::TempDir,
-    Server,
-    tokio::sync::mpsc::Receiver<Report>,
-) {
-    let dir = tempfile::tempdir().unwrap();
-    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-    let (reports, written) = tokio::sync::mpsc::channel(1);
-    let mut server = Server::new(false);
-    let coordinator = &mut server.coordinator;
-    coordinator.keep_journal(NOW, state, reports).unwrap();
-    (dir, server, written)
-}
-
-#[tokio::test]
-async fn clients_of_one_name_were_one_client_in_the_journal() {
-    let (dir, mut server, mut written) = journaled();
-    server.join_as("vm", 2, Origin::Accepted, seen());
-    server.join_as("vm", 1, Origin::Accepted, seen());
-    server.coordinator.flush(NOW).unwrap();
-    let report = written.recv().await.unwrap();
-    server.coordinator.written(NOW, report).unwrap();
-    let journal = std::fs::File::open(dir.path().join("journal")).unwrap();
-    let rows = &mut RowsFile::new(None);
-    let restored = replay(dir.path(), &journal, Box::new(NoSum), false, "", rows).unwrap();
-    assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
-    assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
-}
-
-#[tokio::test]
-async fn a_journal_whose_disk_does_not_answer_was_waited_for_in_silence() {
-    let (_dir, mut server, mut written) = journaled();
-    server.join(Origin::Dialled(0), seen());
-    let coordinator = &mut server.coordinator;
-    coordinator.flush(NOW).unwrap();
-    let late = coordinator.stuck_timeout().unwrap();
-    coordinator.tick(late - Duration::from_millis(1)).unwrap();
-    assert!(!coordinator.told_disk);
-    // Not, if the server itself stood still.
-    coordinator.held_up(late);
-    coordinator.tick(late).unwrap();
-    assert!(!coordinator.told_disk);
-    let late = coordinator.stuck_timeout().unwrap();
-    coordinator.tick(late).unwrap();
-    assert!(coordinator.told_disk && coordinator.stuck_timeout().is_none());
-    let report = written.recv().await.unwrap();
-    coordinator.written(late, report).unwrap();
-    assert!(!coordinator.told_disk && coordinator.stuck_timeout().is_none());
 }
 
 #[tokio::test]

@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 const JOURNAL: &str = "journal";
 const JOURNAL_NEW: &str = "journal.new";
 
+const CREATE: &str = "create";
+const WRITE: &str = "write";
+const WRITE_ROWS: &str = "write rows of";
+
 /// Where the journal in `dir` is.
 pub(super) fn journal_path(dir: &Path) -> PathBuf {
     dir.join(JOURNAL)
@@ -86,7 +90,7 @@ impl Disk {
         }
         if let Some(rows) = self.rows.as_ref().filter(|_| !batch.rows.is_empty()) {
             let written = rows.write_all_at(&batch.rows, self.rows_at);
-            written.map_err(|error| self.failed("write rows of", error))?;
+            written.map_err(|error| self.failed(WRITE_ROWS, error))?;
         }
         if !batch.entries.is_empty() {
             self.at += frame_len(&batch.entries);
@@ -100,7 +104,7 @@ impl Disk {
         let mut bytes = Vec::with_capacity(entries.len() + 16);
         frame::write(&mut bytes, self.sequence, entries);
         let written = self.log.write_all_at(&bytes, self.at);
-        written.map_err(|error| self.failed("write", error))?;
+        written.map_err(|error| self.failed(WRITE, error))?;
         if self.sync {
             let synced = self.log.sync_data();
             synced.map_err(|error| self.failed("sync", error))?;
@@ -108,8 +112,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Replaces the file by one that begins with this snapshot. Where that fails for want of room, the old one is
-    /// still good.
+    /// Replaces the file by one that begins with this snapshot. Where that fails for want of room ([`is_full`]), the old
+    /// one is still good; where it fails otherwise, nobody knows which of the two is found later.
     pub(crate) fn compact(&mut self, snapshot: &[Payload]) -> Result<(), JournalError> {
         if let Some(rows) = &self.rows {
             let synced = rows.sync_data();
@@ -130,9 +134,15 @@ fn frame_len(payload: &[u8]) -> u64 {
     payload.len() as u64 + 16
 }
 
-/// Whether a failed write may succeed when somebody has made room.
+/// Whether what failed may succeed when somebody has made room. A sync may not, whatever it says: the kernel tells of a
+/// lost write once. Nor may what follows when a new file has taken the old one's name.
 pub(crate) fn is_full(error: &JournalError) -> bool {
-    let JournalError::Io { source, .. } = error else {
+    let JournalError::Io {
+        operation: CREATE | WRITE | WRITE_ROWS,
+        source,
+        ..
+    } = error
+    else {
         return false;
     };
     let full = [Errno::NOSPC, Errno::DQUOT].map(|errno| Some(errno.raw_os_error()));
@@ -173,14 +183,14 @@ fn try_write_snapshot(
         .truncate(true)
         .mode(0o600)
         .open(new);
-    let mut file = opened.map_err(failed("create", new))?;
+    let mut file = opened.map_err(failed(CREATE, new))?;
     let mut length = frame::HEADER as u64;
     let mut bytes = frame::header(job, first).to_vec();
     for (payload, sequence) in snapshot.iter().zip(first..) {
         let entries = payload.entries()?;
         frame::write(&mut bytes, sequence, &entries);
         length += frame_len(&entries);
-        file.write_all(&bytes).map_err(failed("write", new))?;
+        file.write_all(&bytes).map_err(failed(WRITE, new))?;
         bytes.clear();
     }
     file.sync_all().map_err(failed("sync", new))?;

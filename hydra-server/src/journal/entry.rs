@@ -67,20 +67,20 @@ pub(crate) enum Entry {
 pub(crate) enum Payload {
     /// Entries.
     Entries(Vec<u8>),
-    /// Open items that are not in memory.
-    Piece(Arc<Piece>),
+    /// Items that are not in memory; where they are set aside, why.
+    Piece(Arc<Piece>, Option<Arc<str>>),
 }
 
 impl Payload {
     /// The entries. Reads them, if they are not in memory.
     pub(crate) fn entries(&self) -> Result<Cow<'_, [u8]>, JournalError> {
-        let piece = match self {
+        let (piece, aside) = match self {
             Self::Entries(entries) => return Ok(Cow::Borrowed(entries)),
-            Self::Piece(piece) => piece,
+            Self::Piece(piece, aside) => (piece, aside),
         };
         let bytes = piece.read()?;
         let mut entries = Vec::new();
-        for record in stored_records(&bytes)? {
+        for record in stored_records(&bytes, aside.as_deref())? {
             codec::store(&Entry::Ledger(record), &mut entries)?;
         }
         Ok(Cow::Owned(entries))
@@ -104,9 +104,9 @@ impl Writer {
     }
 
     /// Adds items that are not in memory, as they are now.
-    pub(crate) fn push_piece(&mut self, piece: Arc<Piece>) {
+    pub(crate) fn push_piece(&mut self, piece: Arc<Piece>, aside: Option<Arc<str>>) {
         self.close();
-        self.full.push(Payload::Piece(piece));
+        self.full.push(Payload::Piece(piece, aside));
     }
 
     fn close(&mut self) {

@@ -1,8 +1,9 @@
 //! The file's format: a header and numbered, checksummed frames. Knows bytes only, and reads them piece
 //! by piece: a journal may be larger than the memory.
 //!
-//! A frame that ends beyond the file, or that nothing sound follows, was being written when the power went: it is
-//! the torn tail, and counts as never written. A frame that is not sound while a later one is means damage.
+//! A frame that ends beyond the file, or that nothing sound follows, was being written when the power went, or cannot be
+//! told from one that was: it is the torn tail, and counts as never written. A frame that is not sound while a later
+//! one is means damage.
 
 use hydra_proto::ids::JobId;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 const MAGIC: [u8; 8] = *b"HydraJnl";
 /// The format's version.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Bytes of the file's header: magic, version, job, first sequence number, checksum.
 pub(crate) const HEADER: usize = 32;
 /// Bytes before a frame's payload: length, checksum, sequence number.

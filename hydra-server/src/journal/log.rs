@@ -34,7 +34,7 @@ pub(crate) struct Report {
     disk: Disk,
     batch: Batch,
     pub(super) written: Result<(), JournalError>,
-    compacted: Option<Result<(), JournalError>>,
+    pub(super) compacted: Option<Result<(), JournalError>>,
 }
 
 /// What a report means.

@@ -5,7 +5,7 @@ use super::disk::journal_path;
 use super::frame::Source;
 use super::replay::{NoRows, NoSum, Restored, replay};
 use super::state_dir::{LOCK, open};
-use crate::outcome::SetAside;
+use crate::outcome::{Listed, SetAside};
 use hydra_proto::ledger::Counts;
 use hydra_proto::walk::WalkSummary;
 use std::fs;
@@ -33,7 +33,7 @@ pub struct Status {
     pub items: Counts,
     /// The sessions that may go on.
     pub sessions: Vec<SessionStatus>,
-    /// What cannot be finished.
+    /// The first of what cannot be finished, by path. How much there is stands in `items`.
     pub set_aside: Vec<SetAside>,
     /// Bytes of the journal.
     pub journal_bytes: u64,
@@ -71,7 +71,7 @@ pub fn status(dir: &Path) -> Result<Status, JournalError> {
         done: restored.is_done(),
         items: restored.parent.counts(),
         sessions: sessions(&restored),
-        set_aside: set_aside(&restored),
+        set_aside: Listed::of(&restored.parent, &restored.spec).end().0,
         walk: restored.tally.walk,
         journal_bytes: bytes,
     })
@@ -91,22 +91,6 @@ fn sessions(restored: &Restored) -> Vec<SessionStatus> {
         items: child.owned,
     });
     sessions.collect()
-}
-
-fn set_aside(restored: &Restored) -> Vec<SetAside> {
-    let aside = restored.parent.aside().values();
-    let mut named: Vec<SetAside> = aside
-        .map(|aside| SetAside {
-            path: restored
-                .spec
-                .root(aside.item.root())
-                .map(|root| root.show(&aside.item.path()))
-                .unwrap_or_default(),
-            reason: aside.reason.clone(),
-        })
-        .collect();
-    named.sort();
-    named
 }
 
 /// Whether somebody holds the lock. Asked of the kernel's list: taking it, however briefly, could turn a server

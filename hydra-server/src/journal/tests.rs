@@ -11,7 +11,7 @@ use crate::durable::RowsFile;
 use crate::spill::Spill;
 use hydra_proto::ids::RootId;
 use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::ledger::{Parent, Record, Time};
+use hydra_proto::ledger::{Parent, Record, Store, Time};
 use std::cell::Cell;
 use std::path::Path;
 use std::{fs, io};
@@ -193,12 +193,13 @@ fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
     for record in snapshot(&parent) {
         out.push(&Entry::Ledger(record)).unwrap();
     }
-    let slots: Vec<u64> = parent.slots().collect();
+    let slots: Vec<u64> = parent.slots().map(|(slot, _)| slot).collect();
     assert!(!slots.is_empty());
-    for &slot in &slots {
-        out.push_piece(spill.piece(slot).unwrap());
+    for (slot, aside) in parent.slots() {
+        out.push_piece(spill.piece(slot).unwrap(), aside);
     }
-    parent.set_aside_unserved(&|_| "nobody".to_owned());
+    let mut store = spill.clone();
+    slots.iter().for_each(|&slot| store.forget(slot));
     assert!(slots.iter().all(|&slot| spill.piece(slot).is_none()));
     let payloads = out.finish().unwrap();
     Disk::begin(dir.path(), JOB, 1, &payloads, false).unwrap();
@@ -273,6 +274,36 @@ fn a_full_disk_is_told_from_a_broken_one() {
     assert!(disk::is_full(&error(rustix::io::Errno::NOSPC)));
     assert!(disk::is_full(&error(rustix::io::Errno::DQUOT)));
     assert!(!disk::is_full(&error(rustix::io::Errno::IO)));
+}
+
+#[tokio::test]
+async fn a_sync_that_failed_for_want_of_room_was_taken_for_a_full_disk() {
+    // What compaction may fail with, and whether the old file is still good.
+    for (operation, is_good) in [
+        ("create", true),
+        ("write", true),
+        ("sync rows of", false),
+        ("sync", false),
+        ("replace", false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
+        let disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
+        let (reports, mut written) = tokio::sync::mpsc::channel(1);
+        let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
+        journal.append(&Entry::Began).unwrap();
+        journal.flush(Time::ZERO, Some(first_snapshot()));
+        for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
+            if let Some(mut report) = written.recv().await {
+                let failed = JournalError::io(operation, dir.path(), errno.into());
+                report.compacted = Some(Err(failed));
+                let written = journal.written(Time::ZERO, report);
+                assert_eq!(written.is_ok(), is_good, "{operation}: {written:?}");
+            }
+            journal.append(&Entry::Began).unwrap();
+            journal.flush(Time::ZERO, Some(first_snapshot()));
+        }
+    }
 }
 
 #[tokio::test]

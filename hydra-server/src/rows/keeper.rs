@@ -8,7 +8,7 @@ use hydra_proto::ids::{ConnId, Epoch, JobId};
 use hydra_proto::ledger::Time;
 use hydra_proto::message::Rows;
 use hydra_proto::segment::SegmentId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -40,8 +40,8 @@ pub(crate) struct Keeper {
     stop: Arc<AtomicBool>,
     /// Bytes of rows that came inside commits.
     streamed: u64,
-    /// What was committed, and is perhaps not durable.
-    waiting: VecDeque<(Ticket, String, u64)>,
+    /// What was committed, and is perhaps not durable: the last word on each segment in one batch of the journal.
+    waiting: BTreeMap<(Ticket, String), u64>,
     /// What is durable, and not in the manifest.
     news: BTreeMap<String, u64>,
     publishing: bool,
@@ -71,7 +71,7 @@ impl Keeper {
             orders,
             stop,
             streamed,
-            waiting: VecDeque::new(),
+            waiting: BTreeMap::new(),
             news: BTreeMap::new(),
             publishing: false,
             orders_open: 0,
@@ -145,22 +145,24 @@ impl Keeper {
 
     /// A commit has named so much of a segment.
     pub(crate) fn named(&mut self, ticket: Ticket, id: SegmentId, bytes: u64) {
-        self.waiting.push_back((ticket, id.file_name(), bytes));
+        let said = self.waiting.entry((ticket, id.file_name()));
+        let said = said.or_default();
+        *said = bytes.max(*said);
     }
 
     /// A commit had so many bytes of rows in it.
     pub(crate) fn came(&mut self, ticket: Ticket, bytes: usize) {
         self.streamed += bytes as u64;
         let name = STREAMED.to_owned();
-        self.waiting.push_back((ticket, name, self.streamed));
+        self.waiting.insert((ticket, name), self.streamed);
     }
 
     /// Tells readers what has become durable.
     pub(crate) fn publish(&mut self, is_durable: impl Fn(Ticket) -> bool) {
-        while let Some((ticket, ..)) = self.waiting.front()
-            && is_durable(*ticket)
-            && let Some((_, name, bytes)) = self.waiting.pop_front()
+        while let Some(entry) = self.waiting.first_entry()
+            && is_durable(entry.key().0)
         {
+            let ((_, name), bytes) = entry.remove_entry();
             let said = self.news.entry(name).or_default();
             *said = bytes.max(*said);
         }

@@ -183,7 +183,8 @@ impl Cluster {
     /// Runs until the job is done, then stops the workers and waits for them.
     pub fn finish(&mut self) {
         self.until(|cluster| cluster.parent.is_done());
-        assert!(self.parent.aside().is_empty(), "{:?}", self.parent.aside());
+        let aside: Vec<_> = self.parent.aside().collect();
+        assert!(aside.is_empty(), "{aside:?}");
         self.stop();
     }
 

@@ -53,20 +53,19 @@ impl Relay {
         };
         give.extend(parent.pick_held(GIVE_ITEMS_MAX));
         parent.complete(&mut give);
-        let aside: Vec<ItemId> = parent.aside().keys().copied().collect();
-        let failed = aside.iter().filter_map(|id| {
-            let reason = parent.aside().get(id)?.reason.clone();
-            Some(Failure { id: *id, reason })
+        let aside = parent.aside().map(|aside| Failure {
+            id: aside.id,
+            reason: aside.reason.as_ref().to_owned(),
         });
-        let failed: Vec<Failure> = failed.collect();
+        let failed: Vec<Failure> = aside.collect();
         let new = parent.record_fresh(&self.fresh);
         let begun = parent.begun_of(&give);
         let give = join_ids(give);
         for &ids in &give {
             parent.give_up(ids);
         }
-        for &id in &aside {
-            parent.report_aside(id);
+        for failure in &failed {
+            parent.report_aside(failure.id);
         }
         parent.rebalance();
         self.fresh.clear();

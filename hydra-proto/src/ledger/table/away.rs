@@ -1,20 +1,30 @@
-//! Pool items that are not in memory: which they are, and where they went.
+//! Items that are not in memory: which they are, and where they went.
 //!
-//! Only unread directories go away. They are what a pool can have any number of; and no end of a split directory
-//! waits for one.
+//! Of the pool only unread directories go away. They are what a pool can have any number of; and no end of a split
+//! directory waits for one. What is set aside goes whatever it is, and does not come back.
 
 use super::{Owner, Table};
 use crate::ids::{IdRange, ItemId, RootId};
 use crate::item::{Item, Parcel};
 use crate::ledger::runs::Run;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is known of the items that are away. A slot is what they are found under.
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct Away {
     /// Ranges of ids, by their first: where each ends.
     ids: BTreeMap<u64, u64>,
-    slots: BTreeMap<u64, BTreeSet<RootId>>,
+    pub(super) slots: BTreeMap<u64, Slot>,
+    /// Slots in which all is set aside, and why.
+    pub(super) aside: BTreeMap<u64, Arc<str>>,
+}
+
+/// Items of the pool under one slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    roots: BTreeSet<RootId>,
+    pub(super) len: u64,
 }
 
 impl Away {
@@ -22,11 +32,22 @@ impl Away {
         self.slots.is_empty()
     }
 
-    /// The slots, the oldest first, and under which roots their items lie.
+    /// The slots of the pool, the oldest first, and under which roots their items lie.
     pub(in crate::ledger) fn slots(
         &self,
     ) -> impl DoubleEndedIterator<Item = (u64, &BTreeSet<RootId>)> {
-        self.slots.iter().map(|(&slot, roots)| (slot, roots))
+        self.slots.iter().map(|(&slot, open)| (slot, &open.roots))
+    }
+
+    /// The slots of what is set aside, and why it is.
+    pub(in crate::ledger) fn aside(&self) -> impl Iterator<Item = (u64, &Arc<str>)> {
+        self.aside.iter().map(|(&slot, reason)| (slot, reason))
+    }
+
+    /// The same, to go through while they change.
+    pub(in crate::ledger) fn copy(&self) -> Vec<(u64, BTreeSet<RootId>)> {
+        let slots = self.slots();
+        slots.map(|(slot, roots)| (slot, roots.clone())).collect()
     }
 
     /// The first id of `range` that is away.
@@ -40,7 +61,7 @@ impl Away {
     }
 
     /// Neighbours become one: whoever finds many siblings numbers them one after the other.
-    fn insert(&mut self, range: IdRange) {
+    pub(super) fn insert(&mut self, range: IdRange) {
         let before = self.ids.range(..range.start).next_back();
         let start = before.filter(|&(_, &end)| end == range.start);
         let start = start.map_or(range.start, |(&start, _)| start);
@@ -73,18 +94,40 @@ impl Table {
         self.loose
     }
 
-    /// Runs of the pool that may go away, of about so many bytes: those that would be granted last.
-    pub(in crate::ledger) fn pick_loose(&self, bytes: u64) -> Vec<ItemId> {
+    /// Runs of the pool that may go away as far as `free` says so, of about so many bytes: those that would be granted
+    /// last.
+    pub(in crate::ledger) fn pick_loose(
+        &self,
+        bytes: u64,
+        free: impl Fn(&Run) -> bool,
+    ) -> Vec<ItemId> {
         let mut picked = 0;
         let last = self.pool.iter().rev();
         let runs = last.filter_map(|&(_, first)| Some((first, self.runs.find(first)?.2)));
-        let loose = runs.filter(|(_, run)| may_go(run.item.parcel()));
+        let loose = runs.filter(|(_, run)| may_go(run.item.parcel()) && free(run));
         let fits = |(_, run): &(ItemId, &Run)| {
             let fits = picked < bytes;
             picked += run.content();
             fits
         };
         loose.take_while(fits).map(|(first, _)| first).collect()
+    }
+
+    /// These runs in pieces of about so many bytes.
+    pub(in crate::ledger) fn in_pieces(&self, runs: &[ItemId], bytes: u64) -> Vec<Vec<ItemId>> {
+        let (mut pieces, mut room) = (Vec::<Vec<ItemId>>::new(), 0);
+        for &first in runs {
+            match pieces.last_mut().filter(|_| room > 0) {
+                Some(piece) => piece.push(first),
+                None => {
+                    pieces.push(vec![first]);
+                    room = bytes;
+                }
+            }
+            let content = self.runs.find(first).map_or(0, |(_, _, run)| run.content());
+            room = room.saturating_sub(content);
+        }
+        pieces
     }
 
     /// These runs, as they travel: apart, as they are known to this parent's own parent or not.
@@ -99,16 +142,17 @@ impl Table {
 
     /// Forgets all of these runs but that they are in the pool, and found under this slot.
     pub(in crate::ledger) fn put_away(&mut self, runs: &[ItemId], slot: u64) {
-        let mut roots = BTreeSet::new();
+        let (mut roots, mut len) = (BTreeSet::new(), 0);
         for &first in runs {
             let ids = self.runs.find(first).map(|(first, _, run)| run.ids(first));
             if let Some((first, run)) = ids.and_then(|ids| self.exit(ids)) {
                 self.counts.pool += u64::from(run.len);
+                len += u64::from(run.len);
                 self.away.insert(run.ids(first));
                 roots.insert(run.item.root());
             }
         }
-        self.away.slots.insert(slot, roots);
+        self.away.slots.insert(slot, Slot { roots, len });
     }
 
     /// Takes items that were away into the pool again.

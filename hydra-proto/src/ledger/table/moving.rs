@@ -43,6 +43,7 @@ impl Table {
     }
 
     fn enter(&mut self, first: ItemId, run: Run) {
+        self.moves += 1;
         let (len, (root, depth)) = (u64::from(run.len), place_of(&run.item));
         match run.owner {
             Owner::Child(child) => {
@@ -90,6 +91,7 @@ impl Table {
         self.cut(part);
         let first = ItemId(part.start);
         let run = self.runs.remove(first)?;
+        self.moves += 1;
         self.content -= run.content();
         let (len, (root, depth)) = (u64::from(run.len), place_of(&run.item));
         match run.owner {

@@ -58,7 +58,8 @@ fn an_empty_ledger_is_a_finished_job() {
     }];
     say(&mut parent, 1, commit);
     assert!(parent.is_done());
-    assert_eq!(parent.aside()[&ItemId(3)].reason, "because");
+    let aside = parent.aside().next().unwrap();
+    assert_eq!((aside.id, &*aside.reason), (ItemId(3), "because"));
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn work_for_a_client_that_may_come_back_is_not_stuck() {
     parent.fence(ms(2), child, "test");
     assert!(parent.is_stuck());
     parent.set_aside_unserved(&|_| "nobody".to_owned());
-    assert!(parent.is_done() && parent.aside().len() == 1);
+    assert!(parent.is_done() && parent.aside().count() == 1);
 }
 
 #[test]

@@ -26,6 +26,22 @@ fn hello_opens_a_session() {
 }
 
 #[test]
+fn a_name_of_any_length_was_kept_for_ever() {
+    let mut parent = server();
+    let Up::Hello(mut hello) = hello(9, 2) else {
+        panic!("it is a Hello");
+    };
+    hello.name = "x".repeat(256);
+    parent.handle(ms(0), ConnId(4), Up::Hello(hello));
+    let text = "unexpected message: a name that is too long";
+    assert_eq!(
+        drain(&mut parent)[0],
+        refused(4, Refusal::Protocol(text.to_owned()))
+    );
+    assert_eq!(parent.children().count(), 0);
+}
+
+#[test]
 fn another_version_is_refused_with_ours() {
     let mut parent = server();
     let header = HelloHeader {

@@ -176,11 +176,18 @@ fn ids_that_are_away_are_in_use() {
 fn what_nobody_serves_is_set_aside_from_the_store_too() {
     let (mut parent, shelf) = full(50);
     join_serving(&mut parent, 1, 1, &[false, true]);
-    assert!(shelf.len() > 0 && parent.is_stuck());
+    let before = shelf.len();
+    assert!(before > 0 && parent.is_stuck());
     parent.set_aside_unserved(&|_| "nobody".to_owned());
-    assert_eq!(parent.aside().len(), 50);
-    assert_eq!(shelf.len(), 0);
-    assert!(parent.is_done());
+    assert_eq!(parent.counts().aside, 50);
+    // It is where it was, and nothing of it was brought back.
+    assert_eq!(shelf.len(), before);
+    assert!(parent.is_done() && parent.table.bytes() <= 2000);
+    let mut ids: Vec<u64> = parent.aside().map(|aside| aside.id.0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=50).collect::<Vec<u64>>());
+    assert!(parent.aside().all(|aside| &*aside.reason == "nobody"));
+    assert_eq!(parent.table.first_known(range(50, 51)), Some(ItemId(50)));
 }
 
 #[test]
@@ -222,20 +229,127 @@ fn children_give_back_what_can_be_put_away() {
     assert_eq!(paths(&parent).len(), 20);
 }
 
-#[test]
-fn a_snapshot_and_the_slots_replay_to_the_same_state() {
-    let (parent, shelf) = full(50);
+/// What a snapshot and the slots replay to.
+fn copy(parent: &Parent, shelf: &Shelf) -> Parent {
     let mut records = Vec::new();
     parent.snapshot(&mut |record| records.push(record));
-    let slots: Vec<u64> = parent.slots().collect();
-    assert!(!slots.is_empty());
-    for slot in slots {
-        records.extend(stored_records(&shelf.get(slot).unwrap()).unwrap());
+    for (slot, aside) in parent.slots() {
+        let bytes = shelf.get(slot).unwrap();
+        records.extend(stored_records(&bytes, aside.as_deref()).unwrap());
     }
     let mut again = server();
     for record in records {
         again.replay(record).unwrap();
     }
+    again
+}
+
+#[test]
+fn a_snapshot_and_the_slots_replay_to_the_same_state() {
+    let (parent, shelf) = full(50);
+    assert!(parent.slots().next().is_some());
+    let again = copy(&parent, &shelf);
     assert_eq!(again.counts(), parent.counts());
     assert_eq!(paths(&again), paths(&parent));
+}
+
+/// A child whose walls enclose all of root 0, or what lies at `path`.
+fn shut(parent: &mut Parent, conn: u64, path: &str) {
+    let wall = Wall {
+        root: RootId(0),
+        path: path.into(),
+        without: Vec::new(),
+        reason: "it is dead".to_owned(),
+    };
+    join(parent, conn, 1);
+    parent.handle(ms(1), ConnId(conn), Up::Walls(vec![wall]));
+}
+
+/// What a child that owns something says when it gives all of it back.
+fn give_back(parent: &mut Parent, conn: u64, child: ChildId, seq: u64) {
+    let owned = parent.table.runs.iter();
+    let own = owned.filter(|(_, run)| run.owner == crate::ledger::table::Owner::Child(child));
+    let give = own.map(|(first, run)| run.ids(first)).collect();
+    let mut commit = commit(child, seq);
+    (commit.give, commit.load) = (give, load(0, true));
+    parent.handle(ms(1), ConnId(conn), Up::Commit(Box::new(commit)));
+}
+
+#[test]
+fn nothing_was_put_away_while_any_child_had_walls() {
+    let (mut parent, shelf) = (server(), Shelf::default());
+    parent.limit_memory(4000);
+    shut(&mut parent, 1, "a/d3");
+    parent.keep_in(Box::new(shelf.clone()));
+    parent.serve(ChildId(0), vec![false, false]);
+    parent.add(parcels(0, 100), true);
+    assert!(shelf.len() > 0);
+    assert!(parent.table.bytes() <= 4000, "{}", parent.table.bytes());
+    // What lies behind the wall stays.
+    assert_eq!(
+        parent.table.get(ItemId(4)).map(|e| e.item.path()),
+        Some(b"a/d3".to_vec())
+    );
+    assert_eq!(paths(&parent).len(), 100);
+}
+
+#[test]
+fn all_of_a_pool_came_back_to_memory_when_its_mount_died() {
+    let (mut parent, shelf) = full(200);
+    shut(&mut parent, 1, "");
+    give_back(&mut parent, 1, ChildId(0), 1);
+    assert!(parent.table.bytes() <= 2000, "{}", parent.table.bytes());
+    assert!(parent.is_stuck());
+    let before = shelf.len();
+    let mut mirror = copy(&parent, &shelf);
+    drain(&mut parent);
+    parent.keep_records(true);
+    parent.set_aside_unserved(&|wall| format!("{:?}", wall.map(|wall| wall.1)));
+    assert!(parent.is_done() && parent.counts().balanced());
+    assert!(parent.table.bytes() <= 2000, "{}", parent.table.bytes());
+    let mut ids: Vec<u64> = parent.aside().map(|aside| aside.id.0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=200).collect::<Vec<u64>>());
+    assert!(
+        parent
+            .aside()
+            .all(|aside| &*aside.reason == r#"Some("it is dead")"#)
+    );
+    // Whoever goes on has it all, from the log and from a snapshot.
+    let mut sets = 0;
+    for action in drain(&mut parent) {
+        if let Action::Record(record) = action {
+            sets += usize::from(matches!(&*record, Record::SetAside { .. }));
+            mirror.replay(*record).unwrap();
+        }
+    }
+    assert!(sets <= before + 1, "{sets} records for {before} pieces");
+    let again = copy(&parent, &shelf);
+    for other in [&mirror, &again] {
+        assert_eq!(other.counts(), parent.counts());
+        assert_eq!(paths(other), paths(&parent));
+        assert!(
+            other
+                .aside()
+                .all(|aside| &*aside.reason == r#"Some("it is dead")"#)
+        );
+    }
+}
+
+#[test]
+fn all_of_a_pool_came_back_to_memory_when_no_child_was_left() {
+    let (mut parent, shelf) = full(200);
+    let before = shelf.len();
+    // Nothing is even read.
+    shelf.set_broken(true);
+    parent.abandon(ms(1), "nobody was left");
+    assert_eq!((parent.counts().aside, shelf.len()), (200, before));
+    assert!(parent.is_done() && parent.table.bytes() <= 2000);
+    shelf.set_broken(false);
+    assert!(
+        parent
+            .aside()
+            .all(|aside| &*aside.reason == "nobody was left")
+    );
+    assert_eq!(parent.aside().count(), 200);
 }

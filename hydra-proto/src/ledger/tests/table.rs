@@ -246,7 +246,8 @@ impl Twin {
             assert_eq!((id, &found), (id, known));
         }
         assert_eq!(table.items().count(), self.open.len() + self.aside.len());
-        assert!(self.aside.iter().eq(table.aside().keys()));
+        let aside = table.aside().map(|aside| aside.id);
+        assert!(self.aside.iter().copied().eq(aside));
         let mut pool = self.ids(|known| known.owner == Owner::Pool);
         pool.sort_by_key(|id| (self.open[id].depth, *id));
         assert_eq!(table.pool().collect::<Vec<_>>(), pool);

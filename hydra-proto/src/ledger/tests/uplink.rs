@@ -161,6 +161,46 @@ fn the_window_closes_and_opens() {
 }
 
 #[test]
+fn a_window_of_commits_had_no_limit_in_bytes() {
+    let mut uplink = open(true);
+    let large = || Cut {
+        result: Some(Delta {
+            rows: vec![b'x'; 5 << 20],
+            ..Delta::default()
+        }),
+        ..give(1)
+    };
+    uplink.commit(large());
+    assert!(uplink.has_window());
+    uplink.commit(large());
+    assert!(!uplink.has_window());
+    uplink.handle(ms(1), CONN, Down::Ack { seq: 1 });
+    assert!(uplink.has_window());
+    uplink.commit(large());
+    // What a lost link makes due again counts as long as it is not acknowledged.
+    uplink.closed(ms(2), CONN);
+    uplink.connected(ms(3), ConnId(2));
+    uplink.handle(ms(3), ConnId(2), Down::Resumed { last_commit: 1 });
+    assert!(!uplink.has_window());
+    uplink.handle(ms(4), ConnId(2), Down::Ack { seq: 3 });
+    assert!(uplink.has_window());
+}
+
+#[test]
+fn a_child_went_on_with_a_parent_that_had_lost_what_it_acknowledged() {
+    let mut uplink = open(true);
+    uplink.commit(give(1));
+    uplink.handle(ms(1), CONN, Down::Ack { seq: 1 });
+    uplink.closed(ms(2), CONN);
+    uplink.connected(ms(3), ConnId(2));
+    events(&mut uplink);
+    uplink.handle(ms(3), ConnId(2), Down::Resumed { last_commit: 0 });
+    let over = UplinkEvent::Over(Some(Refusal::Fenced));
+    assert_eq!(events(&mut uplink), [UplinkEvent::Drop(ConnId(2)), over]);
+    assert!(uplink.epoch().is_none());
+}
+
+#[test]
 fn the_lease_counts_from_when_the_beat_was_sent() {
     let mut uplink = open(true);
     uplink.beat(ms(100), Load::default());
