@@ -138,7 +138,10 @@ fn what_is_missing_is_said_aloud() {
     for missing in ["find", "dust", "dwalk"] {
         assert!(text.contains(&format!("SKIPPED: {missing} ")), "{text}");
     }
-    assert!(text.contains("SKIPPED: hydra was not given"), "{text}");
+    assert!(
+        text.contains("SKIPPED: python-hydra was not given"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -112,23 +112,21 @@ fn take_part(args: &Args) -> anyhow::Result<(Vec<Installed>, Vec<String>)> {
         Some(floor) => floor.clone(),
         None => beside("bench-floor")?,
     };
-    let hydra = match &args.hydra {
-        Some(hydra) => hydra.clone(),
-        None => beside("hydra-server")?,
-    };
+    let built = Some(beside("hydra-server")?).filter(|program| program.is_file());
+    let hydra = args.hydra.clone().or(built);
     let ours = [
         (&tools::FLOOR, Some(floor)),
-        (&tools::HYDRA, Some(hydra.clone())),
-        (&tools::HYDRA_JOURNAL, args.journal.then_some(hydra)),
+        (&tools::HYDRA, hydra.clone()),
         (&tools::PYTHON_HYDRA, args.python_hydra.clone()),
     ];
     for (tool, program) in ours.into_iter().rev() {
-        if let Some(program) = program {
-            tools.insert(0, given(tool, &program)?);
+        match program {
+            None => missing.push(format!("{} was not given (--{})", tool.name, tool.name)),
+            Some(program) => tools.insert(0, given(tool, &program)?),
         }
     }
-    if args.python_hydra.is_none() {
-        missing.push("python-hydra was not given (--python-hydra)".to_owned());
+    if let Some(program) = hydra.filter(|_| args.journal) {
+        tools.push(given(&tools::HYDRA_JOURNAL, &program)?);
     }
     let more = args.also.iter();
     let more = more.flat_map(|&procs| tools.iter().filter_map(move |tool| tool.with_procs(procs)));
