@@ -2,6 +2,7 @@
 //! of a small job: those on local file systems to which the kernel knows the whole way. It tells both without asking a
 //! file system.
 
+use crate::looker::has_dots;
 use crate::mounts::Mounts;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
@@ -29,8 +30,7 @@ pub(crate) fn is_at_hand(mounts: &Mounts, path: &[u8]) -> bool {
 fn is_known(path: &[u8]) -> bool {
     let way = ResolveFlags::CACHED | ResolveFlags::NO_SYMLINKS;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let is_plain = !path.split(|&byte| byte == b'/').any(|name| name == b"..");
-    is_plain && openat2(CWD, path, flags, Mode::empty(), way).is_ok()
+    !has_dots(path) && openat2(CWD, path, flags, Mode::empty(), way).is_ok()
 }
 
 #[cfg(test)]
@@ -52,9 +52,9 @@ mod tests {
             );
             Mounts::parse(above.as_bytes())
         };
-        // Where the kernel is too old it never is.
-        let local = is_at_hand(&on("xfs"), &bytes(&here));
-        assert_eq!(local, is_known(b"/"));
+        // Where the kernel is too old it never is; and once it may not be because something is being mounted elsewhere.
+        let local = (0..100).any(|_| is_at_hand(&on("xfs"), &bytes(&here)));
+        assert_eq!(local, (0..100).any(|_| is_known(b"/")));
         for remote in ["nfs4", "fuse.sshfs", "lustre", "overlay", "autofs"] {
             assert!(!is_at_hand(&on(remote), &bytes(&here)), "{remote}");
         }

@@ -1,5 +1,6 @@
 //! The process that looks at roots: whether it ever ends is up to their file systems, so it is none that anybody waits
-//! for. A client starts one for each job, tells it which roots there are, reads what it says, and kills it.
+//! for. A client starts one for each job that has roots which might not answer, tells it which, reads what it says, and
+//! kills it. At the others it looks itself ([`crate::at_hand`]).
 //!
 //! ```text
 //!   client ──Ask──► looker: a thread takes a root, says that it begins, looks, says what it saw, takes the next
@@ -192,7 +193,7 @@ impl Looks {
             }
             // Nothing about paths that are not served, not even whether they exist.
             Ok(_) => refused(local),
-            Err(error) => match self.is_allowed(&path) && !has_dots(&path) {
+            Err(error) => match self.is_allowed(&path) && !has_dots(path.as_os_str().as_bytes()) {
                 true => missing(local, &error),
                 false => refused(local),
             },
@@ -222,11 +223,9 @@ fn missing(local: &[u8], error: &io::Error) -> Looked {
     Looked::without(local, view)
 }
 
-fn has_dots(path: &Path) -> bool {
-    path.as_os_str()
-        .as_bytes()
-        .split(|&byte| byte == b'/')
-        .any(|name| name == b"..")
+/// Whether the path goes up somewhere.
+pub(crate) fn has_dots(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|name| name == b"..")
 }
 
 /// The path without symlinks. One at the end that points nowhere is a root as it stands.

@@ -1,7 +1,7 @@
 //! Where this host has the job's roots, whether it serves them, and what it sees there.
 //!
-//! Where somebody might have to wait, looking is done by a process of its own ([`crate::looker`]), under one deadline for all roots: one that does not
-//! answer costs its thread there, and what is left of it afterwards is left behind.
+//! Where somebody might have to wait, looking is done by a process of its own ([`crate::looker`]), under one deadline for
+//! all roots: one that does not answer costs its thread there, and what is left of it afterwards is left behind.
 
 use crate::at_hand::is_at_hand;
 use crate::config::{Config, PathMap};

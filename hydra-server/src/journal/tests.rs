@@ -276,6 +276,16 @@ fn a_full_disk_is_told_from_a_broken_one() {
     assert!(!disk::is_full(&error(rustix::io::Errno::IO)));
 }
 
+/// A journal in `dir` with an entry that is not written yet, and where it says what was.
+fn begun(dir: &Path) -> (Journal, tokio::sync::mpsc::Receiver<Report>) {
+    let state = StateDir::create(dir, Durability::Os, Vec::new()).unwrap();
+    let disk = Disk::begin(dir, JOB, 1, &first_snapshot(), false).unwrap();
+    let (reports, written) = tokio::sync::mpsc::channel(1);
+    let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
+    journal.append(&Entry::Began).unwrap();
+    (journal, written)
+}
+
 #[tokio::test]
 async fn a_sync_that_failed_for_want_of_room_was_taken_for_a_full_disk() {
     // What compaction may fail with, and whether the old file is still good.
@@ -287,11 +297,7 @@ async fn a_sync_that_failed_for_want_of_room_was_taken_for_a_full_disk() {
         ("replace", false),
     ] {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-        let disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
-        let (reports, mut written) = tokio::sync::mpsc::channel(1);
-        let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
-        journal.append(&Entry::Began).unwrap();
+        let (mut journal, mut written) = begun(dir.path());
         journal.flush(Time::ZERO, Some(first_snapshot()));
         for errno in [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT] {
             if let Some(mut report) = written.recv().await {
@@ -309,11 +315,7 @@ async fn a_sync_that_failed_for_want_of_room_was_taken_for_a_full_disk() {
 #[tokio::test]
 async fn a_full_disk_that_was_asked_too_early_is_asked_again() {
     let dir = tempfile::tempdir().unwrap();
-    let state = StateDir::create(dir.path(), Durability::Os, Vec::new()).unwrap();
-    let disk = Disk::begin(dir.path(), JOB, 1, &first_snapshot(), false).unwrap();
-    let (reports, mut written) = tokio::sync::mpsc::channel(1);
-    let mut journal = Journal::new(disk, state.lock, 0, reports).unwrap();
-    journal.append(&Entry::Began).unwrap();
+    let (mut journal, mut written) = begun(dir.path());
     let (ticket, now) = (journal.ticket(), Time::ZERO);
     journal.flush(now, None);
     let mut report = written.recv().await.unwrap();
