@@ -4,9 +4,10 @@ use crate::journal::JournalError;
 use crate::rows::RowsError;
 use hydra_link::ListenError;
 use hydra_proto::job::JobSpec;
+use hydra_proto::kept::{KeptPath, PATH_KEPT_MAX, shorten};
 use hydra_proto::ledger::{Parent, StoreError};
 use hydra_proto::reduce::{Reduce, ReduceError};
-use hydra_proto::walk::WalkSummary;
+use hydra_proto::walk::{MESSAGE_BYTES_MAX, WalkSummary};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -104,8 +105,8 @@ impl std::fmt::Debug for Outcome {
 /// Something that could not be finished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetAside {
-    /// The directory or entry, as results show it.
-    pub path: Vec<u8>,
+    /// The directory or entry, as results show it: [`PATH_KEPT_MAX`] bytes of it.
+    pub path: KeptPath,
     /// Why, in words.
     pub reason: String,
 }
@@ -128,20 +129,22 @@ impl Listed {
         for aside in parent.aside() {
             let root = spec.root(aside.item.root());
             let path = root.map(|root| root.show(&aside.item.path()));
-            listed.add(path.unwrap_or_default(), &aside.reason);
+            listed.add(&path.unwrap_or_default(), &aside.reason);
         }
         // What cannot be read is missing all the same.
         listed.count = parent.counts().aside;
         listed
     }
 
-    pub(crate) fn add(&mut self, path: Vec<u8>, reason: &str) {
+    pub(crate) fn add(&mut self, path: &[u8], reason: &str) {
+        let path = KeptPath::new(path, PATH_KEPT_MAX);
         self.count += 1;
         let is_full = self.first.len() >= LISTED_MAX;
         if is_full && self.first.last().is_some_and(|(last, _)| last.path < path) {
             return;
         }
-        let reason = reason.to_owned();
+        let mut reason = reason.to_owned();
+        shorten(&mut reason, MESSAGE_BYTES_MAX);
         self.first.insert((SetAside { path, reason }, self.count));
         if self.first.len() > LISTED_MAX {
             self.first.pop_last();
@@ -189,4 +192,25 @@ pub struct Progress {
     pub clients: usize,
     /// Since the work began.
     pub elapsed: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_set_aside_was_listed_with_paths_of_any_length() {
+        let mut listed = Listed::default();
+        let long = |number| format!("/{number:03}/{}", "d/".repeat(PATH_KEPT_MAX));
+        for number in (0..3).rev() {
+            listed.add(long(number).as_bytes(), &"x".repeat(1 << 20));
+        }
+        let (first, count) = listed.end();
+        assert_eq!((first.len(), count), (3, 3));
+        for (number, aside) in first.iter().enumerate() {
+            assert!(aside.path.cut && aside.path.bytes.len() == PATH_KEPT_MAX);
+            assert!(long(number).as_bytes().starts_with(&aside.path.bytes));
+            assert!(aside.reason.len() <= MESSAGE_BYTES_MAX);
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod escape;
 mod json;
 mod text;
 
-pub use escape::escape;
+pub use escape::{escape, escape_kept};
 pub use json::{SCHEMA, write_json};
 pub use text::{SERIAL, incomplete, interrupted, nothing, write_text};
 

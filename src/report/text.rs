@@ -1,6 +1,6 @@
 //! The report for people: what surrounds the plugin's own text.
 
-use super::{ClientRun, Ending, Outcome, escape};
+use super::{ClientRun, Ending, Outcome, escape, escape_kept};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
 use crate::plugins::format::{self, Column, Style, Table};
@@ -104,7 +104,7 @@ pub fn nothing(outcome: &Outcome, warned: bool) -> String {
         .map(|error| {
             format!(
                 "{}: {}",
-                escape(&error.path),
+                escape_kept(&error.path),
                 escape(error.message.as_bytes())
             )
         })
@@ -239,7 +239,7 @@ fn errors(page: &mut Page, walk: &WalkSummary) {
     for error in walk.first_errors.iter().take(LINES_MAX) {
         page.whole(&format!(
             "  {}: {}: {}",
-            escape(&error.path),
+            escape_kept(&error.path),
             escape(error.operation.as_bytes()),
             escape(error.message.as_bytes())
         ));
@@ -265,7 +265,7 @@ fn missing(page: &mut Page, outcome: &Outcome) {
     page.heading(&format!("INCOMPLETE: {} missing", parts(outcome)));
     for aside in outcome.set_aside.iter().take(LINES_MAX) {
         let reason = escape(aside.reason.as_bytes());
-        page.whole(&format!("  {}: {reason}", escape(&aside.path)));
+        page.whole(&format!("  {}: {reason}", escape_kept(&aside.path)));
     }
     page.and_more(count, outcome.set_aside.len().min(LINES_MAX));
 }

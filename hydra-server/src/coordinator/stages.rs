@@ -259,14 +259,12 @@ impl Coordinator {
         for (root, trouble) in self.book.unwalked() {
             let path = self.shown(root);
             match trouble {
-                Some(Trouble::Missing { kind, message }) => self.tally.walk.fail(WalkError {
-                    path,
-                    operation: "open".to_owned(),
-                    kind,
-                    message,
-                }),
+                Some(Trouble::Missing { kind, message }) => {
+                    let error = WalkError::new(&path, "open", &kind, &message);
+                    self.tally.walk.fail(error);
+                }
                 Some(Trouble::Refused(reason) | Trouble::Silent(reason)) => {
-                    set_aside.add(path, &reason);
+                    set_aside.add(&path, &reason);
                 }
                 None => {}
             }
