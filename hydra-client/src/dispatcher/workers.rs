@@ -65,6 +65,7 @@ impl Dispatcher {
     pub(super) fn count_lost_worker(&mut self) {
         if let Some(job) = &mut self.job {
             job.results.lost_worker();
+            self.relay.note_result();
         }
     }
 
