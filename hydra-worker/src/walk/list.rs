@@ -76,6 +76,11 @@ impl<V: Visit> Walker<V> {
         let Some(fd) = self.open(&node) else {
             return;
         };
+        if !name.is_empty() && !self.wants.acts {
+            // The last of its subdirectories was opened: the piece in hand and `node` know it, and nobody else. Long
+            // chains would fill the cache with what nobody needs, and be closed when the kernel has forgotten them.
+            self.dirs.release(&parent.0, 2);
+        }
         let unknown = node.end() == End::Unknown;
         if self.enter(&node, &fd) == Enter::Walk {
             let read = Listing {
