@@ -131,6 +131,11 @@ pub struct Timing {
     pub stall: Duration,
 }
 
+/// How long a root may take to answer a client that looks at it: a mount that is slower than that is of no use.
+pub const ROOT_LOOK: Duration = Duration::from_secs(5);
+/// All roots of a job together may take so many times as long as one of them.
+pub const ROOT_LOOKS: u32 = 2;
+
 /// Far more than any period needs, and little enough to be added to any time.
 const PERIOD_MAX: Duration = Duration::from_secs(1000 * 365 * 86_400);
 
