@@ -14,7 +14,7 @@ use hydra::plugins::audit::{Audit, AuditOptions};
 use hydra::plugins::count::{Count, CountOptions};
 use hydra::{Plugin, RootSpec};
 use hydra_bench::Work;
-use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+use hydra_proto::job::JobSpec;
 use hydra_worker::{Identity, walk_bare};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -130,16 +130,12 @@ fn walk_with<P: Plugin>(mut options: P::Options, dir: &Path) -> anyhow::Result<(
     let path = dir.as_os_str().as_bytes().to_vec();
     let job = JobSpec {
         plugin: P::NAME.to_owned(),
-        options: Vec::new(),
-        acts: false,
         roots: vec![RootSpec {
             shown: path.clone(),
             local: path,
             ..RootSpec::default()
         }],
-        walk: WalkOptions::default(),
-        timing: Timing::default(),
-        rows: None,
+        ..JobSpec::default()
     };
     let (_, walked) = walk_bare(visit, job, Identity::default())?;
     ensure!(walked.errors.is_empty(), "not everything could be read");

@@ -5,8 +5,8 @@ use crate::segment::RowsDir;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Everything that a client or worker must know of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that a client or worker must know of a job. The default has nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The plugin's name.
     pub plugin: String,
