@@ -15,7 +15,7 @@ use hydra::plugins::audit::{Audit, AuditOptions};
 use hydra::plugins::count::{Count, CountOptions};
 use hydra::{Plugin, RootSpec};
 use hydra_bench::Work;
-use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+use hydra_proto::job::JobSpec;
 use hydra_worker::sys::slot::{self, Slot};
 use hydra_worker::{Identity, walk_bare};
 use rustix::fs::MemfdFlags;
@@ -150,16 +150,12 @@ fn walk_with<P: Plugin>(mut options: P::Options, dir: &Path) -> anyhow::Result<(
     let path = dir.as_os_str().as_bytes().to_vec();
     let job = JobSpec {
         plugin: P::NAME.to_owned(),
-        options: Vec::new(),
-        acts: false,
         roots: vec![RootSpec {
             shown: path.clone(),
             local: path,
             ..RootSpec::default()
         }],
-        walk: WalkOptions::default(),
-        timing: Timing::default(),
-        rows: None,
+        ..JobSpec::default()
     };
     let page = rustix::fs::memfd_create("slot", MemfdFlags::CLOEXEC)?;
     slot::prepare(&page)?;

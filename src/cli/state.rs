@@ -10,7 +10,7 @@ use super::server_config::{
 };
 use crate::exit_codes::Exit;
 use crate::registry::Registry;
-use crate::report::{SetAside, escape, escape_kept};
+use crate::report::{AsideLine, escape, missing_part};
 use anyhow::{Context as _, bail};
 use hydra_link::address::HostPort;
 use hydra_proto::codec;
@@ -265,18 +265,9 @@ fn json(status: &Status) -> serde_json::Value {
                    "pool": status.items.pool, "owned": status.items.owned, "aside": status.items.aside },
         "clients": sessions.map(|session| serde_json::json!({
             "name": session.client, "items": session.items })).collect::<Vec<_>>(),
-        "set_aside": aside.map(aside_line).collect::<Vec<_>>(),
+        "set_aside": aside.map(AsideLine::new).collect::<Vec<_>>(),
         "journal_bytes": status.journal_bytes,
     })
-}
-
-fn aside_line(aside: &SetAside) -> serde_json::Value {
-    let path = String::from_utf8_lossy(&aside.path.bytes);
-    let mut line = serde_json::json!({ "path": path, "reason": aside.reason });
-    if aside.path.cut {
-        line["path_cut"] = true.into();
-    }
-    line
 }
 
 fn text(status: &Status) -> String {
@@ -303,8 +294,7 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "client     {name}: {} items", session.items);
     }
     for aside in &status.set_aside {
-        let (path, reason) = (escape_kept(&aside.path), escape(aside.reason.as_bytes()));
-        let _ = writeln!(text, "set aside  {path}: {reason}");
+        let _ = writeln!(text, "set aside  {}", missing_part(aside));
     }
     let more = status
         .items
