@@ -112,6 +112,8 @@ pub(crate) struct Coordinator {
     ended: Time,
     /// Since when no client has been there that could go on.
     lonely: Option<Time>,
+    /// So much waits that nothing more is read from clients.
+    is_deaf: bool,
     progress: Option<ProgressSink>,
     pub(crate) logs: Option<LogSink>,
     /// Clients that were dialled and have had a session of this job.
@@ -190,6 +192,7 @@ impl Coordinator {
             began: now,
             ended: now,
             lonely: None,
+            is_deaf: false,
             progress: config.progress,
             logs: config.logs,
             outflow: None,
@@ -293,6 +296,17 @@ impl Coordinator {
         self.outflow.iter_mut().for_each(|rows| rows.held_up(now));
         self.rows.iter_mut().for_each(|rows| rows.held_up(now));
         self.journal.iter_mut().for_each(|disk| disk.held_up(now));
+    }
+
+    /// Whether clients are read from. While they are not, nobody can be heard or come back: neither silence nor absence
+    /// counts, and begins to count anew when they are read from again.
+    pub(crate) fn hears(&mut self, now: Time) -> bool {
+        let is_deaf = self.is_crowded();
+        if std::mem::replace(&mut self.is_deaf, is_deaf) || is_deaf {
+            self.parent.held_up(now);
+            self.lonely = None;
+        }
+        !is_deaf
     }
 
     /// The user wants the job to stop.

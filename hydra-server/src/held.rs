@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 
 /// When so many bytes wait, nothing more is read from clients.
 const BYTES_MAX: usize = 64 << 20;
+/// The same for each session, where that is more: a grant, and another one on its heels.
+const BYTES_EACH: usize = 2 << 20;
 /// Roughly what a message takes beside what is in it.
 const MESSAGE_BYTES: usize = 256;
 
@@ -34,9 +36,9 @@ impl Held {
         self.queue.is_empty()
     }
 
-    /// Whether so much waits that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.bytes > BYTES_MAX
+    /// Whether more waits than is to be said to so many clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: usize) -> bool {
+        self.bytes > BYTES_MAX.max(BYTES_EACH * sessions)
     }
 
     pub(crate) fn push(&mut self, ticket: u64, conn: ConnId, message: Option<Down>) {

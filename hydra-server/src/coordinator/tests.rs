@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
 
+mod deaf;
 mod journal;
 
 const NOW: Time = Time::from_secs(100);

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Pieces, and commits with rows in them, that may wait to be written before nothing more is read from clients.
 const ORDERS_MAX: u64 = 256;
+/// The same for each session, where that is more: the pieces that an honest client has on their way, and a window of commits.
+const ORDERS_EACH: u64 = 8 + 16;
 /// When more than so many of them wait, the walk pauses.
 const ORDERS_MANY: u64 = 64;
 /// When nothing is done for so long, the disk does not answer.
@@ -108,9 +110,9 @@ impl Keeper {
         self.order(Order::Append(rows));
     }
 
-    /// Whether so much waits that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.orders_open > ORDERS_MAX
+    /// Whether more waits than comes from so many honest clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: u64) -> bool {
+        self.orders_open > ORDERS_MAX.max(ORDERS_EACH * sessions)
     }
 
     /// Looks whether something was done. Returns whether the walk is to pause, if that is news.

@@ -307,7 +307,7 @@ async fn rows_that_nobody_reads_had_no_limit() {
     assert_eq!(outflow.look(at(1)), None);
     outflow.append(rows.clone());
     assert_eq!(outflow.look(at(1)), Some(true));
-    assert!(outflow.is_behind() && !outflow.is_crowded() && !outflow.is_file());
+    assert!(outflow.is_behind() && !outflow.is_crowded(1) && !outflow.is_file());
     // What the pipe itself takes may be seen only now.
     outflow.look(at(2));
     let stuck_at = outflow.stuck_at().unwrap();
@@ -325,6 +325,20 @@ async fn rows_that_nobody_reads_had_no_limit() {
     assert_eq!(reading.join().unwrap().unwrap(), 2 * rows.len());
 }
 
+#[test]
+fn what_many_honest_clients_may_send_was_too_much() {
+    let (lab, mut keeper) = Lab::new();
+    let path = lab.path(&id(1).file_name());
+    mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+    // Eight pieces each.
+    for _ in 0..33 * 8 {
+        keeper.piece(ConnId(1), SESSION, piece(1, 0, b"row\n"));
+    }
+    assert!(keeper.is_crowded(1) && !keeper.is_crowded(33));
+    // Lets the thread go.
+    File::open(path).unwrap();
+}
+
 /// A pipe without a reader is a disk that does not answer: who opens it waits.
 #[test]
 fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
@@ -338,7 +352,7 @@ fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
     assert_eq!((keeper.look(at(2)), keeper.stuck_at()), (None, Some(at(6))));
     (0..100).for_each(|_| send(&mut keeper));
     assert_eq!(keeper.look(at(3)), Some(true));
-    assert!(keeper.is_behind() && !keeper.is_crowded() && !keeper.is_settled());
+    assert!(keeper.is_behind() && !keeper.is_crowded(1) && !keeper.is_settled());
     let ended = keeper.end(&Counts::new(), false, true, Duration::from_millis(1));
     assert!(!ended.unwrap());
     // Lets the thread go.
