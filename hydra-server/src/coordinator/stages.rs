@@ -265,7 +265,11 @@ impl Coordinator {
                     kind,
                     message,
                 }),
-                Some(Trouble::Refused(reason) | Trouble::Silent(reason)) => {
+                Some(
+                    Trouble::Refused(reason)
+                    | Trouble::Silent(reason)
+                    | Trouble::Disputed(reason),
+                ) => {
                     set_aside.add(path, &reason);
                 }
                 None => {}
