@@ -319,6 +319,9 @@ impl Coordinator {
             Phase::Ending(_) if !self.is_settled() || !self.has_written_rows() => {
                 self.ending = Some(Ending::Interrupted);
                 self.phase = Phase::Ending(now + LETTING_GO);
+                if let Some(keeper) = self.rows.as_ref().filter(|rows| rows.is_ending()) {
+                    keeper.stop();
+                }
             }
             _ => self.end(now, Ending::Interrupted),
         }
@@ -356,11 +359,18 @@ impl Coordinator {
         match self.phase {
             Phase::Gathering => self.gather(now)?,
             Phase::Walking => self.watch(now),
-            Phase::Ending(deadline) if self.is_over(now, deadline) => self.phase = Phase::Over,
             Phase::Ending(_) | Phase::Over => {}
         }
         while let Some(action) = self.parent.poll_action() {
             self.act(now, action)?;
+        }
+        if let Phase::Ending(deadline) = self.phase
+            && self.is_over(now, deadline)
+        {
+            self.phase = match self.end_rows() {
+                true => Phase::Ending(now + LETTING_GO),
+                false => Phase::Over,
+            };
         }
         Ok(())
     }

@@ -68,6 +68,8 @@ pub async fn run(
     tokio::pin!(interrupt);
     let mut interrupted = false;
     let mut pulse = Pulse::new(clock::now(), coordinator.dead_after());
+    // A job that is gone on with may be done already.
+    coordinator.proceed(clock::now())?;
     while coordinator.phase() != Phase::Over {
         coordinator.flush(clock::now())?;
         let deadline = until(pulse.or_before(coordinator.poll_timeout()));

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
 
-mod deaf;
 mod journal;
+mod rows;
 
 const NOW: Time = Time::from_secs(100);
 

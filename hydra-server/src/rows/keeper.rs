@@ -47,6 +47,8 @@ pub(crate) struct Keeper {
     /// What is durable, and not in the manifest.
     news: BTreeMap<String, u64>,
     publishing: bool,
+    /// The job is over, and what is to be done then is not done yet.
+    ending: bool,
     /// What waits to be written.
     orders_open: u64,
     backlog: Backlog,
@@ -76,6 +78,7 @@ impl Keeper {
             waiting: BTreeMap::new(),
             news: BTreeMap::new(),
             publishing: false,
+            ending: false,
             orders_open: 0,
             backlog: Backlog::new(ORDERS_MANY, PATIENCE),
             has_moved: false,
@@ -122,7 +125,7 @@ impl Keeper {
     }
 
     fn waiting(&self) -> u64 {
-        self.orders_open + u64::from(self.publishing)
+        self.orders_open + u64::from(self.publishing) + u64::from(self.ending)
     }
 
     /// This process stood still until now.
@@ -168,7 +171,7 @@ impl Keeper {
             let said = self.news.entry(name).or_default();
             *said = bytes.max(*said);
         }
-        if !self.publishing && !self.news.is_empty() {
+        if !self.publishing && !self.ending && !self.news.is_empty() {
             self.publishing = true;
             let news = std::mem::take(&mut self.news).into_iter();
             self.order(Order::Publish(news.collect()));
@@ -183,33 +186,30 @@ impl Keeper {
                 self.orders_open = self.orders_open.saturating_sub(1);
             }
             Done::Published => self.publishing = false,
+            Done::Ended { .. } => self.ending = false,
             Done::Full | Done::RoomAgain | Done::Failed(_) | Done::Unwritable(_) => {}
         }
     }
 
-    /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. Waits until
-    /// that is done, but no longer than `patience`; returns whether it is done.
-    pub(crate) fn end(
-        self,
-        counts: &Counts,
-        complete: bool,
-        for_good: bool,
-        patience: Duration,
-    ) -> Result<bool, RowsError> {
-        self.stop.store(true, Ordering::Release);
-        let (answer, answered) = mpsc::channel();
+    /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. It comes to
+    /// the others when that is done.
+    pub(crate) fn end(&mut self, counts: &Counts, complete: bool, for_good: bool) {
+        self.ending = true;
         self.order(Order::End(End {
             counts: named(counts, self.streamed),
             complete,
             for_good,
-            answer,
         }));
-        match answered.recv_timeout(patience) {
-            Ok(ended) => ended.map(|()| true),
-            // The thread has failed before, and that was told.
-            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(true),
-            Err(mpsc::RecvTimeoutError::Timeout) => Ok(false),
-        }
+    }
+
+    /// Whether [`Keeper::end`] is under way.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// The job was stopped: nothing is tried again for which there is no room.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 
