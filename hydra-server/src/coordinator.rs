@@ -89,7 +89,7 @@ pub(crate) struct Coordinator {
     /// What the program keeps in the journal for itself.
     pub(crate) note: Vec<u8>,
     pub(crate) release: String,
-    memory: u64,
+    pub(crate) memory: u64,
     /// Where the ledger puts what does not fit into that.
     pub(crate) spill: Spill,
     pub(crate) gathering: Gathering,
@@ -139,6 +139,17 @@ pub(crate) fn parent(job: JobId, spec: &JobSpec, forward_logs: bool, release: St
         release,
         secrets: Box::new(rand::random),
     })
+}
+
+/// The same for who only reads.
+pub(crate) fn bare_parent(job: JobId, spec: &JobSpec) -> Parent {
+    parent(job, spec, false, String::new())
+}
+
+/// From now on what takes more than about so many bytes is in `spill`.
+pub(crate) fn bound(parent: &mut Parent, memory: u64, spill: &Spill) {
+    parent.limit_memory(memory);
+    parent.keep_in(Box::new(spill.clone()));
 }
 
 impl Coordinator {
@@ -211,8 +222,7 @@ impl Coordinator {
     /// temporary one elsewhere.
     pub(crate) fn bound_memory(&mut self, dir: Option<&Path>) {
         self.spill = Spill::new(dir);
-        self.parent.limit_memory(self.memory);
-        self.parent.keep_in(Box::new(self.spill.clone()));
+        bound(&mut self.parent, self.memory, &self.spill);
     }
 
     pub(crate) fn phase(&self) -> Phase {

@@ -4,7 +4,7 @@
 //! Only what moves work or ends a session waits. Beats, sheds and pauses are advice: they go past what waits, so
 //! that a slow disk costs no connection, and a full one can be told to the clients.
 
-use crate::coordinator::{Coordinator, Phase};
+use crate::coordinator::{Coordinator, Phase, bound, parent};
 use crate::held::HeldBack;
 use crate::journal::{
     Disk, Durability, Entry, Journal, JournalError, NoSum, Payload, Report, RowsAgain, StateDir,
@@ -13,6 +13,7 @@ use crate::journal::{
 use crate::outcome::{Ending, ServerError};
 use crate::rows;
 use hydra_proto::ids::{ConnId, Epoch};
+use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Record, Time};
 use hydra_proto::message::{Delta, Down};
 use hydra_proto::segment::SegmentId;
@@ -67,9 +68,13 @@ impl Coordinator {
         rows: Option<&File>,
     ) -> Result<(u64, u64), ServerError> {
         let reducer = std::mem::replace(&mut self.tally.reducer, Box::new(NoSum));
-        let logs = self.logs.is_some();
+        let blank = |job, spec: &JobSpec| {
+            let mut parent = parent(job, spec, self.logs.is_some(), self.release.clone());
+            bound(&mut parent, self.memory, &self.spill);
+            parent
+        };
         let mut again = RowsFile::new(rows);
-        let mut restored = replay(&state.dir, old, reducer, logs, &self.release, &mut again)?;
+        let mut restored = replay(&state.dir, old, &blank, reducer, &mut again)?;
         let rows_len = restored.rows;
         again.end(rows_len)?;
         self.incarnation = restored.incarnation + 1;

@@ -42,7 +42,7 @@ pub async fn run(
     let mut coordinator = Coordinator::new(config, has_embedded, clock::now(), intake.clone());
     // One batch is under way at a time.
     let (reports, mut written) = mpsc::channel(1);
-    let dir = state.as_ref().map(|state| state.dir.clone());
+    coordinator.bound_memory(state.as_ref().map(|state| &*state.dir));
     if let Some(state) = state {
         coordinator.keep_journal(clock::now(), state, reports)?;
     }
@@ -53,7 +53,6 @@ pub async fn run(
     if let Some(store) = rows_dir {
         coordinator.keep_rows(store, done)?;
     }
-    coordinator.bound_memory(dir.as_deref());
     if let Some(key) = key {
         for (client, (address, wishes)) in coordinator.diallers().into_iter().enumerate() {
             let (key, timeouts) = (key.clone(), coordinator.timeouts());

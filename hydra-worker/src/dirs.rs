@@ -17,8 +17,9 @@
 //! for anything else, by stretches that are kept as well: what is granted together lies close together. Of a directory
 //! that is granted piece by piece each piece comes as a node of its own; only the first has to be looked for.
 //!
-//! Entries that only the cache still knows (nothing is left to do below them, and they are on no way to what was
-//! granted) are dropped first, then those used longest ago. Making room is done in bulk, so that a use costs one look-up by address.
+//! An entry is closed when its last subdirectory was opened and nobody else knows it. Entries that only the cache still
+//! knows otherwise (nothing is left to do below them, and they are on no way to what was granted) are dropped first when
+//! there is no room, then those used longest ago. Making room is done in bulk, so that a use costs one look-up by address.
 
 use std::collections::hash_map;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -123,6 +124,16 @@ impl DirCache {
     /// Keeps `fd`, which is open on `node`, for what is below it.
     pub fn keep(&mut self, node: &Arc<DirNode>, fd: OwnedFd) {
         self.insert(node, fd, false);
+    }
+
+    /// Closes `node` if only the cache knows it, and `others` do who will not ask for it again.
+    pub fn release(&mut self, node: &Arc<DirNode>, others: usize) {
+        if Arc::strong_count(node) == 1 + others
+            && let hash_map::Entry::Occupied(entry) = self.entries.entry(key(node))
+            && !entry.get().way
+        {
+            entry.remove();
+        }
     }
 
     fn insert(&mut self, node: &Arc<DirNode>, fd: OwnedFd, way: bool) {

@@ -3,9 +3,11 @@
 //! A node says where a directory is, not what is in it or what has been done about it.
 
 use crate::entry::PATH_START;
-use std::sync::Arc;
+use crate::sys::list::End;
+use std::sync::{Arc, OnceLock};
 
-/// A directory of the tree, by its name and its parent. Immutable, shared freely between threads.
+/// A directory of the tree, by its name and its parent. Immutable, but for what is learned of its file system; shared
+/// freely between threads.
 ///
 /// ```text
 ///   root 0 ◄── "a" ◄── "b/c" ◄── "d"     what was found here has one component,
@@ -22,6 +24,7 @@ pub struct DirNode {
     /// The first bytes of a path that is longer than [`PATH_START`], one more than that: shared with all that lies
     /// below.
     start: Option<Arc<Vec<u8>>>,
+    end: OnceLock<End>,
 }
 
 impl DirNode {
@@ -34,6 +37,7 @@ impl DirNode {
             depth: 0,
             root,
             start: None,
+            end: OnceLock::new(),
         })
     }
 
@@ -48,6 +52,7 @@ impl DirNode {
             depth: parent.depth.saturating_add(components),
             root: parent.root,
             start: parent.start.clone(),
+            end: OnceLock::new(),
         };
         if node.start.is_none() && node.path_len > PATH_START {
             let mut start = Vec::new();
@@ -77,6 +82,24 @@ impl DirNode {
     /// The index of its root among the roots of the job.
     pub fn root_index(&self) -> u32 {
         self.root
+    }
+
+    /// How the end of its listing is known.
+    pub fn end(&self) -> End {
+        self.end.get().copied().unwrap_or_default()
+    }
+
+    /// Remembers that; what was learned first stays.
+    pub fn learn_end(&self, end: End) {
+        if end != End::Unknown {
+            let _ = self.end.set(end);
+        }
+    }
+
+    /// The directory right above: its parent, unless its name has several components, which may lead through mounts.
+    pub fn right_above(&self) -> Option<&Arc<Self>> {
+        let parent = self.parent.as_ref();
+        parent.filter(|parent| self.depth == parent.depth + 1)
     }
 
     /// The length of the path relative to the root, in bytes.
@@ -170,6 +193,23 @@ mod tests {
         assert_eq!(path_of(&d), b"a\n\xff/b/c/d");
         assert_eq!((d.depth(), d.root_index()), (4, 3));
         assert_eq!(d.path_len(), path_of(&d).len());
+    }
+
+    #[test]
+    fn only_what_lies_right_below_is_on_the_same_file_system() {
+        let root = DirNode::root(0);
+        let a = DirNode::below(&root, b"a");
+        let far = DirNode::below(&root, b"b/c");
+        assert!(
+            a.right_above()
+                .is_some_and(|above| Arc::ptr_eq(above, &root))
+        );
+        assert!(far.right_above().is_none() && root.right_above().is_none());
+        assert_eq!(a.end(), End::Unknown);
+        for end in [End::Unknown, End::Silent, End::Told] {
+            a.learn_end(end);
+        }
+        assert_eq!((a.end(), root.end()), (End::Silent, End::Unknown));
     }
 
     #[test]

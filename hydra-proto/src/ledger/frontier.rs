@@ -358,6 +358,13 @@ impl<P: Place> Frontier<P> {
         !self.done.is_empty() || !self.failed.is_empty() || self.recorded < self.batches.len()
     }
 
+    /// Roughly the bytes that what has no id yet takes in memory and on the wire; `path` are those of a place. Looks at
+    /// all of it.
+    pub fn unrecorded_bytes(&self, path: impl Fn(&P) -> usize) -> usize {
+        let unrecorded = self.batches.iter().skip(self.recorded);
+        unrecorded.map(|batch| batch.work.size(&path)).sum()
+    }
+
     /// Whether [`Frontier::cut`] can cut now: nothing is in hand, and there are ids for what was found.
     #[must_use]
     pub fn can_cut(&self) -> bool {

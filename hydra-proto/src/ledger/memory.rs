@@ -63,8 +63,7 @@ impl Parent {
 
     /// Compares what there is with the limit, and tells the children.
     pub(super) fn mind_memory(&mut self) {
-        let limit = self.memory.limit;
-        self.put_away(limit / 2, (limit / PIECE_SHARE).min(PIECE_MAX));
+        self.make_room();
         let memory = &mut self.memory;
         let calm = match memory.over {
             true => memory.limit / 4 * 3,
@@ -78,6 +77,12 @@ impl Parent {
         if self.memory.over && self.has_room_elsewhere() {
             self.ask_back();
         }
+    }
+
+    /// Puts away what there is too much of.
+    pub(super) fn make_room(&mut self) {
+        let limit = self.memory.limit;
+        self.put_away(limit / 2, (limit / PIECE_SHARE).min(PIECE_MAX));
     }
 
     fn say_frugal(&mut self, frugal: bool) {

@@ -178,6 +178,9 @@ pub enum ReplayError {
     /// It names an item that does not exist, or that is elsewhere.
     #[error("item {} is not where it should be", .0.0)]
     Misplaced(ItemId),
+    /// It moves an item that was put away, and that cannot be read.
+    #[error("what was kept in a file to save memory cannot be read back from it")]
+    NotReadBack,
     /// It grants more items than a grant can have.
     #[error("it grants more items than there can be")]
     TooMany,
@@ -217,11 +220,13 @@ impl Parent {
                 false => return Err(ReplayError::NoSession),
             },
             Record::SetAside { ids, reason } => {
+                self.recall(&ids)?;
                 let replayed = self.replay_aside(&ids, &reason);
                 replayed.map_err(ReplayError::Misplaced)?;
             }
             Record::State(state) => self.replay_state(*state)?,
         }
+        self.make_room();
         Ok(())
     }
 
@@ -264,6 +269,7 @@ impl Parent {
             return Err(ReplayError::Gap);
         }
         grant.check()?;
+        self.recall(&grant.items)?;
         let missing = |id: &ItemId| !self.table.is_in_pool(*id);
         let items: Vec<ItemId> = grant.items.iter().flat_map(|range| range.iter()).collect();
         if let Some(&id) = items.iter().find(|&id| missing(id)) {

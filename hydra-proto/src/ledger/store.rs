@@ -11,7 +11,7 @@
 //! keeps nothing does no harm: then it stays in memory.
 
 use super::parent::{Action, Parent};
-use super::record::{Record, State};
+use super::record::{Record, ReplayError, State};
 use super::runs::Run;
 use super::session::Session;
 use super::table::{Aside, reason_of};
@@ -92,7 +92,7 @@ pub fn stored_records(bytes: &[u8], aside: Option<&str>) -> Result<Vec<Record>, 
 
 impl Parent {
     /// Puts away into `store` what of the pool takes more than half of the memory that the items may take. Its
-    /// children are asked to give back what does not fit into all of it. Not before a replay is over.
+    /// children are asked to give back what does not fit into all of it. Before or after a replay, not between records.
     pub fn keep_in(&mut self, store: Box<dyn Store>) {
         self.shelf = Shelf {
             store: Some(store),
@@ -248,6 +248,21 @@ impl Parent {
                 false
             }
         }
+    }
+
+    /// Brings back what a record moves of what is away.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn recall(&mut self, ids: &[IdRange]) -> Result<(), ReplayError> {
+        for &range in ids {
+            while let Some(slot) = self.table.away.slot_in(range) {
+                if !self.bring_back_slot(slot) {
+                    return Err(ReplayError::NotReadBack);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The items that are away, open or set aside, as far as they can be read.

@@ -65,6 +65,23 @@ pub enum Work<P> {
     },
 }
 
+/// Roughly the bytes that an item takes beside its path and names.
+const ITEM_BYTES: usize = 64;
+
+impl<P> Work<P> {
+    /// Roughly the bytes that it takes in memory and on the wire, where `path` are those of its place.
+    pub fn size(&self, path: impl Fn(&P) -> usize) -> usize {
+        let (place, names) = match self {
+            Self::Dir { parent, name } => (parent, name.len()),
+            Self::Names {
+                dir, names, types, ..
+            } => (dir, names.size() + types.len()),
+            Self::Rest { dir, .. } | Self::After { dir, .. } => (dir, 0),
+        };
+        ITEM_BYTES + path(place) + names
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Pending<P> {
     /// The names from `from` on; those before it were given away.
@@ -74,6 +91,16 @@ pub(super) enum Pending<P> {
         from: usize,
     },
     One(Work<P>),
+}
+
+impl<P> Pending<P> {
+    /// As [`Work::size`].
+    pub(super) fn size(&self, path: impl Fn(&P) -> usize) -> usize {
+        match self {
+            Self::Dirs { parent, names, .. } => ITEM_BYTES + path(parent) + names.size(),
+            Self::One(work) => work.size(path),
+        }
+    }
 }
 
 pub(super) fn unpack<P: Place>(parcel: Parcel) -> Pending<P> {

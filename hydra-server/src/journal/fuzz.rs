@@ -4,6 +4,7 @@
 use super::replay::{NoSum, Restored, RowsAgain, replay};
 use super::sample::{JOB, Job, beginning, journal, payload};
 use super::{JournalError, frame};
+use crate::coordinator::bare_parent;
 use hydra_proto::ledger::Record;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -118,7 +119,7 @@ fn frames(bytes: &[u8]) -> Result<usize, frame::Unsound> {
 pub(crate) fn replayed(bytes: &[u8]) -> Result<(Restored, Vec<u8>), JournalError> {
     let mut rows = RowsInMemory::default();
     let dir = Path::new("/state");
-    let restored = replay(dir, bytes, Box::new(NoSum), false, "", &mut rows)?;
+    let restored = replay(dir, bytes, &bare_parent, Box::new(NoSum), &mut rows)?;
     Ok((restored, rows.0))
 }
 

@@ -5,7 +5,6 @@ use super::disk::journal_path;
 use super::entry::Entry;
 use super::error::EntryError;
 use super::frame::{Frame, Frames, Source, Unsound, VERSION};
-use crate::coordinator;
 use crate::roots::RootBook;
 use crate::rows::Counts;
 use crate::tally::Tally;
@@ -92,20 +91,21 @@ fn unsound(path: PathBuf, error: Unsound) -> JournalError {
     }
 }
 
-/// Replays `source`, the journal in `dir`, as far as it is whole. `reducer` is empty, and gets the plugin's sum; `rows` are
-/// told of rows.
+/// Makes the empty ledger of a job.
+type Blank<'a> = &'a dyn Fn(JobId, &JobSpec) -> Parent;
+
+/// Replays `source`, the journal in `dir`, as far as it is whole, to what `blank` makes. `reducer` is empty, and gets the
+/// plugin's sum; `rows` are told of rows.
 pub(crate) fn replay<S: Source + ?Sized>(
     dir: &Path,
     source: &S,
+    blank: Blank<'_>,
     reducer: Box<dyn Reduce>,
-    forward_logs: bool,
-    release: &str,
     rows: &mut dyn RowsAgain,
 ) -> Result<Restored, JournalError> {
     let mut records = Records::of(dir, source)?;
     let mut replay = Replay {
-        forward_logs,
-        release,
+        blank,
         reducer: Some(reducer),
         restored: None,
         complete: false,
@@ -130,8 +130,7 @@ pub(crate) fn replay<S: Source + ?Sized>(
 }
 
 struct Replay<'a> {
-    forward_logs: bool,
-    release: &'a str,
+    blank: Blank<'a>,
     reducer: Option<Box<dyn Reduce>>,
     restored: Option<Restored>,
     complete: bool,
@@ -169,11 +168,10 @@ impl Replay<'_> {
         else {
             return Err(EntryError::NoJob);
         };
-        let (logs, release) = (self.forward_logs, self.release.to_owned());
         self.restored = Some(Restored {
             job: id,
             incarnation,
-            parent: coordinator::parent(id, &spec, logs, release),
+            parent: (self.blank)(id, &spec),
             tally: Tally::new(reducer),
             book: RootBook::new(spec.roots.len(), spec.walk.trust_roots),
             spec: *spec,

@@ -42,7 +42,7 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn new() -> (Self, Vec<Entry>) {
-        let mut parent = coordinator::parent(JOB, &spec(), false, String::new());
+        let mut parent = coordinator::bare_parent(JOB, &spec());
         parent.keep_records(true);
         let root = parent.take_ids(1).unwrap();
         parent.add(vec![dirs(root.start, b"", &[b""])], false);

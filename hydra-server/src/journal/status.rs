@@ -5,12 +5,18 @@ use super::disk::journal_path;
 use super::frame::Source;
 use super::replay::{NoRows, NoSum, Restored, replay};
 use super::state_dir::{LOCK, open};
+use crate::coordinator::{bare_parent, bound};
 use crate::outcome::{Listed, SetAside};
+use crate::spill::Spill;
+use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::Counts;
 use hydra_proto::walk::WalkSummary;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// About how many bytes of open items are in memory while they are counted; the others are in a temporary file.
+const MEMORY: u64 = 256 << 20;
 
 /// A job, as its journal knows it.
 #[derive(Clone, Debug)]
@@ -56,7 +62,13 @@ pub fn status(dir: &Path) -> Result<Status, JournalError> {
     let journal = open(dir)?;
     let bytes = journal.length();
     let bytes = bytes.map_err(|error| JournalError::io("read", &journal_path(dir), error))?;
-    let restored = replay(dir, &journal, Box::new(NoSum), false, "", &mut NoRows)?;
+    let spill = Spill::new(None);
+    let blank = |job, spec: &JobSpec| {
+        let mut parent = bare_parent(job, spec);
+        bound(&mut parent, MEMORY, &spill);
+        parent
+    };
+    let restored = replay(dir, &journal, &blank, Box::new(NoSum), &mut NoRows)?;
     Ok(Status {
         job: restored.job.0,
         plugin: restored.spec.plugin.clone(),

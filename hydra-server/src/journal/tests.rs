@@ -7,6 +7,7 @@ use super::fuzz::replayed;
 use super::replay::NoSum;
 use super::sample::{JOB, Job, beginning, journal, payload, spec};
 use super::*;
+use crate::coordinator::bare_parent;
 use crate::durable::RowsFile;
 use crate::spill::Spill;
 use hydra_proto::ids::RootId;
@@ -176,7 +177,7 @@ fn first_snapshot() -> Vec<Payload> {
 fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
     let dir = tempfile::tempdir().unwrap();
     let spill = Spill::new(Some(dir.path()));
-    let mut parent = crate::coordinator::parent(JOB, &spec(), false, String::new());
+    let mut parent = bare_parent(JOB, &spec());
     parent.limit_memory(0);
     parent.keep_in(Box::new(spill.clone()));
     let ids = parent.take_ids(40).unwrap();
@@ -211,7 +212,7 @@ fn what_was_put_away_is_in_a_snapshot_though_it_was_brought_back_meanwhile() {
 fn replayed_from(dir: &Path) -> replay::Restored {
     let journal = fs::File::open(dir.join("journal")).unwrap();
     let rows = &mut replay::NoRows;
-    super::replay(dir, &journal, Box::new(NoSum), false, "", rows).unwrap()
+    super::replay(dir, &journal, &bare_parent, Box::new(NoSum), rows).unwrap()
 }
 
 fn snapshot(parent: &Parent) -> Vec<Record> {

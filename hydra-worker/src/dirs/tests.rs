@@ -109,6 +109,24 @@ fn drops_what_nobody_needs_before_what_is_old() {
 }
 
 #[test]
+fn what_only_one_child_needs_that_is_open_is_closed() {
+    let tree = TempDir::new().unwrap();
+    fs::create_dir_all(tree.path().join("a/b")).unwrap();
+    let mut dirs = cache(tree.path(), 8);
+    let a = DirNode::below(&DirNode::root(0), b"a");
+    let fd = dirs.open(&a, Mounts::Detect).unwrap();
+    dirs.keep(&a, fd);
+    let child = DirNode::below(&a, b"b");
+    let pending = Arc::clone(&a);
+    dirs.release(&a, 2);
+    assert!(dirs.kept(&a).is_some(), "another child is still to come");
+    drop(pending);
+    dirs.release(&a, 2);
+    assert!(dirs.kept(&a).is_none());
+    dirs.open(&child, Mounts::Detect).unwrap();
+}
+
+#[test]
 fn a_finished_subtree_does_not_keep_itself_open() {
     let tree = TempDir::new().unwrap();
     let mut dirs = cache(tree.path(), 64);

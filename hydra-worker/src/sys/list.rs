@@ -9,6 +9,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::RawDir;
 
+use super::mount::FsType;
 use super::{Errno, FileType};
 
 /// The size of a listing buffer unless told otherwise: beyond 64 KiB neither ext4 nor tmpfs gets faster, and a
@@ -59,6 +60,34 @@ impl<'a> ListEntry<'a> {
     }
 }
 
+/// How the end of a listing is known.
+///
+/// `getdents64` brings with each name the position behind it. Of ext4 that is the greatest there is when nothing follows,
+/// and a call there brings nothing (`ext4_dx_readdir` in `fs/ext4/dir.c`), so that call need not be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The file system is asked for its type when it matters.
+    #[default]
+    Unknown,
+    /// The position behind the last name tells it.
+    Told,
+    /// A call that brings nothing tells it.
+    Silent,
+}
+
+impl End {
+    /// How it is known on a file system of this type.
+    pub fn on(fs: FsType) -> Self {
+        match fs.is_ext4() {
+            true => Self::Told,
+            false => Self::Silent,
+        }
+    }
+}
+
+/// The greatest position in a listing.
+const LAST_POSITION: u64 = i64::MAX as u64;
+
 /// A listing in progress.
 ///
 /// ```text
@@ -68,6 +97,10 @@ impl<'a> ListEntry<'a> {
 /// ```
 pub struct Lister<'a> {
     raw: RawDir<'a, BorrowedFd<'a>>,
+    dir: BorrowedFd<'a>,
+    /// Where the last name ended.
+    position: u64,
+    end: End,
     names: u64,
     hash: NameHash,
 }
@@ -75,20 +108,41 @@ pub struct Lister<'a> {
 impl<'a> Lister<'a> {
     /// Starts at the present offset of `dir`: at the beginning, if it was just opened.
     pub fn new(dir: BorrowedFd<'a>, buffer: &'a mut ListBuffer) -> Self {
-        Self {
-            raw: RawDir::new(dir, &mut buffer.bytes),
-            names: 0,
-            hash: NameHash::default(),
-        }
+        Self::resume(dir, buffer, 0, NameHash::SEED)
     }
 
     /// Goes on at the present offset of `dir`, where `names` names with this `hash` were read already.
     pub fn resume(dir: BorrowedFd<'a>, buffer: &'a mut ListBuffer, names: u64, hash: u64) -> Self {
         Self {
             raw: RawDir::new(dir, &mut buffer.bytes),
+            dir,
+            position: 0,
+            end: End::Silent,
             names,
             hash: NameHash::resume(hash),
         }
+    }
+
+    /// The same, where so much is known of the end.
+    pub fn knowing(self, end: End) -> Self {
+        Self { end, ..self }
+    }
+
+    /// How the end is known, by now.
+    pub fn end(&self) -> End {
+        self.end
+    }
+
+    /// Whether nothing follows what was read.
+    #[inline]
+    fn has_ended(&mut self) -> bool {
+        if self.position != LAST_POSITION || !self.raw.is_buffer_empty() {
+            return false;
+        }
+        if self.end == End::Unknown {
+            self.end = FsType::of(self.dir).map_or(End::Silent, End::on);
+        }
+        self.end == End::Told
     }
 
     /// The next name; see the type.
@@ -96,6 +150,9 @@ impl<'a> Lister<'a> {
     #[allow(clippy::should_implement_trait)] // What it yields borrows from it.
     pub fn next(&mut self) -> Option<Result<ListEntry<'_>, Errno>> {
         loop {
+            if self.has_ended() {
+                return None;
+            }
             // SAFETY: extends the borrow of `self.raw` for the value that is returned from this turn of the loop;
             // on every other turn that value is dropped before the next borrow begins. The borrow checker does
             // not accept a borrow that is returned on one path only.
@@ -109,6 +166,7 @@ impl<'a> Lister<'a> {
             // SAFETY: as above; the name lies in the buffer that `self` borrows, untouched until the next call.
             let c_name: &CStr = unsafe { &*std::ptr::from_ref(entry.file_name()) };
             let name = c_name.to_bytes();
+            self.position = entry.next_entry_cookie();
             if matches!(name, b"." | b"..") {
                 continue;
             }

@@ -37,6 +37,8 @@ enum Class {
 
 use Class::{Local, Network, Pseudo};
 
+const EXT4: u32 = 0x0000_ef53;
+
 /// Every type that we know by name.
 const TYPES: &[(u32, &str, Class)] = &[
     (0x0000_9fa0, "proc", Pseudo),
@@ -85,7 +87,7 @@ const TYPES: &[(u32, &str, Class)] = &[
     (0x1983_0326, "beegfs", Network),
     (0x2003_0528, "orangefs", Network),
     (0xaad7_aaea, "panfs", Network),
-    (0x0000_ef53, "ext4", Local),
+    (EXT4, "ext4", Local),
     (0x5846_5342, "xfs", Local),
     (0x9123_683e, "btrfs", Local),
     (0xca45_1a4e, "bcachefs", Local),
@@ -138,6 +140,11 @@ impl FsType {
     /// Its usual name; `unknown` where we know none.
     pub fn name(self) -> &'static str {
         self.known().map_or("unknown", |(_, name, _)| name)
+    }
+
+    /// Whether the kernel reads it as ext4 does, or as ext2 and ext3 did.
+    pub fn is_ext4(self) -> bool {
+        self.magic == EXT4
     }
 
     /// Whether the kernel makes up what is in it. Neither `tmpfs` nor `devtmpfs`.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create};
 use tempfile::TempDir;
 
-use super::list::{ListBuffer, ListEntry, Lister, NameHash};
+use super::list::{End, ListBuffer, ListEntry, Lister, NameHash};
+use super::mount::FsType;
 use super::open::{Mounts, OpenError, Opener, Purpose};
 use super::slot::{self, Call, SLOT_BYTES, SLOT_PATH_MAX, Slot};
 use super::stat::{self, StatMask, Sync};
@@ -84,6 +85,38 @@ fn a_listing_has_the_same_names_and_hash_in_any_buffer() {
     }
     assert!(ends > 10, "3000 names do not fit into {ends} buffers");
     assert!(lister.next().is_none());
+}
+
+#[test]
+fn a_listing_is_the_same_where_its_last_name_tells_the_end() {
+    let tree = TempDir::new().unwrap();
+    let fs = FsType::of(open(tree.path()).as_fd()).unwrap();
+    let mut made = 0;
+    for count in [0, 1, 2, 20, 100, 101, 102, 103, 3000] {
+        for number in made..count {
+            File::create(tree.path().join(format!("a rather long name {number}"))).unwrap();
+        }
+        made = count;
+        let (silent, hash) = names(tree.path(), 0);
+        assert_eq!(silent.len(), count);
+        let fd = open(tree.path());
+        let mut buffer = ListBuffer::new(0);
+        let mut lister = Lister::new(fd.as_fd(), &mut buffer).knowing(End::Unknown);
+        for name in &silent {
+            assert_eq!(lister.next().unwrap().unwrap().name(), name);
+        }
+        assert!(lister.next().is_none() && lister.next().is_none());
+        assert_eq!(lister.hash(), hash);
+        // Only where a position says so is the file system asked for its type.
+        assert!([End::on(fs), End::Unknown].contains(&lister.end()));
+    }
+}
+
+#[test]
+fn only_of_ext4_the_last_name_tells_the_end() {
+    let proc = open(Path::new("/proc"));
+    assert_eq!(End::on(FsType::of(proc.as_fd()).unwrap()), End::Silent);
+    assert_eq!(End::on(FsType { magic: 0xef53 }), End::Told);
 }
 
 #[test]

@@ -20,7 +20,8 @@ use crate::node::DirNode;
 use crate::place::At;
 use crate::plugin::{Enter, Visit};
 use crate::shared::Attention;
-use crate::sys::list::{ListBuffer, Lister, NameHash};
+use crate::sys::list::{End, ListBuffer, Lister, NameHash};
+use crate::sys::open::Mounts;
 use crate::sys::{self, Errno};
 use hydra_proto::ids::ItemId;
 use hydra_proto::item::Listing;
@@ -75,6 +76,12 @@ impl<V: Visit> Walker<V> {
         let Some(fd) = self.open(&node) else {
             return;
         };
+        if !name.is_empty() && !self.wants.acts {
+            // The last of its subdirectories was opened: the piece in hand and `node` know it, and nobody else. Long
+            // chains would fill the cache with what nobody needs, and be closed when the kernel has forgotten them.
+            self.dirs.release(&parent.0, 2);
+        }
+        let unknown = node.end() == End::Unknown;
         if self.enter(&node, &fd) == Enter::Walk {
             let read = Listing {
                 hash: NameHash::SEED,
@@ -87,6 +94,10 @@ impl<V: Visit> Walker<V> {
                 read_on: false,
             };
             self.read(key, &node, fd, reading);
+        }
+        // It is no mount point: of that it would have been known.
+        if let Some(above) = node.right_above().filter(|_| unknown) {
+            above.learn_end(node.end());
         }
     }
 
@@ -211,10 +222,16 @@ impl<V: Visit> Walker<V> {
         if reading.read.entries == 0 {
             self.pace.restart();
         }
+        let end = match self.rules.mounts() {
+            Mounts::Detect => here.node.end(),
+            // Nobody would know that a mount lies between.
+            Mounts::Cross => End::Silent,
+        };
         if !reading.anew {
-            return Some(Lister::resume(here.fd, buffer, read.entries, read.hash));
+            let lister = Lister::resume(here.fd, buffer, read.entries, read.hash);
+            return Some(lister.knowing(end));
         }
-        let mut lister = Lister::new(here.fd, buffer);
+        let mut lister = Lister::new(here.fd, buffer).knowing(end);
         for _ in 0..read.entries {
             self.tell_name();
             match lister.next() {
@@ -426,6 +443,7 @@ impl<V: Visit> Walker<V> {
         reading: &Reading,
         ended: Ended,
     ) -> bool {
+        here.node.learn_end(lister.end());
         let read = listing(lister, reading);
         let listed = match ended {
             Ended::Listed => {

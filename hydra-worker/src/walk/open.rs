@@ -5,6 +5,7 @@ use crate::entry::{Dir, Entry, Stat, Target};
 use crate::node::DirNode;
 use crate::plugin::Visit;
 use crate::sys::Errno;
+use crate::sys::list::End;
 use crate::sys::mount::FsType;
 use crate::sys::open::{Mounts, OpenError};
 use crate::sys::stat::{self, StatMask};
@@ -77,8 +78,13 @@ impl<V: Visit> Walker<V> {
     /// Opens a directory that was found; `None` when it is not to be entered or cannot be, which is then counted.
     pub(super) fn open(&mut self, node: &Arc<DirNode>) -> Option<OwnedFd> {
         let outcome = match self.try_open(node, self.rules.mounts()) {
-            Ok(fd) if self.rules.one_file_system => self.unless_foreign(node, fd),
-            Ok(fd) => Ok(Some(fd)),
+            Ok(fd) => {
+                self.on_the_same(node);
+                match self.rules.one_file_system {
+                    true => self.unless_foreign(node, fd),
+                    false => Ok(Some(fd)),
+                }
+            }
             Err(OpenError::MountPoint) => return self.open_mount(node),
             Err(OpenError::Errno(errno)) => Err(errno),
         };
@@ -86,6 +92,13 @@ impl<V: Visit> Walker<V> {
             self.not_opened(node, errno);
             None
         })
+    }
+
+    /// This directory is no mount point: it lies on the file system of the one right above.
+    fn on_the_same(&self, node: &DirNode) {
+        if let Some(above) = node.right_above() {
+            node.learn_end(above.end());
+        }
     }
 
     /// Leaves a directory with another device number than its root has: a subvolume, which begins without a mount.
@@ -159,7 +172,10 @@ impl<V: Visit> Walker<V> {
                 let skipped = &mut self.sink.walk.skipped_pseudo;
                 *skipped.entry(kind.name().to_owned()).or_default() += 1;
             }
-            Ok(_) => return self.reopen(node),
+            Ok((_, kind)) => {
+                node.learn_end(End::on(kind));
+                return self.reopen(node);
+            }
         }
         None
     }

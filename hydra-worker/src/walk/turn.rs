@@ -12,7 +12,8 @@ use hydra_proto::message::Delta;
 use std::sync::MutexGuard;
 use std::time::Duration;
 
-/// When what is not on record would take about as much memory and wire as this, a commit is due.
+/// What is not on record takes at most about as much memory and wire as this. A commit is due when it may, and takes at
+/// least half of it.
 const UNRECORDED_BYTES_MAX: usize = 4 << 20;
 /// Cutting commits may take one part in as many of the time.
 const CUT_SHARE: u32 = 100;
@@ -30,7 +31,7 @@ pub(super) struct Turn {
     careful: bool,
     /// Something was found since the last commit.
     has_results: bool,
-    /// Roughly the bytes that the items without an id take.
+    /// Roughly the bytes that the items without an id take at most.
     unrecorded: usize,
     /// The item that was in hand last.
     last: Option<u64>,
@@ -85,11 +86,11 @@ impl<V: Visit> Walker<V> {
         for left in self.left.drain(..) {
             match left {
                 Left::Dirs(at, names) => {
-                    self.turn.unrecorded += 64 + at.0.path_len() + names.size();
+                    self.turn.unrecorded += path_len(&at) + names.size();
                     ledger.frontier.push_dirs(&at, names);
                 }
                 Left::Part(work) => {
-                    self.turn.unrecorded += size_of_part(&work);
+                    self.turn.unrecorded += work.size(path_len);
                     ledger.frontier.push(work);
                 }
             }
@@ -108,7 +109,7 @@ impl<V: Visit> Walker<V> {
         // intents are on record that can be found out, and the acknowledgements take longer.
         let must = self.turn.careful
             || (self.wants.acts && !self.intents)
-            || self.turn.unrecorded > UNRECORDED_BYTES_MAX
+            || self.has_much_unrecorded(&ledger)
             || self.sink.is_full();
         while must && !ledger.uplink.has_window() && !ledger.over {
             ledger = self.wait(shared, ledger);
@@ -143,6 +144,16 @@ impl<V: Visit> Walker<V> {
         Ok(ledger)
     }
 
+    /// Whether what is not on record takes much memory and wire. Of what was found since the last commit most was taken up
+    /// again: in a chain of directories all of it, and its paths are long.
+    fn has_much_unrecorded(&mut self, ledger: &Ledger) -> bool {
+        if self.turn.unrecorded <= UNRECORDED_BYTES_MAX {
+            return false;
+        }
+        self.turn.unrecorded = ledger.frontier.unrecorded_bytes(path_len);
+        self.turn.unrecorded > UNRECORDED_BYTES_MAX / 2
+    }
+
     fn wait<'a>(
         &mut self,
         shared: &'a Shared,
@@ -160,10 +171,6 @@ impl<V: Visit> Walker<V> {
     fn take(&mut self, ledger: &mut Ledger, key: Key) {
         self.turn.in_hand = true;
         self.turn.careful = key.careful;
-        if ledger.frontier.held() == 0 {
-            // What was found was taken up again: in a chain of directories each step finds a single, long path.
-            self.turn.unrecorded = 0;
-        }
         self.note_hunger(ledger);
         self.turn.last = Some(key.origin.0);
         if let Some(slot) = &self.slot {
@@ -243,12 +250,6 @@ impl<V: Visit> Walker<V> {
     }
 }
 
-fn size_of_part(work: &Work<At>) -> usize {
-    match work {
-        Work::Dir { parent, name } => 64 + parent.0.path_len() + name.len(),
-        Work::Names {
-            dir, names, types, ..
-        } => 64 + dir.0.path_len() + names.size() + types.len(),
-        Work::Rest { dir, .. } | Work::After { dir, .. } => 64 + dir.0.path_len(),
-    }
+fn path_len(at: &At) -> usize {
+    at.0.path_len()
 }

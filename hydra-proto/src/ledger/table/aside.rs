@@ -232,7 +232,7 @@ impl Table {
         for &first in runs {
             if let Some(run) = self.aside.remove_run(first) {
                 let (start, end) = (first.0, run.end(first));
-                self.away.insert(IdRange { start, end });
+                self.away.insert(IdRange { start, end }, slot);
             }
         }
         self.away.aside.insert(slot, reason);

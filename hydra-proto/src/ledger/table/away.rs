@@ -13,11 +13,18 @@ use std::sync::Arc;
 /// What is known of the items that are away. A slot is what they are found under.
 #[derive(Debug, Default)]
 pub(in crate::ledger) struct Away {
-    /// Ranges of ids, by their first: where each ends.
-    ids: BTreeMap<u64, u64>,
+    /// Ranges of ids, by their first.
+    ids: BTreeMap<u64, Range>,
     pub(super) slots: BTreeMap<u64, Slot>,
     /// Slots in which all is set aside, and why.
     pub(super) aside: BTreeMap<u64, Arc<str>>,
+}
+
+/// Where a range of ids ends, and the slot that its items are under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    end: u64,
+    slot: u64,
 }
 
 /// Items of the pool under one slot.
@@ -52,32 +59,50 @@ impl Away {
 
     /// The first id of `range` that is away.
     pub(super) fn first_in(&self, range: IdRange) -> Option<ItemId> {
-        let before = self.ids.range(..=range.start).next_back();
-        if before.is_some_and(|(_, &end)| end > range.start) {
-            return Some(ItemId(range.start));
-        }
-        let next = self.ids.range(range.start..range.end).next();
-        next.map(|(&start, _)| ItemId(start))
+        Some(self.find(range)?.0)
     }
 
-    /// Neighbours become one: whoever finds many siblings numbers them one after the other.
-    pub(super) fn insert(&mut self, range: IdRange) {
+    /// The slot of the first id of `range` that is away, if that is one of the pool.
+    pub(in crate::ledger) fn slot_in(&self, range: IdRange) -> Option<u64> {
+        let (_, slot) = self.find(range)?;
+        self.slots.contains_key(&slot).then_some(slot)
+    }
+
+    fn find(&self, range: IdRange) -> Option<(ItemId, u64)> {
+        if range.is_empty() {
+            return None;
+        }
+        let before = self.ids.range(..=range.start).next_back();
+        if let Some((_, found)) = before.filter(|(_, found)| found.end > range.start) {
+            return Some((ItemId(range.start), found.slot));
+        }
+        let next = self.ids.range(range.start..range.end).next();
+        next.map(|(&start, found)| (ItemId(start), found.slot))
+    }
+
+    /// Neighbours in one slot become one: whoever finds many siblings numbers them one after the other.
+    pub(super) fn insert(&mut self, range: IdRange, slot: u64) {
         let before = self.ids.range(..range.start).next_back();
-        let start = before.filter(|&(_, &end)| end == range.start);
-        let start = start.map_or(range.start, |(&start, _)| start);
-        let end = self.ids.remove(&range.end).unwrap_or(range.end);
-        self.ids.insert(start, end);
+        let before = before.filter(|(_, at)| at.end == range.start && at.slot == slot);
+        let start = before.map_or(range.start, |(&start, _)| start);
+        let next = self.ids.get(&range.end).filter(|at| at.slot == slot);
+        let end = next.map_or(range.end, |at| at.end);
+        if end > range.end {
+            self.ids.remove(&range.end);
+        }
+        self.ids.insert(start, Range { end, slot });
     }
 
     fn remove(&mut self, range: IdRange) {
         let found = self.ids.range(..=range.start).next_back();
-        let Some((&start, &end)) = found.filter(|&(_, &end)| end >= range.end) else {
+        let Some((&start, &Range { end, slot })) = found.filter(|(_, at)| at.end >= range.end)
+        else {
             return;
         };
         self.ids.remove(&start);
         for (start, end) in [(start, range.start), (range.end, end)] {
             if start < end {
-                self.ids.insert(start, end);
+                self.ids.insert(start, Range { end, slot });
             }
         }
     }
@@ -148,7 +173,7 @@ impl Table {
             if let Some((first, run)) = ids.and_then(|ids| self.exit(ids)) {
                 self.counts.pool += u64::from(run.len);
                 len += u64::from(run.len);
-                self.away.insert(run.ids(first));
+                self.away.insert(run.ids(first), slot);
                 roots.insert(run.item.root());
             }
         }
@@ -188,12 +213,20 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_joined_and_cut_again() {
+    fn ranges_of_one_slot_are_joined_and_cut_again() {
         let mut away = Away::default();
-        for (start, end) in [(10, 20), (30, 40), (20, 30), (50, 51)] {
-            away.insert(range(start, end));
+        for (start, end, slot) in [
+            (10, 20, 1),
+            (30, 40, 1),
+            (20, 30, 1),
+            (50, 51, 1),
+            (51, 60, 2),
+        ] {
+            away.insert(range(start, end), slot);
         }
-        assert_eq!(away.ids, BTreeMap::from([(10, 40), (50, 51)]));
+        let at = |end, slot| Range { end, slot };
+        let joined = [(10, at(40, 1)), (50, at(51, 1)), (51, at(60, 2))];
+        assert_eq!(away.ids, BTreeMap::from(joined));
         assert_eq!(away.first_in(range(0, 10)), None);
         assert_eq!(away.first_in(range(0, 11)), Some(ItemId(10)));
         assert_eq!(away.first_in(range(39, 60)), Some(ItemId(39)));
@@ -201,6 +234,7 @@ mod tests {
         away.remove(range(15, 20));
         away.remove(range(30, 40));
         away.remove(range(50, 51));
-        assert_eq!(away.ids, BTreeMap::from([(10, 15), (20, 30)]));
+        let cut = [(10, at(15, 1)), (20, at(30, 1)), (51, at(60, 2))];
+        assert_eq!(away.ids, BTreeMap::from(cut));
     }
 }

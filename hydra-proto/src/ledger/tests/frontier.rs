@@ -102,6 +102,25 @@ fn what_was_found_and_finished_since_the_last_commit_is_in_no_commit() {
 }
 
 #[test]
+fn what_was_found_and_taken_up_again_counted_until_the_next_commit() {
+    let mut frontier = frontier();
+    let bytes = |frontier: &Frontier<At>| frontier.unrecorded_bytes(|at| at.1.len());
+    let mut place = String::new();
+    for _ in 0..100 {
+        pop(&mut frontier);
+        place.push_str("/d");
+        frontier.push_dirs(&at(&place), list(&["d"]));
+        frontier.finish();
+    }
+    let one = bytes(&frontier);
+    assert!((200..300).contains(&one), "{one}");
+    frontier.push_dirs(&at(""), list(&["e", "f"]));
+    assert!(bytes(&frontier) > one);
+    frontier.cut(None).expect("ids");
+    assert_eq!(bytes(&frontier), 0);
+}
+
+#[test]
 fn gifts_are_taken_from_every_level() {
     let mut frontier = frontier();
     pop(&mut frontier);

@@ -65,11 +65,17 @@ fn parcels(root: u32, count: u64) -> Vec<Parcel> {
     (0..count).map(parcel).collect()
 }
 
-/// A server with memory for nearly nothing and a store, and so many items in its pool.
-fn full(count: u64) -> (Parent, Shelf) {
+/// A server with memory for nearly nothing and a store.
+fn small() -> (Parent, Shelf) {
     let (mut parent, shelf) = (server(), Shelf::default());
     parent.limit_memory(2000);
     parent.keep_in(Box::new(shelf.clone()));
+    (parent, shelf)
+}
+
+/// The same, and so many items in its pool.
+fn full(count: u64) -> (Parent, Shelf) {
+    let (mut parent, shelf) = small();
     parent.add(parcels(0, count), true);
     (parent, shelf)
 }
@@ -231,13 +237,16 @@ fn children_give_back_what_can_be_put_away() {
 
 /// What a snapshot and the slots replay to.
 fn copy(parent: &Parent, shelf: &Shelf) -> Parent {
+    copy_to(server(), parent, shelf)
+}
+
+fn copy_to(mut again: Parent, parent: &Parent, shelf: &Shelf) -> Parent {
     let mut records = Vec::new();
     parent.snapshot(&mut |record| records.push(record));
     for (slot, aside) in parent.slots() {
         let bytes = shelf.get(slot).unwrap();
         records.extend(stored_records(&bytes, aside.as_deref()).unwrap());
     }
-    let mut again = server();
     for record in records {
         again.replay(record).unwrap();
     }
@@ -251,6 +260,60 @@ fn a_snapshot_and_the_slots_replay_to_the_same_state() {
     let again = copy(&parent, &shelf);
     assert_eq!(again.counts(), parent.counts());
     assert_eq!(paths(&again), paths(&parent));
+}
+
+#[test]
+fn all_that_was_put_away_came_back_to_memory_when_a_journal_was_replayed() {
+    let (mut parent, shelf) = full(100);
+    let child = join(&mut parent, 1, 1);
+    let (mirror, kept) = small();
+    let mut mirror = copy_to(mirror, &parent, &shelf);
+    assert!(kept.len() > 20);
+    parent.keep_records(true);
+    for seq in 1.. {
+        let mut new = Vec::new();
+        for action in drain(&mut parent) {
+            match action {
+                Action::Record(record) => mirror.replay(*record).unwrap(),
+                Action::Send {
+                    message: Down::Grant(grant),
+                    ..
+                } => new.extend(grant.items),
+                _ => {}
+            }
+            assert!(mirror.table.bytes() <= 2000, "{}", mirror.table.bytes());
+        }
+        assert_eq!(mirror.counts(), parent.counts());
+        assert_eq!(paths(&mirror), paths(&parent));
+        if new.is_empty() {
+            break;
+        }
+        let mut commit = commit(child, seq);
+        commit.done = new.iter().map(Parcel::ids).collect();
+        commit.load = load(0, true);
+        parent.handle(ms(1), ConnId(1), Up::Commit(Box::new(commit)));
+    }
+    assert!(parent.is_done() && mirror.is_done());
+    assert_eq!(kept.len(), 0);
+}
+
+#[test]
+fn a_replay_that_cannot_read_what_it_put_away_says_so() {
+    let (mut parent, shelf) = full(100);
+    let child = join(&mut parent, 1, 1);
+    let (mirror, kept) = small();
+    let mut mirror = copy_to(mirror, &parent, &shelf);
+    kept.set_broken(true);
+    let replayed = mirror.replay(Record::Granted {
+        child,
+        grant: Granted {
+            seq: 2,
+            items: vec![range(100, 101)],
+            ids: range(0, 0),
+            careful: false,
+        },
+    });
+    assert_eq!(replayed, Err(ReplayError::NotReadBack));
 }
 
 /// A child whose walls enclose all of root 0, or what lies at `path`.

@@ -29,7 +29,7 @@ async fn clients_of_one_name_were_one_client_in_the_journal() {
     server.coordinator.written(NOW, report).unwrap();
     let journal = std::fs::File::open(dir.path().join("journal")).unwrap();
     let rows = &mut RowsFile::new(None);
-    let restored = replay(dir.path(), &journal, Box::new(NoSum), false, "", rows).unwrap();
+    let restored = replay(dir.path(), &journal, &bare_parent, Box::new(NoSum), rows).unwrap();
     assert_eq!(restored.tally.runs(), server.coordinator.tally.runs());
     assert_eq!(restored.tally.name(ChildId(1)), "vm (2)");
 }

@@ -136,7 +136,7 @@ struct Job {
 
 impl Job {
     fn new() -> Self {
-        let mut parent = crate::coordinator::parent(JOB, &spec(), false, String::new());
+        let mut parent = crate::coordinator::bare_parent(JOB, &spec());
         parent.keep_records(true);
         let root = parent.take_ids(1).unwrap();
         parent.add(
