@@ -58,7 +58,7 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Run, SetAside};
+    use crate::report::{Part, Run, SetAside};
     use hydra_proto::walk::{FileType, WalkError, WalkSummary};
 
     fn outcome(roots: &[&str]) -> Outcome {
@@ -122,6 +122,7 @@ mod tests {
         let mut aside = outcome(&["/a"]);
         aside.set_aside.push(SetAside {
             path: b"/a/b".to_vec(),
+            part: Part::Directory,
             reason: "killed its worker three times".into(),
         });
         aside.set_aside_count = 1;
@@ -139,6 +140,7 @@ mod tests {
         (all.roots_walked, all.roots_silent, all.walk.entries) = (0, 1, 0);
         all.set_aside.push(SetAside {
             path: b"/a".to_vec(),
+            part: Part::Root,
             reason: "it does not answer".into(),
         });
         all.set_aside_count = 1;

@@ -7,7 +7,7 @@ use crate::plugin::{Plugin, PluginReport, ReportContext, Total};
 use crate::registry::PluginError;
 use crate::serial::{self, SerialError, Watch};
 use hydra_proto::codec;
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec};
 use hydra_proto::reduce::ReduceError;
 use hydra_proto::walk::WalkSummary;
 use std::os::unix::ffi::OsStrExt;
@@ -39,7 +39,6 @@ pub fn walk<P: Plugin>(mut options: P::Options, root: &Path) -> Result<Found, Se
     let options: P::Options = serde_json::from_slice(&encoded).map_err(encoding)?;
     let path = root.as_os_str().as_bytes().to_vec();
     let job = JobSpec {
-        rows: None,
         plugin: plugin.to_owned(),
         options: encoded,
         acts: P::ACTS,
@@ -48,8 +47,7 @@ pub fn walk<P: Plugin>(mut options: P::Options, root: &Path) -> Result<Found, Se
             local: path,
             stops: Vec::new(),
         }],
-        walk: WalkOptions::default(),
-        timing: Timing::default(),
+        ..JobSpec::default()
     };
     let mut total = P::total(&options).map_err(refused)?;
     let mut keep = |summary| -> Result<(), ReduceError> {

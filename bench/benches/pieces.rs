@@ -185,7 +185,7 @@ mod make {
     use hydra_proto::handshake::{Handshake, Key, Opener, Sealer, ServerKey};
     use hydra_proto::ids::{ConnId, Epoch, IdRange, ItemId, JobId, RootId};
     use hydra_proto::item::{Dirs, NameList, Parcel};
-    use hydra_proto::job::{JobSpec, Timing, WalkOptions};
+    use hydra_proto::job::JobSpec;
     use hydra_proto::ledger::{Action, Frontier, Parent, ParentConfig, Place, Time};
     use hydra_proto::message::{
         Commit, Delta, Down, Grant, Hello, HelloHeader, Load, PROTOCOL_VERSION, Ready, RootView, Up,
@@ -245,13 +245,9 @@ mod make {
         let mut parent = Parent::new(ParentConfig {
             job: EPOCH.job,
             spec: JobSpec {
-                rows: None,
                 plugin: "bench".to_owned(),
-                options: Vec::new(),
-                acts: false,
                 roots: vec![RootSpec::default()],
-                walk: WalkOptions::default(),
-                timing: Timing::default(),
+                ..JobSpec::default()
             },
             ids: IdRange {
                 start: FIRST_ID,

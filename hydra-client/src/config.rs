@@ -4,7 +4,7 @@ use crate::watch::Doing;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
 use hydra_proto::handshake::ClientKey;
-use hydra_proto::job::JobSpec;
+use hydra_proto::job::{JobSpec, ROOT_LOOK};
 use hydra_proto::message::{LogLine, RootView};
 use hydra_proto::reduce::Reduce;
 use std::ffi::OsString;
@@ -190,8 +190,8 @@ pub struct Timings {
     pub worker_start: Duration,
     /// For workers to end by themselves after they were told to. Default 300 ms; then they are killed.
     pub worker_stop: Duration,
-    /// For one of the roots to answer, when they are looked at; for all, twice as long. Default 5 s; a mount that is
-    /// slower than that is of no use.
+    /// For one of the roots to answer, when they are looked at; for all, [`ROOT_LOOKS`](hydra_proto::job::ROOT_LOOKS)
+    /// times as long. Default [`ROOT_LOOK`], which the server counts on.
     pub root_look: Duration,
     /// The longest pause between two tries to reach a server. Default 2 s.
     pub redial_max: Duration,
@@ -203,7 +203,7 @@ impl Default for Timings {
             link: Timeouts::default(),
             worker_start: Duration::from_secs(10),
             worker_stop: Duration::from_millis(300),
-            root_look: Duration::from_secs(5),
+            root_look: ROOT_LOOK,
             redial_max: Duration::from_secs(2),
         }
     }

@@ -10,7 +10,7 @@ use crate::mounts::Mounts;
 use crate::worker::spawn;
 use hydra_link::Connection;
 use hydra_proto::codec;
-use hydra_proto::job::RootSpec;
+use hydra_proto::job::{ROOT_LOOKS, RootSpec};
 use hydra_proto::message::RootView;
 use hydra_proto::words::not_started;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,6 @@ use tokio::process::Child;
 use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
-/// Roots may take so many times as long as one of them, in all.
-const LOOKS: u32 = 2;
 /// With so many lookers left behind at a mount, its roots are not looked at.
 const LEFT_BEHIND_MAX: usize = 8;
 
@@ -269,7 +267,7 @@ impl Round {
                 Ok(_) => return Err("the process that looks has ended".to_owned()),
             };
             let now = Instant::now();
-            let end = *end.get_or_insert(now + LOOKS * limit);
+            let end = *end.get_or_insert(now + ROOT_LOOKS * limit);
             by = (now + limit).min(end);
             match codec::decode(&frame).map_err(|error| error.to_string())? {
                 Said::Begun(number) => self.note(number, State::Begun),

@@ -7,7 +7,7 @@ use crate::frame::{self, FrameDecoder};
 use crate::handshake::{ClientKey, Handshake, Key, ServerKey, Transport};
 use crate::ids::{ConnId, IdRange, ItemId, JobId, RootId};
 use crate::item::{Dirs, Item, NameList, Parcel};
-use crate::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use crate::job::{JobSpec, RootSpec};
 use crate::ledger::{Action, Parent, ParentConfig, Time};
 use crate::message::{Down, Up};
 use serde::{Serialize, de::DeserializeOwned};
@@ -264,13 +264,9 @@ fn job() -> Parent {
     let mut parent = Parent::new(ParentConfig {
         job: JobId(0xfeed),
         spec: JobSpec {
-            rows: None,
             plugin: "none".to_owned(),
-            options: Vec::new(),
-            acts: false,
             roots: vec![RootSpec::default()],
-            walk: WalkOptions::default(),
-            timing: Timing::default(),
+            ..JobSpec::default()
         },
         ids: IdRange {
             start: 1,

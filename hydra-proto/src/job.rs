@@ -5,8 +5,8 @@ use crate::segment::RowsDir;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Everything that a client or worker must know of a job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that a client or worker must know of a job. The default has nothing to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The plugin's name.
     pub plugin: String,
@@ -130,6 +130,11 @@ pub struct Timing {
     /// How long a system call of a worker may take before it is taken to hang. Default 5 min.
     pub stall: Duration,
 }
+
+/// How long a root may take to answer a client that looks at it: a mount that is slower than that is of no use.
+pub const ROOT_LOOK: Duration = Duration::from_secs(5);
+/// All roots of a job together may take so many times as long as one of them.
+pub const ROOT_LOOKS: u32 = 2;
 
 /// Far more than any period needs, and little enough to be added to any time.
 const PERIOD_MAX: Duration = Duration::from_secs(1000 * 365 * 86_400);

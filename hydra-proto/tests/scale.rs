@@ -2,7 +2,7 @@
 
 #[path = "../examples/scale/agenda.rs"]
 mod agenda;
-#[path = "../examples/scale/cluster.rs"]
+#[path = "../examples/scale/cluster/mod.rs"]
 mod cluster;
 #[path = "../examples/scale/figures.rs"]
 mod figures;

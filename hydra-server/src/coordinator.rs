@@ -13,7 +13,7 @@ use crate::tally::Tally;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId};
-use hydra_proto::job::JobSpec;
+use hydra_proto::job::{JobSpec, ROOT_LOOK, ROOT_LOOKS};
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -32,7 +32,7 @@ const WARNINGS_MAX: usize = 100;
 const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// How long clients may take to look at the roots.
-const LOOKING: Duration = Duration::from_secs(10);
+const LOOKING: Duration = ROOT_LOOK.saturating_mul(ROOT_LOOKS);
 
 /// Where a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,6 +29,6 @@ mod spill;
 mod tally;
 
 pub use config::{Config, LogSink, ProgressSink};
-pub use outcome::{ClientRun, Ending, LISTED_MAX, Outcome, Progress, ServerError, SetAside};
+pub use outcome::{ClientRun, Ending, LISTED_MAX, Outcome, Part, Progress, ServerError, SetAside};
 pub use rows::{RowsError, Store as RowsStore};
 pub use run::run;

@@ -3,6 +3,7 @@
 use crate::journal::JournalError;
 use crate::rows::RowsError;
 use hydra_link::ListenError;
+use hydra_proto::item::{Item, Names, Parcel};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Parent, StoreError};
 use hydra_proto::reduce::{Reduce, ReduceError};
@@ -104,10 +105,52 @@ impl std::fmt::Debug for Outcome {
 /// Something that could not be finished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetAside {
-    /// The directory or entry, as results show it.
+    /// The root, directory or entry, as results show it.
     pub path: Vec<u8>,
+    /// What of it is missing.
+    pub part: Part,
     /// Why, in words.
     pub reason: String,
+}
+
+/// What is missing of something that could not be finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// A root: all of it.
+    Root,
+    /// A directory: what lies in it. It counts itself, as an entry of the one above.
+    Directory,
+    /// An entry, and what lies below it.
+    Entry,
+    /// Some of a directory's entries, and what lies below them.
+    Entries,
+    /// What was not read of a directory's listing.
+    Rest,
+    /// The end of a directory: the plugin was not told that all its entries were shown.
+    End,
+}
+
+impl Part {
+    /// What is missing by an item, and the path that tells it best, below the root.
+    fn of(item: &Item) -> (Self, Vec<u8>) {
+        let mut path = item.path();
+        let part = match item.parcel() {
+            Parcel::Dirs(_) if path.is_empty() => Self::Root,
+            Parcel::Dirs(_) => Self::Directory,
+            Parcel::Names(Names { names, .. }) if names.len() == 1 => {
+                if !path.is_empty() {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(names.get(0).unwrap_or_default());
+                Self::Entry
+            }
+            Parcel::Names(_) => Self::Entries,
+            Parcel::Rest(_) => Self::Rest,
+            Parcel::After(_) => Self::End,
+        };
+        (part, path)
+    }
 }
 
 /// The most of it that a report lists.
@@ -127,22 +170,24 @@ impl Listed {
         let mut listed = Self::default();
         for aside in parent.aside() {
             let root = spec.root(aside.item.root());
-            let path = root.map(|root| root.show(&aside.item.path()));
-            listed.add(path.unwrap_or_default(), &aside.reason);
+            let (part, path) = Part::of(&aside.item);
+            let path = root.map(|root| root.show(&path));
+            listed.add(path.unwrap_or_default(), part, &aside.reason);
         }
         // What cannot be read is missing all the same.
         listed.count = parent.counts().aside;
         listed
     }
 
-    pub(crate) fn add(&mut self, path: Vec<u8>, reason: &str) {
+    pub(crate) fn add(&mut self, path: Vec<u8>, part: Part, reason: &str) {
         self.count += 1;
         let is_full = self.first.len() >= LISTED_MAX;
         if is_full && self.first.last().is_some_and(|(last, _)| last.path < path) {
             return;
         }
         let reason = reason.to_owned();
-        self.first.insert((SetAside { path, reason }, self.count));
+        let aside = SetAside { path, part, reason };
+        self.first.insert((aside, self.count));
         if self.first.len() > LISTED_MAX {
             self.first.pop_last();
         }
@@ -189,4 +234,92 @@ pub struct Progress {
     pub clients: usize,
     /// Since the work began.
     pub elapsed: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hydra_proto::ids::{ItemId, RootId};
+    use hydra_proto::item::{After, Dirs, Listing, NameList, Rest};
+
+    const ID: ItemId = ItemId(7);
+    const ROOT: RootId = RootId(0);
+
+    fn list(names: &[&str]) -> NameList {
+        names.iter().map(|name| name.as_bytes()).collect()
+    }
+
+    fn dirs(dir: &str, names: &[&str]) -> Parcel {
+        Parcel::Dirs(Dirs {
+            first: ID,
+            root: ROOT,
+            dir: dir.into(),
+            names: list(names),
+        })
+    }
+
+    fn names(dir: &str, names: &[&str]) -> Parcel {
+        Parcel::Names(Names {
+            id: ID,
+            root: ROOT,
+            dir: dir.into(),
+            visit: None,
+            types: vec![0; names.len()],
+            names: list(names),
+            begun: false,
+        })
+    }
+
+    fn rest(dir: &str) -> Parcel {
+        Parcel::Rest(Rest {
+            id: ID,
+            root: ROOT,
+            dir: dir.into(),
+            visit: None,
+            read: Listing::default(),
+        })
+    }
+
+    fn end(dir: &str) -> Parcel {
+        Parcel::After(After {
+            id: ID,
+            root: ROOT,
+            dir: dir.into(),
+            visit: ID,
+        })
+    }
+
+    #[test]
+    fn parts_of_a_directory_were_named_as_if_nothing_of_it_was_walked() {
+        for (parcel, part, path) in [
+            (dirs("", &[""]), Part::Root, ""),
+            (dirs("", &["a"]), Part::Directory, "a"),
+            (dirs("a", &["b"]), Part::Directory, "a/b"),
+            (names("a", &["b"]), Part::Entry, "a/b"),
+            (names("", &["b"]), Part::Entry, "b"),
+            (names("a", &["b", "c"]), Part::Entries, "a"),
+            (rest("a"), Part::Rest, "a"),
+            (end("a"), Part::End, "a"),
+        ] {
+            let (_, item) = Item::unpack(parcel).next().expect("an item");
+            assert_eq!(Part::of(&item), (part, path.into()));
+        }
+    }
+
+    #[test]
+    fn the_first_by_path_are_listed_and_all_are_counted() {
+        let mut listed = Listed::default();
+        for number in (0..LISTED_MAX + 10).rev() {
+            let path = format!("{number:05}").into_bytes();
+            listed.add(path.clone(), Part::Rest, "why");
+            listed.add(path, Part::Entries, "why");
+        }
+        let (first, count) = listed.end();
+        assert_eq!(count as usize, 2 * (LISTED_MAX + 10));
+        assert_eq!(first.len(), LISTED_MAX);
+        let part = |index: usize| (&first[index].path[..], first[index].part);
+        assert_eq!(part(0), (&b"00000"[..], Part::Entries));
+        assert_eq!(part(1), (&b"00000"[..], Part::Rest));
+        assert_eq!(part(LISTED_MAX - 1), (&b"00499"[..], Part::Rest));
+    }
 }

@@ -10,7 +10,7 @@ use super::server_config::{
 };
 use crate::exit_codes::Exit;
 use crate::registry::Registry;
-use crate::report::escape;
+use crate::report::{AsideLine, escape, missing_part};
 use anyhow::{Context as _, bail};
 use hydra_link::address::HostPort;
 use hydra_proto::codec;
@@ -265,8 +265,7 @@ fn json(status: &Status) -> serde_json::Value {
                    "pool": status.items.pool, "owned": status.items.owned, "aside": status.items.aside },
         "clients": sessions.map(|session| serde_json::json!({
             "name": session.client, "items": session.items })).collect::<Vec<_>>(),
-        "set_aside": aside.map(|aside| serde_json::json!({
-            "path": shown(&aside.path), "reason": aside.reason })).collect::<Vec<_>>(),
+        "set_aside": aside.map(AsideLine::new).collect::<Vec<_>>(),
         "journal_bytes": status.journal_bytes,
     })
 }
@@ -295,8 +294,7 @@ fn text(status: &Status) -> String {
         let _ = writeln!(text, "client     {name}: {} items", session.items);
     }
     for aside in &status.set_aside {
-        let (path, reason) = (escape(&aside.path), escape(aside.reason.as_bytes()));
-        let _ = writeln!(text, "set aside  {path}: {reason}");
+        let _ = writeln!(text, "set aside  {}", missing_part(aside));
     }
     let more = status
         .items

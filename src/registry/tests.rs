@@ -85,13 +85,9 @@ fn options_of_another_build_are_an_error_and_no_panic() {
 
 fn job(plugin: &Arc<dyn AnyPlugin>, acts: bool) -> JobSpec {
     JobSpec {
-        rows: None,
         plugin: plugin.name().to_owned(),
-        options: Vec::new(),
         acts,
-        roots: Vec::new(),
-        walk: Default::default(),
-        timing: Default::default(),
+        ..JobSpec::default()
     }
 }
 

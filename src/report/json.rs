@@ -1,6 +1,6 @@
 //! The report as one JSON document. The order of the keys is part of the format.
 
-use super::{ClientRun, Outcome, SetAside};
+use super::{ClientRun, Outcome, Part, SetAside};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -118,17 +118,20 @@ impl ErrorLine {
     }
 }
 
+/// What could not be finished.
 #[derive(Serialize)]
-struct AsideLine {
+pub(crate) struct AsideLine {
     #[serde(flatten)]
     path: PathLine,
+    part: Part,
     reason: String,
 }
 
 impl AsideLine {
-    fn new(aside: &SetAside) -> Self {
+    pub(crate) fn new(aside: &SetAside) -> Self {
         Self {
             path: PathLine::new(&aside.path),
+            part: aside.part,
             reason: aside.reason.clone(),
         }
     }

@@ -7,10 +7,12 @@ mod json;
 mod text;
 
 pub use escape::escape;
+pub(crate) use json::AsideLine;
 pub use json::{SCHEMA, write_json};
+pub(crate) use text::missing_part;
 pub use text::{SERIAL, incomplete, interrupted, nothing, write_text};
 
-pub use hydra_server::{ClientRun, Ending, SetAside};
+pub use hydra_server::{ClientRun, Ending, Part, SetAside};
 
 use crate::plugin::PluginReport;
 use hydra_proto::walk::WalkSummary;

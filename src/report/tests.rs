@@ -127,6 +127,7 @@ fn what_is_skipped_or_missing_is_named() {
     outcome.walk.skipped_mounts = 1;
     outcome.set_aside.push(SetAside {
         path: b"/data/poison".to_vec(),
+        part: Part::Entry,
         reason: "its worker died three times".into(),
     });
     outcome.set_aside_count = 1002;
@@ -135,12 +136,40 @@ fn what_is_skipped_or_missing_is_named() {
         "2 snapshot directories",
         "1 proc",
         "1 mount point ",
-        "/data/poison: its worker died",
+        "  entry /data/poison: its worker died",
         "1,002 parts of the tree are missing",
         "and 1,001 more",
         "PARTIAL",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_directory_was_named_as_if_nothing_of_it_was_walked() {
+    let mut outcome = outcome();
+    outcome.set_aside_count = 1;
+    for (part, name, words) in [
+        (Part::Root, "root", "root"),
+        (Part::Directory, "directory", "directory"),
+        (Part::Entry, "entry", "entry"),
+        (Part::Entries, "entries", "some entries of directory"),
+        (Part::Rest, "rest", "rest of directory"),
+        (Part::End, "end", "end of directory"),
+    ] {
+        outcome.set_aside = vec![SetAside {
+            path: b"/data\xff".to_vec(),
+            part,
+            reason: "why".into(),
+        }];
+        let document = json(&outcome);
+        let keys = keys(&document).join(" ");
+        assert!(keys.contains("path path_b64 part reason"), "{keys}");
+        let document: Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["errors"]["set_aside"][0]["part"], name);
+        let text = text(&outcome);
+        let line = format!("\n  {words} /data\\xff: why\n");
+        assert!(text.contains(&line), "{text}");
     }
 }
 
@@ -244,6 +273,7 @@ fn a_document_with_status_3_came_without_a_word() {
     outcome.set_aside = vec![
         SetAside {
             path: b"/data/a".to_vec(),
+            part: Part::Directory,
             reason: "no client was left to walk it".into(),
         };
         2

@@ -1,6 +1,6 @@
 //! The report for people: what surrounds the plugin's own text.
 
-use super::{ClientRun, Ending, Outcome, escape};
+use super::{ClientRun, Ending, Outcome, Part, SetAside, escape};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
 use crate::plugins::format::{self, Column, Style, Table};
@@ -148,6 +148,20 @@ pub fn incomplete(outcome: &Outcome) -> String {
     format!("incomplete: {}", reasons.join("; "))
 }
 
+/// What was set aside, and why.
+pub(crate) fn missing_part(aside: &SetAside) -> String {
+    let part = match aside.part {
+        Part::Root => "root",
+        Part::Directory => "directory",
+        Part::Entry => "entry",
+        Part::Entries => "some entries of directory",
+        Part::Rest => "rest of directory",
+        Part::End => "end of directory",
+    };
+    let (path, reason) = (escape(&aside.path), escape(aside.reason.as_bytes()));
+    format!("{part} {path}: {reason}")
+}
+
 /// How many parts of the tree were set aside.
 fn parts(outcome: &Outcome) -> String {
     let count = outcome.set_aside_count;
@@ -264,8 +278,7 @@ fn missing(page: &mut Page, outcome: &Outcome) {
     let count = outcome.set_aside_count;
     page.heading(&format!("INCOMPLETE: {} missing", parts(outcome)));
     for aside in outcome.set_aside.iter().take(LINES_MAX) {
-        let reason = escape(aside.reason.as_bytes());
-        page.whole(&format!("  {}: {reason}", escape(&aside.path)));
+        page.whole(&format!("  {}", missing_part(aside)));
     }
     page.and_more(count, outcome.set_aside.len().min(LINES_MAX));
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::registry::Registry;
 use crate::test_plugin::{Calls, Probe, ProbeOptions, ProbeVisit};
-use hydra_proto::job::{Timing, WalkOptions};
+use hydra_proto::job::WalkOptions;
 use serde_bytes::ByteBuf;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -20,13 +20,10 @@ fn job(roots: &[&Path], walk: WalkOptions) -> JobSpec {
         stops: Vec::new(),
     };
     JobSpec {
-        rows: None,
         plugin: "probe".into(),
-        options: Vec::new(),
-        acts: false,
         roots: roots.iter().map(root).collect(),
         walk,
-        timing: Timing::default(),
+        ..JobSpec::default()
     }
 }
 

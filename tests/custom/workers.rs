@@ -71,11 +71,12 @@ fn a_worker_that_ends_itself_is_tried_thrice_and_named() {
     let report = ran.assert_status(3).report();
     let aside = &report["errors"]["set_aside"];
     let names = named(aside);
-    let expected = ["1/5", "3/15"].map(|dir| lab.path(format!("tree/{dir}")));
-    for (dir, name) in expected.iter().zip(&names) {
-        assert!(name.starts_with(dir.to_str().unwrap()), "{names:?}");
+    let expected = ["1/5/exit", "3/15/abort"].map(|file| lab.path(format!("tree/{file}")));
+    let expected = expected.map(|path| path.to_str().unwrap().to_owned());
+    assert_eq!(names, expected, "{report}");
+    for named in aside.as_array().unwrap() {
+        assert_eq!(named["part"], "entry", "{report}");
     }
-    assert_eq!(names.len(), expected.len(), "{report}");
     let reasons = aside.to_string();
     assert!(reasons.contains("exited with status 7"), "{reasons}");
     assert!(reasons.contains("killed by signal 6"), "{reasons}");

@@ -113,12 +113,13 @@ fn server(lab: &Lab, more: &[&str], paths: &[&Path]) -> Command {
     server
 }
 
-fn set_aside(report: &Value) -> Vec<(String, String)> {
+/// What was set aside: its path, what of it, and why.
+fn set_aside(report: &Value) -> Vec<(String, String, String)> {
     let lines = report["errors"]["set_aside"].as_array().unwrap();
     let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
     let lines = lines.iter();
     lines
-        .map(|line| (text(line, "path"), text(line, "reason")))
+        .map(|line| (text(line, "path"), text(line, "part"), text(line, "reason")))
         .collect()
 }
 
@@ -146,10 +147,10 @@ fn four_of_five_roots_are_reported_exactly_and_the_dead_one_is_named() {
         assert_eq!(report["totals"], without["totals"]);
         assert_eq!(report["complete"], false);
         let aside = set_aside(&report);
-        let [(path, reason)] = &aside[..] else {
+        let [(path, part, reason)] = &aside[..] else {
             panic!("{aside:?}");
         };
-        assert_eq!(Path::new(path), dead.at);
+        assert_eq!((Path::new(path), &part[..]), (&*dead.at, "root"));
         let at = dead.at.display();
         let says = format!("the file system at {at} (fuse) does not answer");
         assert!(reason.contains(&says), "{reason}");
@@ -247,7 +248,7 @@ fn a_purge_whose_unlink_never_returned_was_never_over() {
     assert_eq!(fs::read_dir(&alive).unwrap().count(), 0);
     let aside = set_aside(&report);
     assert!(!aside.is_empty());
-    for (path, _) in aside {
+    for (path, ..) in aside {
         assert!(Path::new(&path).starts_with(&dead.at), "{path}");
     }
     drop(dead);
@@ -278,8 +279,8 @@ fn dead_roots_stopped_the_walk_of_a_live_one() {
         assert_eq!(report["complete"], false);
         let aside = set_aside(&report);
         assert_eq!(aside.len(), count);
-        for ((path, reason), dead) in aside.iter().zip(&dead) {
-            assert_eq!(Path::new(path), dead.at);
+        for ((path, part, reason), dead) in aside.iter().zip(&dead) {
+            assert_eq!((Path::new(path), &part[..]), (&*dead.at, "root"));
             assert_eq!(reason, "the file system does not answer within 5s");
         }
         drop(dead);

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use hydra_bench::Work;
 use hydra_bench::runner::report::Report;
-use hydra_bench::runner::session::{Settings, compare};
+use hydra_bench::runner::session::{Caches, Settings, compare};
 use hydra_bench::runner::tools::{self, Installed};
 
 /// Compare Hydra with the floor and with its peers
@@ -42,15 +42,18 @@ struct Args {
     /// Timed runs of each command
     #[arg(long, default_value_t = 7)]
     runs: usize,
-    /// Processes or threads of those that can be told
-    #[arg(long, default_value_t = 2)]
-    procs: usize,
+    /// Processes or threads of those that can be told; by default as many as there are processors
+    #[arg(long)]
+    procs: Option<usize>,
     /// Run those that can be told with so many processes or threads, too
     #[arg(long, value_delimiter = ',', value_name = "PROCS")]
     also: Vec<usize>,
     /// Empty the kernel's caches before each timed run; needs root
     #[arg(long)]
     cold: bool,
+    /// Who walks the tree, untimed, before each timed run
+    #[arg(long, default_value = "floor", conflicts_with = "cold")]
+    warmed_by: Caches,
     /// Seconds after which a command is given up
     #[arg(long, default_value_t = 120)]
     limit: u64,
@@ -69,8 +72,15 @@ fn main() -> anyhow::Result<ExitCode> {
     std::fs::create_dir_all(&scratch).with_context(|| format!("create {}", scratch.display()))?;
     let settings = Settings {
         runs: args.runs,
-        procs: args.procs,
-        cold: args.cold,
+        procs: match args.procs {
+            Some(procs) => procs,
+            None => std::thread::available_parallelism()?.get(),
+        },
+        caches: if args.cold {
+            Caches::Empty
+        } else {
+            args.warmed_by
+        },
         limit: Duration::from_secs(args.limit),
         works: args.work,
         trees: args

@@ -8,7 +8,7 @@ use anyhow::Context;
 use hydra_link::Timeouts;
 use hydra_link::address::HostPort;
 use hydra_proto::handshake::{KEY_BYTES, Key, ServerKey};
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec, Timing};
 use hydra_proto::reduce::{Merger, Summary};
 use hydra_server::Config;
 use serde::{Deserialize, Serialize};
@@ -78,18 +78,15 @@ fn config(clients: usize, window: u32, port: u16, key: Key) -> Config {
     let host = "127.0.0.1".to_owned();
     Config {
         job: JobSpec {
-            rows: None,
             plugin: "bench".to_owned(),
-            options: Vec::new(),
-            acts: false,
             roots: vec![RootSpec::default()],
-            walk: WalkOptions::default(),
             timing: Timing {
                 commit_window: window,
                 // A server that is asked for all it can do answers late, and that is no reason to give up.
                 dead_after: Duration::from_secs(60),
                 ..Timing::default()
             },
+            ..JobSpec::default()
         },
         clients: Vec::new(),
         listen: Some(HostPort { host, port }),

@@ -9,6 +9,7 @@ use super::machine::Machine;
 use super::measure::Sample;
 use super::memory::Memory;
 use super::reading::Check;
+use super::session::Caches;
 use super::tools::{FLOOR, HYDRA};
 use crate::Work;
 use crate::totals::Totals;
@@ -22,8 +23,8 @@ pub struct Report {
     pub runs: usize,
     /// Processes or threads of those that can be told.
     pub procs: usize,
-    /// Whether the caches were emptied before each timed run.
-    pub cold: bool,
+    /// What the kernel's caches held before each timed run.
+    pub caches: Caches,
     /// The first line that each tool says of its version.
     pub versions: Vec<(String, String)>,
     /// What could not take part, and why.
@@ -192,7 +193,11 @@ impl Report {
             machine.processor,
             machine.memory_bytes as f64 / f64::from(1 << 30),
             machine.load,
-            if self.cold { "cold" } else { "warm" },
+            match self.caches {
+                Caches::Empty => "cold",
+                Caches::Floor => "warmed by the floor",
+                Caches::Itself => "warmed by each command itself",
+            },
             self.runs,
             self.procs,
         )?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::ValueEnum;
+use serde::Serialize;
 
 use super::machine::{Machine, file_system};
 use super::measure::{Ended, Purpose, Sample, run};
@@ -18,14 +20,27 @@ use super::tools::{FLOOR, Installed, Job, Places};
 use crate::floor::Plan;
 use crate::{Work, totals};
 
+/// What the kernel's caches hold before each timed run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Caches {
+    /// The floor has just walked the tree.
+    Floor,
+    /// The command itself has.
+    Itself,
+    /// Nothing; needs root.
+    #[value(skip)]
+    Empty,
+}
+
 /// What to do.
 pub struct Settings {
     /// Timed runs of each command.
     pub runs: usize,
     /// Processes or threads of those that can be told.
     pub procs: usize,
-    /// Empty the kernel's caches before each timed run; needs root.
-    pub cold: bool,
+    /// What the kernel's caches hold before each timed run.
+    pub caches: Caches,
     /// A command that takes longer is killed and not tried again.
     pub limit: Duration,
     /// Which work is compared.
@@ -53,7 +68,7 @@ pub fn compare(
         machine: Machine::here(),
         runs: settings.runs,
         procs: settings.procs,
-        cold: settings.cold,
+        caches: settings.caches,
         versions: tools.iter().filter_map(version).collect(),
         missing,
         trees: Vec::new(),
@@ -151,9 +166,10 @@ impl<'a> Turns<'a> {
                 if entrant.row.gave_up.is_some() {
                     continue;
                 }
-                match self.settings.cold {
-                    true => drop_caches()?,
-                    false => warm(floor.as_deref(), self.settings.limit)?,
+                match self.settings.caches {
+                    Caches::Empty => drop_caches()?,
+                    Caches::Floor => warm(floor.as_deref(), self.settings.limit)?,
+                    Caches::Itself => warm(Some(&entrant.command), self.settings.limit)?,
                 }
                 entrant.time(self.settings.limit)?;
             }
@@ -224,10 +240,10 @@ fn own_sample(ended: &Ended) -> Option<Sample> {
     })
 }
 
-/// Lets the floor walk the tree before a run that is timed: what a slow command has just done, and what
+/// Lets somebody walk the tree before a run that is timed: what a slow command has just done, and what
 /// the kernel took from the caches meanwhile, is not the next one's to pay.
-fn warm(floor: Option<&[OsString]>, limit: Duration) -> anyhow::Result<()> {
-    if let Some(command) = floor {
+fn warm(command: Option<&[OsString]>, limit: Duration) -> anyhow::Result<()> {
+    if let Some(command) = command {
         run(command, Purpose::Read, limit)?;
     }
     Ok(())

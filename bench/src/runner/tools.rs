@@ -359,9 +359,10 @@ impl Installed {
     pub fn command(&self, args: &[&str], places: &Places) -> Vec<OsString> {
         let procs = self.procs.unwrap_or(places.procs);
         let through = self.tool.through.iter().map(|arg| places.fill(arg, procs));
-        // Without a word it takes as many workers as there are processors.
-        let told = self.procs.filter(|_| self.tool.name == HYDRA.name);
-        let told = told.map(|procs| OsString::from(format!("--workers={procs}")));
+        let is_ours = [&HYDRA, &HYDRA_JOURNAL]
+            .map(|ours| ours.name)
+            .contains(&self.tool.name);
+        let told = is_ours.then(|| OsString::from(format!("--workers={procs}")));
         let args = args.iter().map(|arg| places.fill(arg, procs));
         let program = std::iter::once(self.program.clone().into_os_string());
         through.chain(program).chain(told).chain(args).collect()

@@ -4,7 +4,7 @@ mod talk;
 
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId, RootId};
 use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec, Timing};
 use hydra_proto::ledger::{
     Action, Frontier, Parent, ParentConfig, Place, Relay, RelayAction, RelayConfig, Time, Uplink,
     UplinkConfig, UplinkEvent, Work,
@@ -124,16 +124,13 @@ pub(super) struct World {
 
 fn spec() -> JobSpec {
     JobSpec {
-        rows: None,
         plugin: "test".to_owned(),
-        options: Vec::new(),
-        acts: false,
         roots: vec![RootSpec::default()],
-        walk: WalkOptions::default(),
         timing: Timing {
             commit_interval: Duration::ZERO,
             ..Timing::default()
         },
+        ..JobSpec::default()
     }
 }
 

@@ -15,6 +15,7 @@ mod net;
 mod oracle;
 mod rng;
 mod setup;
+mod step;
 mod store;
 mod strike;
 mod total;

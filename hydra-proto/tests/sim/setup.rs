@@ -11,7 +11,7 @@ use super::worker::Habits;
 use super::world::{Event, Stats, World};
 use hydra_proto::ids::{IdRange, JobId, RootId};
 use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec, Timing};
 use hydra_proto::ledger::{Parent, ParentConfig, Time};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::rc::Rc;
@@ -368,12 +368,10 @@ pub(crate) fn server(spec: &JobSpec, lease_ids: u64) -> Parent {
 
 fn spec(tree: &Tree, acts: bool, timing: Timing) -> JobSpec {
     JobSpec {
-        rows: None,
         plugin: "total".to_owned(),
-        options: Vec::new(),
         acts,
         roots: tree.roots.iter().map(|_| RootSpec::default()).collect(),
-        walk: WalkOptions::default(),
         timing,
+        ..JobSpec::default()
     }
 }

@@ -4,7 +4,7 @@ use super::{Conn, Coordinator, LETTING_GO, Phase};
 use crate::connection::Origin;
 use crate::gathering::Readiness;
 use crate::journal::Entry;
-use crate::outcome::{Ending, Listed, Outcome, ServerError};
+use crate::outcome::{Ending, Listed, Outcome, Part, ServerError};
 use crate::roots::Trouble;
 use hydra_proto::ids::{ChildId, ItemId, RootId};
 use hydra_proto::item::{Dirs, NameList, Parcel};
@@ -266,7 +266,7 @@ impl Coordinator {
                 Some(
                     Trouble::Refused(reason) | Trouble::Silent(reason) | Trouble::Disputed(reason),
                 ) => {
-                    set_aside.add(path, &reason);
+                    set_aside.add(path, Part::Root, &reason);
                 }
                 None => {}
             }

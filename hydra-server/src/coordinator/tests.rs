@@ -31,13 +31,9 @@ impl Server {
         let (intake, incoming) = Intake::new();
         let mut config = Config {
             job: JobSpec {
-                rows: None,
                 plugin: "test".to_owned(),
-                options: Vec::new(),
-                acts: false,
                 roots: vec![RootSpec::default()],
-                walk: Default::default(),
-                timing: Default::default(),
+                ..JobSpec::default()
             },
             clients: vec![HostPort {
                 host: "host1".to_owned(),

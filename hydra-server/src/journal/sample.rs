@@ -4,7 +4,7 @@ use super::{Entry, Writer, frame};
 use crate::coordinator;
 use hydra_proto::ids::{ChildId, ConnId, IdRange, ItemId, JobId, RootId};
 use hydra_proto::item::{Dirs, NameList, Parcel};
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec};
 use hydra_proto::ledger::{Action, Parent, Time};
 use hydra_proto::message::{Commit, Delta, Hello, HelloHeader, Load, PROTOCOL_VERSION, Up};
 use hydra_proto::walk::FileType;
@@ -14,13 +14,9 @@ const CONN: ConnId = ConnId(1);
 
 pub(crate) fn spec() -> JobSpec {
     JobSpec {
-        rows: None,
         plugin: "none".to_owned(),
-        options: Vec::new(),
-        acts: false,
         roots: vec![RootSpec::default()],
-        walk: WalkOptions::default(),
-        timing: Timing::default(),
+        ..JobSpec::default()
     }
 }
 

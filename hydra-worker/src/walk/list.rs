@@ -185,10 +185,15 @@ impl<V: Visit> Walker<V> {
             return None;
         }
         if key.careful && self.may_split(here.node, &mut reading.visit) {
-            return self.drain(here, &mut lister, reading);
+            // Entries are shown one by one.
+            return self.read_on(here, &mut lister, reading, usize::MAX, Time::MAX);
         }
         if reading.read_on && (self.shared.lock().frontier.held() as usize) < BATCHES_MAX {
-            return self.read_on(here, &mut lister, reading);
+            // Until much lies ahead, others need what a slow listing brings more than what one worker could show meanwhile.
+            let until = clock::now() + AHEAD_TIME;
+            let parked = self.read_on(here, &mut lister, reading, BATCHES_MAX, until);
+            self.slow = parked.map(|at| (Arc::clone(here.node), at));
+            return parked;
         }
         loop {
             let parked = match self.show(here, &mut lister, &mut reading) {
@@ -390,47 +395,24 @@ impl<V: Visit> Walker<V> {
         parked
     }
 
-    /// Reads a slow listing a little further, without showing anything: until much lies ahead, others need what it brings
-    /// more than what one worker could show meanwhile.
+    /// Reads without showing anything, as `read_ahead` does, and leaves all that was read as pieces.
     fn read_on(
         &mut self,
         here: &Here<'_>,
         lister: &mut Lister<'_>,
         mut reading: Reading,
+        window: usize,
+        until: Time,
     ) -> Option<u64> {
         let mut ahead = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
         let directories = &mut reading.read.directories;
-        let until = clock::now() + AHEAD_TIME;
-        let ended = read_ahead(lister, directories, &mut ahead, BATCHES_MAX, until);
+        let ended = read_ahead(lister, directories, &mut ahead, window, until);
         self.leave_names(here.node, reading.visit, ahead);
         match ended {
             Some(ended) => {
                 self.ended(here, lister, &reading, ended);
                 None
             }
-            None => {
-                self.slow = Some((Arc::clone(here.node), lister.names()));
-                self.put_off(here, lister, &reading)
-            }
-        }
-    }
-
-    /// Reads without showing anything: entries are shown one by one.
-    fn drain(
-        &mut self,
-        here: &Here<'_>,
-        lister: &mut Lister<'_>,
-        mut reading: Reading,
-    ) -> Option<u64> {
-        let mut batches = Batches::new(here.node, BATCH_NAMES, AHEAD_BYTES);
-        let directories = &mut reading.read.directories;
-        let ended = read_ahead(lister, directories, &mut batches, usize::MAX, Time::MAX);
-        if let Some(ended) = ended {
-            self.ended(here, lister, &reading, ended);
-        }
-        self.leave_names(here.node, reading.visit, batches);
-        match ended {
-            Some(_) => None,
             None => self.put_off(here, lister, &reading),
         }
     }

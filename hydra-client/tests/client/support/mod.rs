@@ -5,7 +5,7 @@ pub(crate) mod worker;
 
 use hydra_client::{Config, Doing, LogSink, WorkerCommand};
 use hydra_proto::ids::ItemId;
-use hydra_proto::job::{JobSpec, RootSpec, Timing, WalkOptions};
+use hydra_proto::job::{JobSpec, RootSpec, Timing};
 use hydra_proto::message::{LogLine, RootFacts, RootView};
 use hydra_proto::reduce::Merger;
 use std::path::PathBuf;
@@ -62,18 +62,16 @@ pub(crate) const SLOW: Tree = Tree {
 
 pub(crate) fn job(tree: Tree) -> JobSpec {
     JobSpec {
-        rows: None,
         plugin: "count".to_owned(),
         options: tree.encode(),
-        acts: false,
         roots: vec![root("/data")],
-        walk: WalkOptions::default(),
         timing: Timing {
             beat: Duration::from_millis(100),
             dead_after: Duration::from_secs(1),
             commit_interval: Duration::from_millis(20),
             ..Timing::default()
         },
+        ..JobSpec::default()
     }
 }
 

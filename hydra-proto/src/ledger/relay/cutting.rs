@@ -11,7 +11,7 @@ use crate::message::{Delta, Failure, Shed};
 /// and finished between commits costs the server nothing, so a busy server gets less to do.
 const ACK_SHARE: u32 = 20;
 /// And so many times longer than messages wait at the server.
-const LATE_SHARE: u32 = 50;
+const COMMIT_LATE_SHARE: u32 = 50;
 /// It does not wait longer than so many commit intervals.
 const INTERVALS_MAX: u32 = 25;
 /// The most items that one answer to a shed gives.
@@ -205,7 +205,7 @@ impl Relay {
     pub(super) fn plan_commit(&mut self, now: Time) {
         let most = self.commit_interval.saturating_mul(INTERVALS_MAX);
         let slow = self.ack_takes.saturating_mul(ACK_SHARE);
-        let late = self.late(now).saturating_mul(LATE_SHARE);
+        let late = self.late(now).saturating_mul(COMMIT_LATE_SHARE);
         let pause = slow.max(late).min(most).max(self.commit_interval);
         self.next_commit = self.committed + pause;
     }

@@ -10,7 +10,7 @@ const PLENTY_SHARE: u32 = 64;
 
 /// A client says again that it has enough, or how much it holds, after so many times the time that messages wait at the
 /// server.
-const LATE_SHARE: u32 = 10;
+const TELL_LATE_SHARE: u32 = 10;
 
 /// Messages that wait no longer than this at the server wait for nobody.
 const SLOW: Time = Time::from_millis(1);
@@ -92,7 +92,7 @@ impl Relay {
         }
         self.told = hunger;
         self.told_held = load.held;
-        self.may_tell = now + (self.commit_interval / PLENTY_SHARE).max(late * LATE_SHARE);
+        self.may_tell = now + (self.commit_interval / PLENTY_SHARE).max(late * TELL_LATE_SHARE);
         self.uplink.beat(now, load);
     }
 
