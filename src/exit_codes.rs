@@ -59,6 +59,7 @@ impl From<Exit> for ExitCode {
 mod tests {
     use super::*;
     use crate::report::{Part, Run, SetAside};
+    use hydra_proto::kept::{KeptPath, PATH_KEPT_MAX};
     use hydra_proto::walk::{FileType, WalkError, WalkSummary};
 
     fn outcome(roots: &[&str]) -> Outcome {
@@ -80,12 +81,9 @@ mod tests {
 
     fn missing(outcome: &mut Outcome, path: &str) {
         outcome.roots_walked -= 1;
-        outcome.walk.fail(WalkError {
-            path: path.into(),
-            operation: "open".into(),
-            kind: "ENOENT".into(),
-            message: "no such file or directory".into(),
-        });
+        let message = "no such file or directory";
+        let error = WalkError::new(path.as_bytes(), "open", "ENOENT", message);
+        outcome.walk.fail(error);
     }
 
     #[test]
@@ -98,12 +96,8 @@ mod tests {
         let mut outcome = outcome(&["/a"]);
         outcome.walk.vanished = 3;
         assert_eq!(Exit::decide(&outcome), Exit::Complete);
-        outcome.walk.fail(WalkError {
-            path: b"/a/b".to_vec(),
-            operation: "open".into(),
-            kind: "EACCES".into(),
-            message: "permission denied".into(),
-        });
+        let error = WalkError::new(b"/a/b", "open", "EACCES", "permission denied");
+        outcome.walk.fail(error);
         assert_eq!(Exit::decide(&outcome), Exit::Unread);
     }
 
@@ -121,7 +115,7 @@ mod tests {
     fn work_left_undone_is_incomplete() {
         let mut aside = outcome(&["/a"]);
         aside.set_aside.push(SetAside {
-            path: b"/a/b".to_vec(),
+            path: KeptPath::new(b"/a/b", PATH_KEPT_MAX),
             part: Part::Directory,
             reason: "killed its worker three times".into(),
         });
@@ -139,7 +133,7 @@ mod tests {
         let mut all = outcome(&["/a"]);
         (all.roots_walked, all.roots_silent, all.walk.entries) = (0, 1, 0);
         all.set_aside.push(SetAside {
-            path: b"/a".to_vec(),
+            path: KeptPath::new(b"/a", PATH_KEPT_MAX),
             part: Part::Root,
             reason: "it does not answer".into(),
         });

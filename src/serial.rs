@@ -408,12 +408,9 @@ impl<V: Visit> Walker<'_, '_, V> {
     fn panicked(&mut self, path: Vec<u8>, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        self.sink.walk.fail(WalkError {
-            path,
-            operation: "visit".to_owned(),
-            kind: "PANIC".to_owned(),
-            message: text.unwrap_or("the plugin panicked").to_owned(),
-        });
+        let message = text.unwrap_or("the plugin panicked");
+        let error = WalkError::new(&path, "visit", "PANIC", message);
+        self.sink.walk.fail(error);
     }
 
     fn fail(&mut self, root: &Root<'_>, path: &[u8], operation: &str, error: &io::Error) {
@@ -426,12 +423,8 @@ impl<V: Visit> Walker<'_, '_, V> {
 
     fn error(&mut self, path: Vec<u8>, operation: &str, error: &io::Error) {
         let (kind, message) = describe(error);
-        self.sink.walk.fail(WalkError {
-            path,
-            operation: operation.to_owned(),
-            kind,
-            message,
-        });
+        let error = WalkError::new(&path, operation, &kind, &message);
+        self.sink.walk.fail(error);
     }
 
     fn after_directory(&mut self, waiting: u64) -> Result<(), SerialError> {

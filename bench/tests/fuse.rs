@@ -11,6 +11,9 @@ use hydra_bench::latency::Ideal;
 use hydra_bench::totals::count;
 use hydra_bench::tree::Shape;
 
+const ZERO: Duration = Duration::ZERO;
+/// Longer than any test.
+const HOUR: Duration = Duration::from_secs(3600);
 const FLOOR: &str = env!("CARGO_BIN_EXE_bench-floor");
 
 fn can_mount() -> bool {
@@ -67,11 +70,15 @@ fn the_floor_makes_the_calls_that_count_as_necessary() {
     if !can_mount() {
         return;
     }
-    let answering = Answering {
-        attr_timeout: Duration::from_secs(3600),
-        ..Answering::default()
-    };
-    for tree in trees() {
+    for (tree, names_kept) in trees()
+        .into_iter()
+        .flat_map(|tree| [(tree, ZERO), (tree, HOUR)])
+    {
+        let answering = Answering {
+            entry_timeout: names_kept,
+            attr_timeout: HOUR,
+            ..Answering::default()
+        };
         for work in [Work::List, Work::Stat] {
             let dir = tempfile::tempdir().expect("a directory");
             let mount = || Mounted::new(tree, &answering, dir.path()).expect("a mount");
@@ -80,10 +87,38 @@ fn the_floor_makes_the_calls_that_count_as_necessary() {
             drop(planned);
             let mounted = mount();
             race(Path::new(FLOOR), dir.path(), &plan).expect("an outcome");
-            let (calls, ideal) = (mounted.calls(), Ideal::new(&tree, work, 512));
-            assert_eq!(calls.of(Kind::Opendir), ideal.opendirs, "{tree:?} {work}");
-            assert_eq!(calls.of(Kind::Readdir), ideal.readdirs, "{tree:?} {work}");
-            assert_eq!(calls.of(Kind::Lookup), ideal.lookups, "{tree:?} {work}");
+            let (calls, ideal) = (mounted.calls(), Ideal::new(&tree, work, &answering));
+            let what = format!("{tree:?} {work} {names_kept:?}");
+            assert_eq!(calls.of(Kind::Opendir), ideal.opendirs, "{what}");
+            assert_eq!(calls.of(Kind::Readdir), ideal.readdirs, "{what}");
+            assert_eq!(calls.of(Kind::Lookup), ideal.lookups, "{what}");
         }
+    }
+}
+
+#[test]
+fn names_are_kept_for_all_walkers_of_one_mount_and_for_no_other_mount() {
+    if !can_mount() {
+        return;
+    }
+    for tree in trees() {
+        let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        let lookups = |entry_timeout, walks: &[usize]| {
+            let answering = Answering {
+                entry_timeout,
+                attr_timeout: HOUR,
+                ..Answering::default()
+            };
+            let mounted = Mounted::on_each(tree, &answering, &dirs).expect("mounts");
+            for &walk in walks {
+                count(dirs[walk].path()).expect("totals");
+            }
+            mounted.calls().of(Kind::Lookup)
+        };
+        let once = lookups(HOUR, &[0]);
+        assert_eq!(once, tree.count().directories + tree.count().files - 1);
+        assert_eq!(lookups(HOUR, &[0, 0]), once, "{tree:?}");
+        assert_eq!(lookups(HOUR, &[0, 1, 0, 1]), 2 * once, "{tree:?}");
+        assert_eq!(lookups(ZERO, &[0, 0]), 2 * lookups(ZERO, &[1]), "{tree:?}");
     }
 }

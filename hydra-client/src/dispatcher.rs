@@ -350,7 +350,7 @@ impl Dispatcher {
             }
             self.relay.balance(now);
             self.cut_if_due(now);
-            let more = !self.is_full() && self.apply_next(now);
+            let more = !self.is_full(self.put_by.front()) && self.apply_next(now);
             self.send_to_server(now);
             if !more && !self.act_again(now) {
                 return;
@@ -369,11 +369,13 @@ impl Dispatcher {
         }
     }
 
-    /// Whether commits of workers have to wait until the server has taken what is there.
-    fn is_full(&self) -> bool {
+    /// Whether commits of workers, of which this is the next, have to wait until the server has taken what is there.
+    fn is_full(&self, next: Option<&(ConnId, Up)>) -> bool {
         let uplink = self.relay.uplink();
         let has_room = uplink.is_open() && uplink.has_window();
-        !has_room || self.job.as_ref().is_none_or(|job| job.results.is_full())
+        let next = next.map(|(_, message)| message);
+        let job = self.job.as_ref();
+        !has_room || job.is_none_or(|job| job.results.is_full(next))
     }
 
     fn apply_next(&mut self, now: Time) -> bool {
@@ -398,7 +400,8 @@ impl Dispatcher {
         let Some(job) = &mut self.job else {
             return;
         };
-        let due = self.relay.wants_cut(now) || (may && job.results.is_full());
+        let next = self.put_by.front().map(|(_, message)| message);
+        let due = self.relay.wants_cut(now) || (may && job.results.is_full(next));
         if !due {
             return;
         }

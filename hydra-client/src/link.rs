@@ -80,7 +80,7 @@ async fn attend(
     events: mpsc::Sender<LinkEvent>,
 ) {
     let (reader, writer) = connection.split();
-    let mut writing = pin!(send_all(writer, messages));
+    let mut writing = pin!(send_to_server(writer, messages));
     let forward = |message| LinkEvent::Message(conn, message);
     let mut reading = pin!(receive_all(reader, &events, forward));
     let reason = tokio::select! {
@@ -92,6 +92,7 @@ async fn attend(
             }
             Err(SendError::Message(error)) => {
                 let _ = events.send(LinkEvent::Unsendable(error.to_string())).await;
+                let _ = timeout(LINGER, reading).await;
                 return;
             }
             Err(SendError::Link(error)) => error.to_string(),
@@ -101,15 +102,29 @@ async fn attend(
     let _ = events.send(LinkEvent::Closed(conn, reason)).await;
 }
 
+/// Writes messages; if one of them cannot be written, that this client leaves. The server would take the mere end of the
+/// connection for a lost one.
+async fn send_to_server(
+    mut writer: FrameWriter,
+    messages: mpsc::Receiver<Up>,
+) -> Result<(), SendError> {
+    let sent = send_all(&mut writer, messages).await;
+    if let Err(SendError::Message(error)) = &sent {
+        queue(&mut writer, &Up::Leave(error.to_string())).await?;
+        writer.close().await?;
+    }
+    sent
+}
+
 /// Writes messages until there will be no more, or the stream fails; those that wait leave together.
 pub(crate) async fn send_all<T: Serialize>(
-    mut writer: FrameWriter,
+    writer: &mut FrameWriter,
     mut messages: mpsc::Receiver<T>,
 ) -> Result<(), SendError> {
     while let Some(first) = messages.recv().await {
-        queue(&mut writer, &first).await?;
+        queue(writer, &first).await?;
         while let Ok(next) = messages.try_recv() {
-            queue(&mut writer, &next).await?;
+            queue(writer, &next).await?;
         }
         writer.flush().await?;
     }
@@ -151,5 +166,28 @@ pub(crate) async fn receive_all<T: DeserializeOwned, E>(
         if events.send(wrap(message)).await.is_err() {
             return "nobody is left to hear it".to_owned();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hydra_link::Timeouts;
+    use hydra_proto::frame::FRAME_BYTES_MAX;
+
+    #[tokio::test]
+    async fn a_server_took_a_client_whose_message_fits_into_no_frame_for_cut_off() {
+        let (ours, theirs) = tokio::io::duplex(64 << 10);
+        let timeouts = Timeouts::default();
+        let (events, mut heard) = mpsc::channel(4);
+        let ours = Connection::plain(ours, &timeouts);
+        let link = Link::open(ConnId(1), "server".to_owned(), ours, events);
+        assert!(link.send(Up::Warning("x".repeat(FRAME_BYTES_MAX))));
+        let (mut reader, _writer) = Connection::plain(theirs, &timeouts).split();
+        let said = reader.next().await.unwrap().unwrap();
+        let said: Up = codec::decode(&said).unwrap();
+        assert!(matches!(&said, Up::Leave(_)), "{said:?}");
+        let event = heard.recv().await;
+        assert!(matches!(event, Some(LinkEvent::Unsendable(_))), "{event:?}");
     }
 }

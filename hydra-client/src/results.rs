@@ -1,17 +1,16 @@
 //! What the workers found and no commit has taken up yet: merged, so that it does not grow with the tree.
 //!
 //! Rows cannot be merged, nor can the items that workers find, and sums may grow as they are merged; their bytes are
-//! counted, and from [`PENDING_BYTES_MAX`] on the dispatcher takes no more commits before it has made its own.
+//! counted, and beyond [`PENDING_BYTES_MAX`] the dispatcher takes no more commits before it has made its own.
 
 use hydra_proto::item::Parcel;
-use hydra_proto::message::{Commit, Delta};
+use hydra_proto::message::{Commit, Delta, Up};
 use hydra_proto::reduce::{Reduce, ReduceError, Summary};
 use hydra_proto::segment::Segment;
 use hydra_proto::walk::WalkSummary;
 use std::collections::BTreeMap;
 
-/// What may gather before a commit is cut at once, in bytes. With one more commit of a worker on top it still
-/// fits into a frame.
+/// What may gather before a commit is cut at once, in bytes; or a single commit of a worker, which fits into a frame.
 pub(crate) const PENDING_BYTES_MAX: usize = 4 << 20;
 
 pub(crate) struct Results {
@@ -47,7 +46,7 @@ impl Results {
     /// Adds what a worker found.
     pub(crate) fn add(&mut self, delta: Delta) -> Result<(), ReduceError> {
         self.any = true;
-        self.pending_bytes += delta.rows.len() + delta.plugin.len();
+        self.pending_bytes += size(&delta);
         self.walk.merge(delta.walk);
         let segments = delta.segments.into_iter();
         self.segments
@@ -66,9 +65,15 @@ impl Results {
         self.lost_workers += 1;
     }
 
-    /// Whether a commit should be cut before more is added.
-    pub(crate) fn is_full(&self) -> bool {
+    /// Whether a commit should be cut before this message of a worker is handled, or before any other.
+    pub(crate) fn is_full(&self, next: Option<&Up>) -> bool {
+        let bytes = match next {
+            Some(Up::Commit(commit)) => commit.result.as_ref().map_or(0, size),
+            _ => 0,
+        };
+        let both = self.pending_bytes.saturating_add(bytes);
         self.pending_bytes >= PENDING_BYTES_MAX
+            || (self.pending_bytes > 0 && both > PENDING_BYTES_MAX)
     }
 
     /// Everything since the last call.
@@ -90,5 +95,53 @@ impl Results {
             lost_workers: std::mem::take(&mut self.lost_workers),
             segments: segments.collect(),
         }))
+    }
+}
+
+/// The bytes of a result that are not merged with those of others, or not for certain.
+fn size(delta: &Delta) -> usize {
+    delta.rows.len() + delta.plugin.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hydra_proto::reduce::Merger;
+
+    fn commit(rows: usize) -> Up {
+        let delta = Delta {
+            rows: vec![b'\n'; rows],
+            ..Delta::default()
+        };
+        Up::Commit(Box::new(Commit {
+            epoch: hydra_proto::ids::Epoch {
+                job: hydra_proto::ids::JobId(1),
+                number: 1,
+            },
+            seq: 1,
+            done: Vec::new(),
+            new: Vec::new(),
+            give: Vec::new(),
+            failed: Vec::new(),
+            result: Some(delta),
+            load: Default::default(),
+            answers: None,
+            begun: Vec::new(),
+        }))
+    }
+
+    #[test]
+    fn a_large_commit_on_top_of_others_did_not_fit_into_a_frame() {
+        let mut results = Results::new(Box::new(Merger::<()>::default()));
+        let large = commit(PENDING_BYTES_MAX * 2);
+        assert!(!results.is_full(Some(&large)));
+        let Up::Commit(few) = commit(1) else {
+            unreachable!()
+        };
+        results.add(few.result.unwrap()).unwrap();
+        assert!(results.is_full(Some(&large)));
+        assert!(!results.is_full(Some(&commit(1))) && !results.is_full(None));
+        results.take().unwrap();
+        assert!(!results.is_full(Some(&large)));
     }
 }

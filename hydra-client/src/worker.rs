@@ -115,7 +115,7 @@ impl Worker {
             let frame = hydra_proto::codec::encode(&start).unwrap_or_default();
             if writer.send(&frame).await.is_ok() {
                 // If it fails, the worker is gone, or silent: both are noticed where it is read.
-                let _ = send_all(writer, messages).await;
+                let _ = send_all(&mut writer, messages).await;
             }
         });
 

@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod ids;
 pub mod item;
 pub mod job;
+pub mod kept;
 pub mod ledger;
 pub mod logs;
 pub mod message;

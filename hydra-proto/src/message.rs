@@ -23,6 +23,9 @@ pub struct HelloHeader {
     pub release: String,
 }
 
+/// Why a child leaves that is being stopped: through no fault of the job.
+pub const BEING_STOPPED: &str = "the client is being stopped";
+
 /// What a child says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Up {

@@ -15,12 +15,14 @@ use hydra_link::address::HostPort;
 use hydra_proto::ids::{ChildId, ConnId, IdRange, JobId};
 use hydra_proto::job::{JobSpec, ROOT_LOOK, ROOT_LOOKS};
 use hydra_proto::ledger::{Action, Parent, ParentConfig, Time};
+use quitters::Quitters;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
 
 mod links;
+mod quitters;
 mod rows;
 mod stages;
 
@@ -110,8 +112,11 @@ pub(crate) struct Coordinator {
     intake: Intake,
     began: Time,
     ended: Time,
-    /// Since when no client has been there that could go on.
+    /// Since when no client has been there that could go on, but for some that did not last.
     lonely: Option<Time>,
+    /// Since when one is there without a break.
+    company: Option<Time>,
+    quitters: Quitters,
     /// So much waits that nothing more is read from clients.
     is_deaf: bool,
     progress: Option<ProgressSink>,
@@ -203,6 +208,8 @@ impl Coordinator {
             began: now,
             ended: now,
             lonely: None,
+            company: None,
+            quitters: Quitters::default(),
             is_deaf: false,
             progress: config.progress,
             logs: config.logs,
@@ -248,7 +255,7 @@ impl Coordinator {
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let own = match self.phase {
             Phase::Gathering => self.gathering.deadline(),
-            Phase::Walking => self.lonely.map(|since| since + self.client_timeout),
+            Phase::Walking => self.lonely_timeout(),
             Phase::Ending(deadline) => self.end_timeout(deadline),
             Phase::Over => None,
         };
@@ -405,6 +412,7 @@ impl Coordinator {
                 mut result,
                 ..
             } => {
+                self.note_found(child, result.as_deref());
                 self.note_rows(epoch, &mut result);
                 return self.tally.add(child, result.map(|delta| *delta));
             }

@@ -5,9 +5,10 @@ use crate::rows::RowsError;
 use hydra_link::ListenError;
 use hydra_proto::item::{Item, Names, Parcel};
 use hydra_proto::job::JobSpec;
+use hydra_proto::kept::{KeptPath, PATH_KEPT_MAX, shorten};
 use hydra_proto::ledger::{Parent, StoreError};
 use hydra_proto::reduce::{Reduce, ReduceError};
-use hydra_proto::walk::WalkSummary;
+use hydra_proto::walk::{MESSAGE_BYTES_MAX, WalkSummary};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
@@ -105,8 +106,8 @@ impl std::fmt::Debug for Outcome {
 /// Something that could not be finished.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SetAside {
-    /// The root, directory or entry, as results show it.
-    pub path: Vec<u8>,
+    /// The root, directory or entry, as results show it: [`PATH_KEPT_MAX`] bytes of it.
+    pub path: KeptPath,
     /// What of it is missing.
     pub part: Part,
     /// Why, in words.
@@ -172,20 +173,22 @@ impl Listed {
             let root = spec.root(aside.item.root());
             let (part, path) = Part::of(&aside.item);
             let path = root.map(|root| root.show(&path));
-            listed.add(path.unwrap_or_default(), part, &aside.reason);
+            listed.add(&path.unwrap_or_default(), part, &aside.reason);
         }
         // What cannot be read is missing all the same.
         listed.count = parent.counts().aside;
         listed
     }
 
-    pub(crate) fn add(&mut self, path: Vec<u8>, part: Part, reason: &str) {
+    pub(crate) fn add(&mut self, path: &[u8], part: Part, reason: &str) {
+        let path = KeptPath::new(path, PATH_KEPT_MAX);
         self.count += 1;
         let is_full = self.first.len() >= LISTED_MAX;
         if is_full && self.first.last().is_some_and(|(last, _)| last.path < path) {
             return;
         }
-        let reason = reason.to_owned();
+        let mut reason = reason.to_owned();
+        shorten(&mut reason, MESSAGE_BYTES_MAX);
         let aside = SetAside { path, part, reason };
         self.first.insert((aside, self.count));
         if self.first.len() > LISTED_MAX {
@@ -311,15 +314,35 @@ mod tests {
         let mut listed = Listed::default();
         for number in (0..LISTED_MAX + 10).rev() {
             let path = format!("{number:05}").into_bytes();
-            listed.add(path.clone(), Part::Rest, "why");
-            listed.add(path, Part::Entries, "why");
+            listed.add(&path, Part::Rest, "why");
+            listed.add(&path, Part::Entries, "why");
         }
         let (first, count) = listed.end();
         assert_eq!(count as usize, 2 * (LISTED_MAX + 10));
         assert_eq!(first.len(), LISTED_MAX);
-        let part = |index: usize| (&first[index].path[..], first[index].part);
+        let part = |index: usize| (&first[index].path.bytes[..], first[index].part);
         assert_eq!(part(0), (&b"00000"[..], Part::Entries));
         assert_eq!(part(1), (&b"00000"[..], Part::Rest));
         assert_eq!(part(LISTED_MAX - 1), (&b"00499"[..], Part::Rest));
+    }
+
+    #[test]
+    fn what_was_set_aside_was_listed_with_paths_of_any_length() {
+        let mut listed = Listed::default();
+        let long = |number| format!("/{number:03}/{}", "d/".repeat(PATH_KEPT_MAX));
+        for number in (0..3).rev() {
+            listed.add(
+                long(number).as_bytes(),
+                Part::Directory,
+                &"x".repeat(1 << 20),
+            );
+        }
+        let (first, count) = listed.end();
+        assert_eq!((first.len(), count), (3, 3));
+        for (number, aside) in first.iter().enumerate() {
+            assert!(aside.path.cut && aside.path.bytes.len() == PATH_KEPT_MAX);
+            assert!(long(number).as_bytes().starts_with(&aside.path.bytes));
+            assert!(aside.reason.len() <= MESSAGE_BYTES_MAX);
+        }
     }
 }

@@ -21,14 +21,9 @@ pub fn message(code: i32) -> String {
 }
 
 /// The error of a system call on an entry that results show as `path`.
-pub(crate) fn walk_error(path: Vec<u8>, operation: &str, errno: Errno) -> WalkError {
+pub(crate) fn walk_error(path: &[u8], operation: &str, errno: Errno) -> WalkError {
     let code = errno.raw_os_error();
-    WalkError {
-        path,
-        operation: operation.to_owned(),
-        kind: name(code),
-        message: message(code),
-    }
+    WalkError::new(path, operation, &name(code), &message(code))
 }
 
 #[cfg(test)]
@@ -37,7 +32,7 @@ mod tests {
 
     #[test]
     fn numbers_have_names_and_words() {
-        let error = walk_error(b"/x".to_vec(), "open", Errno::ACCESS);
+        let error = walk_error(b"/x", "open", Errno::ACCESS);
         assert_eq!(
             (error.kind.as_str(), error.message.as_str()),
             ("EACCES", "permission denied")

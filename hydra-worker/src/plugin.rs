@@ -175,12 +175,8 @@ impl<S> Sink<S> {
             }
             Err(error) => {
                 self.rows.truncate(start);
-                self.walk.fail(WalkError {
-                    path: Vec::new(),
-                    operation: "row".to_owned(),
-                    kind: "JSON".to_owned(),
-                    message: error.to_string(),
-                });
+                let message = error.to_string();
+                self.walk.fail(WalkError::new(b"", "row", "JSON", &message));
             }
         }
     }
@@ -194,14 +190,11 @@ impl<S> Sink<S> {
         }
     }
 
-    /// The same for what is no error of the operating system: `kind` is a fixed word, which reports count by.
+    /// The same for what is no error of the operating system: `kind` is a fixed word, which reports count by. Of a long
+    /// path or message its beginning is kept.
     pub fn fail_as(&mut self, path: Vec<u8>, operation: &str, kind: &str, message: String) {
-        self.walk.fail(WalkError {
-            path,
-            operation: operation.to_owned(),
-            kind: kind.to_owned(),
-            message,
-        });
+        let error = WalkError::new(&path, operation, kind, &message);
+        self.walk.fail(error);
     }
 
     /// To be called before each change to the tree. Waits while this worker's lease has run out; `false` means

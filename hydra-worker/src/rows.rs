@@ -12,8 +12,11 @@
 use crate::shared::{Ledger, Shared};
 use crate::sys::slot::{Call, Slot};
 use crate::sys::{Errno, retry};
+use hydra_proto::frame::FRAME_BYTES_MAX;
+use hydra_proto::item::{PARCEL_NAMES_MAX, PATH_BYTES_MAX};
 use hydra_proto::message::{Rows, Up};
 use hydra_proto::segment::{PIECE_BYTES, RowsDir, SEGMENT_BYTES, Segment, SegmentId};
+use hydra_proto::walk::WALK_BYTES_MAX;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fdatasync, fsync, openat, openat2};
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -30,9 +33,12 @@ pub(crate) const ENTRY_ROWS_MAX: usize = 8 << 20;
 /// The same for all rows of a commit: those of the largest entry behind as many as make a commit due, and some more
 /// where it cannot be cut at once.
 pub(crate) const COMMIT_ROWS_MAX: usize = 10 << 20;
-/// What a commit may have found, rows and summary together. A client adds it to what it holds already, and the whole
-/// must fit into a frame.
+/// What a commit may have found, rows and summary together. With the walk's own summary, and as much of its lists as
+/// travels in the same message (a part of 1 MiB, or one parcel of a path and its names), it must fit into a frame.
 pub(crate) const RESULT_BYTES_MAX: usize = 11 << 20;
+/// The longest path, and the longest names and what goes with each of them.
+const LISTS_BYTES_MAX: usize = PATH_BYTES_MAX + PARCEL_NAMES_MAX * 272;
+const _: () = assert!(RESULT_BYTES_MAX + WALK_BYTES_MAX + LISTS_BYTES_MAX < FRAME_BYTES_MAX);
 /// Pieces that may be on their way to the server.
 const PIECES_MAX: u64 = 2;
 

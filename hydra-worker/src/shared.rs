@@ -9,9 +9,11 @@
 
 use crate::lease::Lease;
 use crate::place::At;
+use crate::sys::slot::Slot;
 use hydra_proto::ids::IdRange;
 use hydra_proto::ledger::{Frontier, Time, Uplink};
 use rustix::event::{EventfdFlags, eventfd};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -53,6 +55,33 @@ pub(crate) struct Ledger {
     pub(crate) kept: u64,
     /// Why the walker has given up.
     pub(crate) failure: Option<String>,
+    /// What was in hand last before each commit that is not sent, by its number.
+    pub(crate) unsent: VecDeque<(u64, Option<u64>)>,
+    /// Where the supervisor sees what is in hand.
+    pub(crate) slot: Option<Arc<Slot>>,
+}
+
+impl Ledger {
+    /// A commit was cut; `last` was in hand last.
+    pub(crate) fn note_cut(&mut self, last: Option<u64>) {
+        let (cut, _) = self.uplink.commits();
+        self.unsent.push_back((cut, last));
+    }
+
+    /// A commit is on its way, and with it all before it.
+    pub(crate) fn note_sent(&mut self, seq: u64) {
+        self.unsent.retain(|(cut, _)| *cut > seq);
+    }
+
+    /// This commit cannot be sent: the walk ends, and what was in hand last before it is to blame.
+    pub(crate) fn blame_for(&mut self, seq: u64) {
+        // From here on the walker says nothing of what it has in hand.
+        self.over = true;
+        let cut = self.unsent.iter().find(|(cut, _)| *cut == seq);
+        if let Some(slot) = &self.slot {
+            slot.set_item(cut.and_then(|(_, last)| *last));
+        }
+    }
 }
 
 /// See the module.
@@ -81,6 +110,8 @@ impl Shared {
             hunger_noted: false,
             kept: 0,
             failure: None,
+            unsent: VecDeque::new(),
+            slot: None,
         };
         Ok(Self {
             ledger: Mutex::new(ledger),

@@ -11,7 +11,7 @@ use hydra_proto::codec;
 use hydra_proto::frame::{self, FRAME_BYTES_MAX, FrameDecoder};
 use hydra_proto::ids::ConnId;
 use hydra_proto::ledger::{Frontier, Time, UplinkEvent};
-use hydra_proto::message::{Down, Grant, Refusal, Shed, Welcome};
+use hydra_proto::message::{Down, Grant, Refusal, Shed, Up, Welcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::os::fd::OwnedFd;
@@ -108,8 +108,7 @@ impl Talker {
 
     /// Says that this worker cannot go on, and waits until that is sent or the parent is gone.
     pub(crate) fn leave(&mut self, reason: String) {
-        let message = hydra_proto::message::Up::Leave(reason);
-        self.shared.lock().uplink.send(message);
+        self.shared.lock().uplink.send(Up::Leave(reason));
         let is_sent = |talker: &Self| talker.output.is_empty() && talker.over.is_none();
         while self.flush().is_ok() && !is_sent(self) && self.over.is_none() {
             if self.turn().is_err() {
@@ -312,16 +311,23 @@ impl Talker {
 
     /// Sends what can be sent without waiting.
     fn flush(&mut self) -> Result<(), WorkerError> {
-        loop {
-            if self.output.is_empty() && !self.fill()? {
+        while !self.output.is_empty() || self.fill()? {
+            if !self.write()? {
                 return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    /// Writes what is encoded; `false` if the parent takes no more of it for now, or is gone.
+    fn write(&mut self) -> Result<bool, WorkerError> {
+        while !self.output.is_empty() {
             let rest = self.output.get(self.sent..).unwrap_or_default();
             match rustix::net::send(&self.channel, rest, rustix::net::SendFlags::NOSIGNAL) {
                 Ok(count) => self.sent += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(Errno::PIPE | Errno::CONNRESET) => return self.hung_up(),
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::PIPE | Errno::CONNRESET) => return self.hung_up().map(|()| false),
                 Err(errno) => return Err(channel_error("write", errno)),
             }
             if self.sent >= self.output.len() {
@@ -329,6 +335,7 @@ impl Talker {
                 self.sent = 0;
             }
         }
+        Ok(true)
     }
 
     /// What the parent said last may still be there to be read.
@@ -345,9 +352,34 @@ impl Talker {
         let Some(message) = self.shared.lock().uplink.poll_send() else {
             return Ok(false);
         };
-        let payload = codec::encode(&message).map_err(protocol)?;
+        let payload = match codec::encode(&message) {
+            Ok(payload) => payload,
+            Err(error) => return Err(self.unsendable(&message, error.to_string())),
+        };
         frame::encode(&payload, &mut self.output).map_err(protocol)?;
+        if let Up::Commit(commit) = &message {
+            self.shared.lock().note_sent(commit.seq);
+        }
         Ok(true)
+    }
+
+    /// A message fits into no frame, so this worker cannot go on. What was in hand last is blamed, lest everybody after it
+    /// ends the same way.
+    fn unsendable(&mut self, message: &Up, reason: String) -> WorkerError {
+        if let Up::Commit(commit) | Up::Part(commit) = message {
+            self.shared.lock().blame_for(commit.seq);
+        }
+        let leave = codec::encode(&Up::Leave(reason.clone())).map_err(protocol);
+        let said =
+            leave.and_then(|leave| frame::encode(&leave, &mut self.output).map_err(protocol));
+        // Nothing that waits behind that message may come before this.
+        while said.is_ok() && matches!(self.write(), Ok(false)) && !self.output.is_empty() {
+            let mut fds = [PollFd::new(&self.channel, PollFlags::OUT)];
+            if poll(&mut fds, None).is_err_and(|errno| errno != Errno::INTR) {
+                break;
+            }
+        }
+        WorkerError::Walk(reason)
     }
 }
 

@@ -239,7 +239,7 @@ fn names_that_find_no_room_are_an_error_of_their_directory() {
     cluster.finish();
     assert_eq!(cluster.walk.error_count(), 1);
     let error = &cluster.walk.first_errors.first().unwrap();
-    assert_eq!(error.path, large.as_os_str().as_bytes());
+    assert_eq!(error.path.bytes, large.as_os_str().as_bytes());
     assert_eq!(
         (error.operation.as_str(), error.kind.as_str()),
         ("temporary file", "ENOENT")

@@ -336,24 +336,46 @@ impl Summary for Heap {
     }
 }
 
-struct Hoard(Wants);
+/// Where it finds too much.
+#[derive(Clone, Copy)]
+enum Hoard {
+    Sum(Wants),
+    /// The walk's own counts, which the worker does not measure.
+    Walk(Wants),
+}
 
 impl Visit for Hoard {
     type Summary = Heap;
 
     fn wants(&self) -> Wants {
-        self.0
+        match self {
+            Self::Sum(wants) | Self::Walk(wants) => *wants,
+        }
     }
 
     fn entry(&mut self, entry: &Entry<'_>, out: &mut Sink<Heap>) {
-        if entry.name == b"file-42" {
-            out.summary.0 = vec![0; 20 << 20];
+        match self {
+            _ if entry.name != b"file-42" => {}
+            Self::Sum(_) => out.summary.0 = vec![0; 20 << 20],
+            Self::Walk(_) => {
+                let long = "x".repeat(20 << 20);
+                out.walk.skipped_pseudo.insert(long, 1);
+            }
         }
     }
 }
 
 #[test]
 fn a_sum_that_no_message_holds_killed_workers_without_end() {
+    costs_what_is_to_blame(Hoard::Sum);
+}
+
+#[test]
+fn a_commit_that_fits_into_no_frame_was_nobodys_fault() {
+    costs_what_is_to_blame(Hoard::Walk);
+}
+
+fn costs_what_is_to_blame(hoard: impl Fn(Wants) -> Hoard) {
     for whole_directories in [true, false] {
         let dir = scratch();
         flat(dir.path(), 100);
@@ -374,7 +396,7 @@ fn a_sum_that_no_message_holds_killed_workers_without_end() {
                 slot: Some(Slot::map(&page).unwrap()),
                 ..Identity::default()
             };
-            let conn = cluster.worker_as(Hoard(wants), identity);
+            let conn = cluster.worker_as(hoard(wants), identity);
             cluster.pages.insert(conn, page);
             let lost = cluster.lost.len();
             cluster.until(|cluster| cluster.lost.len() > lost || cluster.parent.is_done());

@@ -2,6 +2,7 @@
 //!
 //! Only the display changes: exact bytes stay in JSON (`path_b64`) and wherever raw output is asked for.
 
+use hydra_proto::kept::{CUT_MARK, KeptPath};
 use std::fmt::Write;
 
 /// `bytes` as one line of text that a terminal shows as it is: control characters, invisible and
@@ -17,6 +18,13 @@ pub fn escape(bytes: &[u8]) -> String {
         }
     }
     text
+}
+
+/// The same for a path that may be cut off, with a mark where it is.
+#[must_use]
+pub fn escape_kept(path: &KeptPath) -> String {
+    let mark = if path.cut { CUT_MARK } else { "" };
+    escape(&path.bytes) + mark
 }
 
 fn push_char(text: &mut String, c: char) {

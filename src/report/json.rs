@@ -4,6 +4,7 @@ use super::{ClientRun, Outcome, Part, SetAside};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use hydra_proto::kept::KeptPath;
 use hydra_proto::walk::{WalkError, WalkSummary};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use std::collections::BTreeMap;
@@ -142,13 +143,16 @@ struct PathLine {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_b64: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    path_cut: bool,
 }
 
 impl PathLine {
-    fn new(path: &[u8]) -> Self {
+    fn new(path: &KeptPath) -> Self {
         Self {
-            path: lossy(path),
-            path_b64: exact(path),
+            path: lossy(&path.bytes),
+            path_b64: exact(&path.bytes),
+            path_cut: path.cut,
         }
     }
 }

@@ -6,7 +6,7 @@ mod escape;
 mod json;
 mod text;
 
-pub use escape::escape;
+pub use escape::{escape, escape_kept};
 pub(crate) use json::AsideLine;
 pub use json::{SCHEMA, write_json};
 pub(crate) use text::missing_part;

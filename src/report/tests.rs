@@ -1,6 +1,7 @@
 use super::*;
 use crate::plugin::ByteTotals;
 use crate::plugins::format::{self, Style};
+use hydra_proto::kept::{KeptPath, PATH_KEPT_MAX};
 use hydra_proto::walk::{FileType, WalkError};
 use serde_json::Value;
 
@@ -9,12 +10,8 @@ fn outcome() -> Outcome {
     for file_type in [FileType::Directory, FileType::File, FileType::Symlink] {
         walk.count(file_type);
     }
-    walk.fail(WalkError {
-        path: b"/data/\x1b[2J\xff".to_vec(),
-        operation: "open".into(),
-        kind: "EACCES".into(),
-        message: "permission denied".into(),
-    });
+    let path = b"/data/\x1b[2J\xff";
+    walk.fail(WalkError::new(path, "open", "EACCES", "permission denied"));
     Outcome {
         plugin: "audit".into(),
         roots: vec![b"/data".to_vec()],
@@ -126,7 +123,7 @@ fn what_is_skipped_or_missing_is_named() {
     outcome.walk.skipped_pseudo.insert("proc".into(), 1);
     outcome.walk.skipped_mounts = 1;
     outcome.set_aside.push(SetAside {
-        path: b"/data/poison".to_vec(),
+        path: KeptPath::new(b"/data/poison", PATH_KEPT_MAX),
         part: Part::Entry,
         reason: "its worker died three times".into(),
     });
@@ -158,7 +155,7 @@ fn what_is_left_of_a_directory_was_named_as_if_nothing_of_it_was_walked() {
         (Part::End, "end", "end of directory"),
     ] {
         outcome.set_aside = vec![SetAside {
-            path: b"/data\xff".to_vec(),
+            path: KeptPath::new(b"/data\xff", PATH_KEPT_MAX),
             part,
             reason: "why".into(),
         }];
@@ -177,12 +174,9 @@ fn what_is_left_of_a_directory_was_named_as_if_nothing_of_it_was_walked() {
 fn long_lists_of_errors_are_cut() {
     let mut outcome = outcome();
     for index in 0..30 {
-        outcome.walk.fail(WalkError {
-            path: format!("/data/e{index:02}").into_bytes(),
-            operation: "stat".into(),
-            kind: "EIO".into(),
-            message: "input/output error".into(),
-        });
+        let (path, message) = (format!("/data/e{index:02}"), "input/output error");
+        let error = WalkError::new(path.as_bytes(), "stat", "EIO", message);
+        outcome.walk.fail(error);
     }
     let text = text(&outcome);
     assert!(text.contains("31 errors: 1 EACCES, 30 EIO"), "{text}");
@@ -247,12 +241,8 @@ fn what_a_warning_had_said_was_said_again_as_an_error() {
     outcome.run.warnings = vec!["client host1 is not granted root /data: it is not there".into()];
     let of_data = "nothing was walked of /data";
     assert_eq!(nothing(&outcome, true), of_data);
-    outcome.walk.fail(WalkError {
-        path: b"/data".to_vec(),
-        operation: "open".into(),
-        kind: "ENOENT".into(),
-        message: "it is not there".into(),
-    });
+    let error = WalkError::new(b"/data", "open", "ENOENT", "it is not there");
+    outcome.walk.fail(error);
     assert_eq!(nothing(&outcome, true), of_data);
     let untold = "nothing was walked: /data: it is not there";
     assert_eq!(nothing(&outcome, false), untold);
@@ -272,7 +262,7 @@ fn a_document_with_status_3_came_without_a_word() {
     let mut outcome = outcome();
     outcome.set_aside = vec![
         SetAside {
-            path: b"/data/a".to_vec(),
+            path: KeptPath::new(b"/data/a", PATH_KEPT_MAX),
             part: Part::Directory,
             reason: "no client was left to walk it".into(),
         };

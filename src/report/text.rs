@@ -1,6 +1,6 @@
 //! The report for people: what surrounds the plugin's own text.
 
-use super::{ClientRun, Ending, Outcome, Part, SetAside, escape};
+use super::{ClientRun, Ending, Outcome, Part, SetAside, escape, escape_kept};
 use crate::exit_codes::Exit;
 use crate::plugin::ByteTotals;
 use crate::plugins::format::{self, Column, Style, Table};
@@ -104,7 +104,7 @@ pub fn nothing(outcome: &Outcome, warned: bool) -> String {
         .map(|error| {
             format!(
                 "{}: {}",
-                escape(&error.path),
+                escape_kept(&error.path),
                 escape(error.message.as_bytes())
             )
         })
@@ -158,7 +158,7 @@ pub(crate) fn missing_part(aside: &SetAside) -> String {
         Part::Rest => "rest of directory",
         Part::End => "end of directory",
     };
-    let (path, reason) = (escape(&aside.path), escape(aside.reason.as_bytes()));
+    let (path, reason) = (escape_kept(&aside.path), escape(aside.reason.as_bytes()));
     format!("{part} {path}: {reason}")
 }
 
@@ -253,7 +253,7 @@ fn errors(page: &mut Page, walk: &WalkSummary) {
     for error in walk.first_errors.iter().take(LINES_MAX) {
         page.whole(&format!(
             "  {}: {}: {}",
-            escape(&error.path),
+            escape_kept(&error.path),
             escape(error.operation.as_bytes()),
             escape(error.message.as_bytes())
         ));

@@ -277,7 +277,7 @@ fn a_panic_costs_one_entry() {
     assert_eq!(result.walked.walk.entries, 3);
     let error = result.walked.walk.first_errors.first().unwrap();
     assert_eq!(
-        (error.kind.as_str(), error.path.ends_with(b"/bad")),
+        (error.kind.as_str(), error.path.bytes.ends_with(b"/bad")),
         ("PANIC", true)
     );
     assert!(error.message.contains("told to"));

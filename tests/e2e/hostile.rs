@@ -1,7 +1,8 @@
 //! Trees that break careless walkers: the totals are those of `find` and `du`, whoever looks.
 
 use super::common::{
-    Lab, Process, REFERENCE_TIME, chain, find, forest, is_root, oracle, truth, unchain, without_run,
+    Lab, Process, REFERENCE_TIME, chain, find, forest, is_root, long_chain, oracle,
+    remove_long_chain, truth, unchain, without_run,
 };
 use hydra_bench::tree::{Shape, build};
 use serde_json::{Value, json};
@@ -97,6 +98,36 @@ fn an_ordinary_user_gets_the_totals_of_find_and_the_errors_by_name() {
         reports.push(report);
     }
     assert_eq!(reports[0], reports[1]);
+}
+
+#[test]
+fn a_hundred_errors_with_long_paths_ended_worker_after_worker() {
+    const DEPTH: usize = 680;
+    const CLOSED: usize = 100;
+    let lab = Lab::in_memory();
+    let tree = lab.path("tree");
+    long_chain(&tree, DEPTH, CLOSED);
+    fs::set_permissions(lab.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = lab.path("hydra-server");
+    fs::copy(env!("CARGO_BIN_EXE_hydra-server"), &program).unwrap();
+    let reports = [&["--serial"][..], &["--workers", "2"]].map(|more| {
+        let mut server = lab.command(&program);
+        server.args(["--json", "--reference-time", REFERENCE_TIME]);
+        server.args(more).arg(&tree);
+        let ran = Process::start(as_nobody(server)).finish();
+        ran.assert_status(1).report()
+    });
+    remove_long_chain(&tree, CLOSED);
+    assert_eq!(reports[1]["run"]["clients"][0]["lost_workers"], 0);
+    let [alone, together] = reports.map(without_run);
+    assert_eq!(alone, together);
+    let errors = &alone["errors"];
+    assert_eq!(errors["by_kind"], json!({ "EACCES": CLOSED }));
+    // They are the same as far as they are kept.
+    let first = errors["first"].as_array().unwrap();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0]["path_cut"], true);
+    assert_eq!(first[0]["path"].as_str().unwrap().len(), 4096);
 }
 
 #[test]

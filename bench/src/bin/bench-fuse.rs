@@ -112,7 +112,7 @@ fn self_test() -> anyhow::Result<()> {
         (millisecond, 64),
         (millisecond, 1024),
     ] {
-        let load = measure(dir.path(), latency, callers, Duration::from_secs(3))?;
+        let load = measure(&[dir.path()], latency, callers, Duration::from_secs(3))?;
         println!("{}", serde_json::to_string(&load)?);
     }
     Ok(())

@@ -25,6 +25,10 @@ struct Args {
     /// How long each call takes
     #[arg(long, value_name = "TIME", value_parser = period::parse, default_value = "1ms")]
     latency: Duration,
+    /// Give each client a mount of its own whose names the kernel keeps for this long; 0: one mount for
+    /// all, no name kept
+    #[arg(long, value_name = "TIME", value_parser = period::parse, default_value = "0")]
+    entry_timeout: Duration,
     /// Make the trees so large that the ideal walk takes about so long
     #[arg(long, value_name = "TIME", value_parser = period::parse, default_value = "8s")]
     ideal: Duration,
@@ -71,6 +75,7 @@ fn main() -> anyhow::Result<ExitCode> {
         clients: args.clients,
         workers: args.workers,
         latency: args.latency,
+        entry_timeout: args.entry_timeout,
         ideal: args.ideal,
         runs: args.runs,
         idle: args.idle,
@@ -78,9 +83,14 @@ fn main() -> anyhow::Result<ExitCode> {
     })?;
     let machine = Machine::here();
     println!(
-        "{} clients with {} workers, calls of {:?}; with as many callers and no other load a call takes {} us\n",
+        "{} clients with {} workers, calls of {:?}; with as many callers and no other load a call takes {} us",
         args.clients, args.workers, args.latency, rig.call.median_microseconds
     );
+    if !args.entry_timeout.is_zero() {
+        let kept = args.entry_timeout;
+        println!("each client has a mount of its own, names of which are kept for {kept:?}");
+    }
+    println!();
     print!("{HEAD}");
     let (mut rows, mut waits) = (Vec::new(), String::new());
     for &shape in &args.shapes {
@@ -97,6 +107,7 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(out) = &args.out {
         let all = serde_json::json!({
             "machine": machine, "clients": args.clients, "workers": args.workers,
+            "entry_timeout_seconds": args.entry_timeout.as_secs_f64(),
             "call": rig.call, "rows": rows,
         });
         std::fs::write(out, serde_json::to_string_pretty(&all)?)

@@ -46,7 +46,7 @@ pub struct Answering {
     pub attr_timeout: Duration,
     /// The most entries that one `READDIR` brings.
     pub entries_per_readdir: usize,
-    /// Threads that read calls.
+    /// Threads that read the calls of a mount.
     pub threads: usize,
     /// Mounted so that names may be removed, as far as the kernel is concerned.
     pub writable: bool,
@@ -76,12 +76,29 @@ impl Answering {
         self.latency[Kind::Releasedir as usize] = Duration::ZERO;
         self
     }
+
+    /// What a tree is mounted with.
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.mount_options = vec![
+            match self.writable {
+                true => MountOption::RW,
+                false => MountOption::RO,
+            },
+            MountOption::FSName("implicit".to_owned()),
+            MountOption::Subtype("hydra-bench".to_owned()),
+        ];
+        config.n_threads = Some(self.threads.max(1));
+        config.clone_fd = true;
+        config
+    }
 }
 
-/// A mounted tree. Unmounted when dropped.
+/// A mounted tree, on one directory or on several. Unmounted when dropped.
 #[derive(Debug)]
 pub struct Mounted {
-    session: Option<BackgroundSession>,
+    /// One for each mount.
+    sessions: Vec<BackgroundSession>,
     counts: Arc<CallCounts>,
     line: Arc<DelayLine>,
     injections: Injections,
@@ -95,6 +112,20 @@ impl Mounted {
     ///
     /// When FUSE cannot be used here.
     pub fn new(tree: ImplicitTree, answering: &Answering, dir: &Path) -> anyhow::Result<Self> {
+        Self::on_each(tree, answering, &[dir])
+    }
+
+    /// Mounts `tree` on each of `dirs`, as hosts mount one file system: what the kernel keeps of one mount
+    /// it does not know of another. Calls are counted together.
+    ///
+    /// # Errors
+    ///
+    /// When FUSE cannot be used here.
+    pub fn on_each(
+        tree: ImplicitTree,
+        answering: &Answering,
+        dirs: &[impl AsRef<Path>],
+    ) -> anyhow::Result<Self> {
         let counts = Arc::new(CallCounts::default());
         let line = Arc::new(DelayLine::default());
         let replier = std::thread::Builder::new()
@@ -105,27 +136,20 @@ impl Mounted {
             })
             .context("start a thread")?;
         let mut mounted = Self {
-            session: None,
+            sessions: Vec::with_capacity(dirs.len()),
             counts: Arc::clone(&counts),
             line: Arc::clone(&line),
             injections: answering.injections.clone(),
             replier: Some(replier),
         };
-        let mut config = Config::default();
-        config.mount_options = vec![
-            match answering.writable {
-                true => MountOption::RW,
-                false => MountOption::RO,
-            },
-            MountOption::FSName("implicit".to_owned()),
-            MountOption::Subtype("hydra-bench".to_owned()),
-        ];
-        config.n_threads = Some(answering.threads.max(1));
-        config.clone_fd = true;
-        let served = Synthetic::new(tree, answering.clone(), counts, line);
-        let session = fuser::spawn_mount(served, dir, &config)
-            .with_context(|| format!("mount on {}", dir.display()))?;
-        mounted.session = Some(session);
+        let config = answering.config();
+        for dir in dirs.iter().map(AsRef::as_ref) {
+            let (counts, line) = (Arc::clone(&counts), Arc::clone(&line));
+            let served = Synthetic::new(tree, answering.clone(), counts, line);
+            let session = fuser::spawn_mount(served, dir, &config)
+                .with_context(|| format!("mount on {}", dir.display()))?;
+            mounted.sessions.push(session);
+        }
         Ok(mounted)
     }
 
@@ -140,16 +164,16 @@ impl Mounted {
         self.line.hurry();
     }
 
-    /// Whether the file system was unmounted by somebody else.
+    /// Whether a mount was unmounted by somebody else.
     pub fn is_over(&self) -> bool {
-        let session = self.session.as_ref();
-        session.is_none_or(|session| session.guard.is_finished())
+        let mut sessions = self.sessions.iter();
+        sessions.any(|session| session.guard.is_finished())
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
+        for session in self.sessions.drain(..) {
             // One that is busy still is detached: it ends with its last user.
             let _ = session.umount_and_join();
         }

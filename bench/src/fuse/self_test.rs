@@ -1,6 +1,6 @@
 //! What the file system itself can do: many callers that ask about one file after another.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -32,14 +32,14 @@ pub struct Load {
     pub in_flight_max: u64,
 }
 
-/// Mounts a flat tree on `dir` and asks about its files for `period`, from as many threads as `callers`
-/// says. Each question is one `LOOKUP`.
+/// Mounts a flat tree on each of `dirs` and asks about its files for `period`, from as many threads as
+/// `callers` says, spread over the mounts. Each question is one `LOOKUP`.
 ///
 /// # Errors
 ///
 /// When FUSE cannot be used here, or a call fails.
-pub fn measure(
-    dir: &Path,
+pub fn measure<P: AsRef<Path>>(
+    dirs: &[P],
     latency: Duration,
     callers: usize,
     period: Duration,
@@ -54,26 +54,30 @@ pub fn measure(
         attr_timeout: Duration::from_secs(3600),
         ..Answering::default().with_latency(latency)
     };
-    let mounted = Mounted::new(tree, &answering, dir)?;
+    let mounted = Mounted::on_each(tree, &answering, dirs)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(CWD, dir, flags, Mode::empty()).context("open the mounted root")?;
+    let open = |dir: &P| openat(CWD, dir.as_ref(), flags, Mode::empty());
+    let roots: Result<Vec<OwnedFd>, _> = dirs.iter().map(open).collect();
+    let roots = roots.context("open the mounted roots")?;
     let start = Barrier::new(callers);
     let results: Vec<anyhow::Result<Vec<u32>>> = std::thread::scope(|scope| {
-        let call = |caller| {
-            let (root, start) = (root.as_fd(), &start);
+        let start = &start;
+        let roots = roots.iter().map(OwnedFd::as_fd).cycle();
+        let threads = (0..callers).zip(roots).map(|(caller, root)| {
             scope.spawn(move || {
                 start.wait();
                 ask(&tree, root, caller * FILES as usize / callers, period)
             })
-        };
-        let threads: Vec<_> = (0..callers).map(call).collect();
+        });
+        // All are started before the first is waited for.
+        let threads: Vec<_> = threads.collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             let panicked = |_| Err(anyhow::anyhow!("a caller panicked"));
             thread.join().unwrap_or_else(panicked)
         };
         threads.into_iter().map(join).collect()
     });
-    drop(root);
+    drop(roots);
     let mut times = Vec::new();
     for result in results {
         times.extend(result?);

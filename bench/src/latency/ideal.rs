@@ -2,7 +2,8 @@
 //!
 //! Necessary are, as in the floor: for each directory but the root one `LOOKUP` to open it by its name,
 //! for each one `OPENDIR`, and `READDIR` until it brings nothing; to stat, one `LOOKUP` more for each
-//! entry but the root. The walk cannot end before
+//! entry but the root. Where the kernel keeps names, a directory needs one `LOOKUP` only, whether it is to
+//! be opened, asked about or both: who asks can open it right away. The walk cannot end before
 //!
 //! - all those calls have been made, as many at once as there are walkers, nor before
 //! - the slowest chain has: a directory is open one `LOOKUP` and one `OPENDIR` after its parent's
@@ -15,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::Work;
+use crate::fuse::Answering;
 use crate::implicit::ImplicitTree;
 
 /// What is necessary.
@@ -31,10 +33,10 @@ pub struct Ideal {
 }
 
 impl Ideal {
-    /// What `work` on `tree` takes where one `READDIR` brings up to `entries_per_readdir` entries, `.`
-    /// and `..` among them.
-    pub fn new(tree: &ImplicitTree, work: Work, entries_per_readdir: usize) -> Self {
-        let per_call = entries_per_readdir.max(3) as u64;
+    /// What `work` on `tree` takes where calls are answered like this; `.` and `..` are among the entries
+    /// that a `READDIR` brings.
+    pub fn new(tree: &ImplicitTree, work: Work, answering: &Answering) -> Self {
+        let per_call = answering.entries_per_readdir.max(3) as u64;
         let mut ideal = Self::default();
         let mut visit = |dir, parent: Option<Opened>, number| {
             let opened = match parent {
@@ -61,7 +63,9 @@ impl Ideal {
             Some(opened)
         };
         tree.walk(None, &mut visit);
-        ideal.lookups += ideal.opendirs - 1;
+        if work == Work::List || answering.entry_timeout.is_zero() {
+            ideal.lookups += ideal.opendirs - 1;
+        }
         ideal
     }
 
@@ -102,7 +106,7 @@ mod tests {
             files: Some(files),
             seed: 1,
         });
-        Ideal::new(&tree.unwrap(), work, 512)
+        Ideal::new(&tree.unwrap(), work, &Answering::default())
     }
 
     #[test]
@@ -140,6 +144,29 @@ mod tests {
             chain: 6,
         };
         assert_eq!(both, expected);
+    }
+
+    #[test]
+    fn where_names_are_kept_only_stat_needs_fewer_lookups_and_the_chain_stays() {
+        let kept = Answering {
+            entry_timeout: Duration::from_secs(1),
+            ..Answering::default()
+        };
+        let tree = ImplicitTree::new(&TreeArgs {
+            shape: Shape::Balanced,
+            directories: Some(40),
+            files: Some(200),
+            seed: 1,
+        });
+        let tree = tree.unwrap();
+        for (work, needless) in [(Work::List, 0), (Work::Stat, 39)] {
+            let without = Ideal::new(&tree, work, &Answering::default());
+            let expected = Ideal {
+                lookups: without.lookups - needless,
+                ..without
+            };
+            assert_eq!(Ideal::new(&tree, work, &kept), expected, "{work}");
+        }
     }
 
     #[test]

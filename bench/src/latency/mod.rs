@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   namespace 1   server ──────┐
-//!   namespace 2   client ──────┤ bridge      all of them see the same mounted tree, served by
-//!   namespace 3   client ──────┤             the rig's own process
+//!   namespace 2   client ──────┤ bridge      clients see the same tree, served by the rig's own process:
+//!   namespace 3   client ──────┤             on one mount, or each on its own with its own cache of names
 //!   ...           ...  ────────┘
 //! ```
 

@@ -21,11 +21,13 @@ use crate::fuse::{self, Answering, Kind, Mounted, Summary};
 use crate::implicit::{Counts, ImplicitTree, TreeArgs};
 use crate::tree::Shape;
 
-/// A file system of the rig's own, gone with it: the tree and the keys.
+/// A file system of the rig's own, gone with it: the mount points and the keys.
 const PLACE: &str = "/mnt";
 const PORT: u16 = 8101;
 /// How long the kernel keeps attributes: so that the `LOOKUP` of a `statx` brings them, and that is all.
 const ATTR_TIMEOUT: Duration = Duration::from_secs(1);
+/// Lays a host's own mount in the tree's place, and becomes the command behind the two.
+const IN_PLACE: &str = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
 
 /// What is run.
 #[derive(Clone, Debug)]
@@ -40,6 +42,9 @@ pub struct Settings {
     pub workers: usize,
     /// How long each call takes.
     pub latency: Duration,
+    /// How long the kernel keeps names, on a mount that each client has to itself; zero for one mount that
+    /// all share, and no name kept.
+    pub entry_timeout: Duration,
     /// How long the ideal walk of each tree should take, about.
     pub ideal: Duration,
     /// Timed runs of each.
@@ -101,6 +106,25 @@ pub struct Row {
     pub outcomes: Vec<Outcome>,
 }
 
+impl Settings {
+    fn keeps_names(&self) -> bool {
+        !self.entry_timeout.is_zero()
+    }
+
+    /// The hosts of the clients; the server is on the first.
+    fn client_hosts(&self) -> impl Iterator<Item = u8> {
+        2..self.clients + 2
+    }
+
+    /// Where the tree is mounted for the clients.
+    fn mount_points(&self) -> Vec<PathBuf> {
+        match self.keeps_names() {
+            true => self.client_hosts().map(own_tree).collect(),
+            false => vec![tree_dir()],
+        }
+    }
+}
+
 impl Rig {
     /// Makes the hosts and the keys, and measures what a call costs.
     ///
@@ -113,11 +137,14 @@ impl Rig {
         for place in ["/run/netns", PLACE] {
             run("mount", &format!("-t tmpfs rig {place}"))?;
         }
-        std::fs::create_dir(tree_dir()).context("create the mount point")?;
+        let mount_points = settings.mount_points();
+        for place in mount_points.iter().chain([&tree_dir()]) {
+            std::fs::create_dir_all(place).context("create a mount point")?;
+        }
         let net = Net::new(settings.clients + 1)?;
         let walkers = usize::from(settings.clients) * settings.workers;
         let second = Duration::from_secs(1);
-        let call = fuse::measure(&tree_dir(), settings.latency, walkers, second)?;
+        let call = fuse::measure(&mount_points, settings.latency, walkers, second)?;
         let keygen = Command::new(&settings.server)
             .args(["keygen", "--key-dir"])
             .arg(keys())
@@ -138,17 +165,17 @@ impl Rig {
     /// When a walker fails, or counts wrong.
     pub fn measure(&self, shape: Shape, work: Work) -> anyhow::Result<Row> {
         let answering = Answering {
+            entry_timeout: self.settings.entry_timeout,
             attr_timeout: ATTR_TIMEOUT,
             ..Answering::default().with_latency(self.settings.latency)
         };
-        let per_call = answering.entries_per_readdir;
         let walkers = usize::from(self.settings.clients) * self.settings.workers;
         let time = |ideal: &Ideal| ideal.time(walkers, self.settings.latency);
         let tree = sized(shape, |tree| {
-            let ideal = time(&Ideal::new(tree, work, per_call));
+            let ideal = time(&Ideal::new(tree, work, &answering));
             self.settings.ideal.as_secs_f64() / ideal.as_secs_f64()
         })?;
-        let necessary = Ideal::new(&tree, work, per_call);
+        let necessary = Ideal::new(&tree, work, &answering);
         let call = Duration::from_secs_f64(self.call.median_microseconds * 1e-6);
         let mut row = Row {
             shape,
@@ -162,7 +189,7 @@ impl Rig {
         };
         for _ in 0..self.settings.runs {
             // A new mount each time, so that nothing is left in the kernel's caches.
-            let mounted = Mounted::new(tree, &answering, &tree_dir())?;
+            let mounted = Mounted::on_each(tree, &answering, &self.settings.mount_points())?;
             let outcome = self.hydra(&row, &mounted)?;
             row.outcomes.push(outcome);
             drop(mounted);
@@ -176,12 +203,11 @@ impl Rig {
     }
 
     fn hydra(&self, row: &Row, mounted: &Mounted) -> anyhow::Result<Outcome> {
-        let hosts = 2..self.settings.clients + 2;
-        let clients: Vec<Client> = hosts
-            .clone()
+        let hosts = || self.settings.client_hosts();
+        let clients: Vec<Client> = hosts()
             .map(|host| self.client(host))
             .collect::<anyhow::Result<_>>()?;
-        let list: Vec<String> = hosts
+        let list: Vec<String> = hosts()
             .map(|host| format!("{}:{PORT}", address(host)))
             .collect();
         let mut server = self.net.on(1, &self.settings.server);
@@ -229,9 +255,22 @@ impl Rig {
         Ok(outcome(name, row, time, None, mounted))
     }
 
+    /// A command that runs the client's program on a host, with a mount of its own if it has one.
+    fn on_client(&self, host: u8) -> Command {
+        if !self.settings.keeps_names() {
+            return self.net.on(host, &self.settings.client);
+        }
+        // Who mounts there is in a mount namespace of its own, gone with the client and its workers.
+        let mut command = self.net.on(host, Path::new("unshare"));
+        command.args(["--mount", "sh", "-c", IN_PLACE]);
+        command.args([own_tree(host), tree_dir()]);
+        command.arg(&self.settings.client);
+        command
+    }
+
     /// Starts a client, and waits until it listens.
     fn client(&self, host: u8) -> anyhow::Result<Client> {
-        let mut command = self.net.on(host, &self.settings.client);
+        let mut command = self.on_client(host);
         command.args(["-v", "--listen", &format!("{}:{PORT}", address(host))]);
         command.args(["--workers", &self.settings.workers.to_string()]);
         command.args(["--name", &format!("host{host}"), "--key-dir"]);
@@ -391,6 +430,11 @@ impl Drop for Client {
 
 fn tree_dir() -> PathBuf {
     Path::new(PLACE).join("tree")
+}
+
+/// Where a host's own mount is, for all but the host: to that it is [`tree_dir`].
+fn own_tree(host: u8) -> PathBuf {
+    Path::new(PLACE).join(format!("host{host}"))
 }
 
 fn keys() -> PathBuf {

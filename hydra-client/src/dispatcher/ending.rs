@@ -4,7 +4,7 @@ use super::{Dispatcher, Stage, new_relay};
 use crate::doors::Want;
 use crate::error::ClientError;
 use hydra_proto::ledger::Time;
-use hydra_proto::message::{Refusal, Up};
+use hydra_proto::message::{BEING_STOPPED, Refusal, Up};
 use tracing::{debug, error, info, warn};
 
 /// Why the server ended a session, as a sentence.
@@ -31,7 +31,7 @@ pub(super) enum Next {
 
 impl Dispatcher {
     pub(super) fn shut_down(&mut self, now: Time) {
-        self.say(Up::Leave("the client is being stopped".to_owned()));
+        self.say(Up::Leave(BEING_STOPPED.to_owned()));
         self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
         self.stop(now, Next::End(Ok(())));
     }

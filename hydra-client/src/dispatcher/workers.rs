@@ -54,22 +54,18 @@ impl Dispatcher {
 
     /// What a worker committed before its end counts, as far as there is room; the rest is done again.
     fn apply_last(&mut self, now: Time, conn: ConnId) {
-        while !self.is_full()
-            && let Some(message) = self.take_put_by(conn)
+        while let Some(index) = self.put_by.iter().position(|(from, _)| *from == conn)
+            && !self.is_full(self.put_by.get(index))
+            && let Some((_, message)) = self.put_by.remove(index)
         {
             self.apply(now, conn, message);
         }
     }
 
-    pub(super) fn take_put_by(&mut self, conn: ConnId) -> Option<Up> {
-        let index = self.put_by.iter().position(|(from, _)| *from == conn)?;
-        let (_, message) = self.put_by.remove(index)?;
-        Some(message)
-    }
-
     pub(super) fn count_lost_worker(&mut self) {
         if let Some(job) = &mut self.job {
             job.results.lost_worker();
+            self.relay.note_result();
         }
     }
 

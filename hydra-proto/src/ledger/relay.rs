@@ -244,6 +244,11 @@ impl Relay {
         self.uplink.send(message);
     }
 
+    /// The shell has something for the next commit that no commit of a worker brought: that one is lost.
+    pub fn note_result(&mut self) {
+        self.unsent = self.parent.is_some();
+    }
+
     /// This client cannot go on.
     pub fn leave(&mut self, reason: String) {
         self.uplink.send(Up::Leave(reason));

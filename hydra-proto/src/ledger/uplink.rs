@@ -179,7 +179,8 @@ impl Uplink {
     }
 
     /// The last commit that was sent, and the last that was acknowledged.
-    pub(super) fn commits(&self) -> (u64, u64) {
+    #[must_use]
+    pub fn commits(&self) -> (u64, u64) {
         let session = self.session.as_ref();
         session.map_or((0, 0), |session| (session.sent, session.acked))
     }

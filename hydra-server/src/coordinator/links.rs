@@ -1,5 +1,7 @@
 //! Connections and sessions: who comes, what they say, how they go.
 
+use super::quitters::QUITS_MAX;
+use super::rows::WARNING_MAX;
 use super::{Conn, Coordinator, Phase, WARNINGS_MAX};
 use crate::connection::{self, Origin};
 use crate::journal::Entry;
@@ -7,7 +9,9 @@ use crate::outcome::ServerError;
 use hydra_link::Connection;
 use hydra_proto::ids::{ChildId, ConnId};
 use hydra_proto::ledger::Time;
-use hydra_proto::message::{Busy, Down, LogLine, PROTOCOL_VERSION, RootView, Up};
+use hydra_proto::message::{
+    BEING_STOPPED, Busy, Down, LogLine, PROTOCOL_VERSION, Refusal, RootView, Up,
+};
 use std::collections::BTreeSet;
 
 /// What the client inside a server is called.
@@ -113,10 +117,36 @@ impl Coordinator {
                 if let Some(client) = self.expected(origin) {
                     self.gathering.failed(client, reason.clone());
                 }
+                if reason != BEING_STOPPED {
+                    self.quits(conn, reason);
+                }
             }
             _ => {}
         }
         self.parent.handle(now, conn, message);
+    }
+
+    /// A client gives the job up, or broke the protocol. One that was dialled would be dialled again, and do the same for
+    /// ever: not, when it has done nothing else for some time.
+    fn quits(&mut self, conn: ConnId, reason: &str) {
+        let Some(state) = self.conns.get(&conn) else {
+            return;
+        };
+        let Origin::Dialled(client) = state.origin else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Gathering | Phase::Walking) {
+            return;
+        }
+        if self.quitters.quits(client, state.child) {
+            let name = self.client_name(client);
+            let reason: String = reason.chars().take(WARNING_MAX).collect();
+            self.warn(format!(
+                "client {name} is not dialled again: it gave up {QUITS_MAX} times in a row and had found nothing; \
+                 the last time: {reason}"
+            ));
+            self.give_up(client, reason);
+        }
     }
 
     /// A client does not want this connection: it is busy, with another server or still with this one, or keeps
@@ -216,6 +246,9 @@ impl Coordinator {
 
     /// Sends a message, or ends a connection, as soon as what it follows from is durable.
     pub(super) fn send(&mut self, now: Time, conn: ConnId, message: Option<Down>) {
+        if let Some(Down::Refused(Refusal::Protocol(reason))) = &message {
+            self.quits(conn, reason);
+        }
         let message = match message {
             Some(Down::Ack { seq }) if self.keep_ack(conn, seq) => return,
             message => message,
@@ -358,9 +391,11 @@ impl Coordinator {
 
     pub(super) fn lost(&mut self, child: ChildId, reason: &str) {
         self.book.lost(child);
+        self.quitters.lost(child);
         self.gathering.left(child);
         if matches!(self.phase, Phase::Gathering | Phase::Walking) {
             let client = self.tally.name(child);
+            let reason: String = reason.chars().take(WARNING_MAX).collect();
             let work = match self.parent.children().next() {
                 Some(_) => "its work goes to others",
                 None => "no other client is left",

@@ -26,7 +26,7 @@ struct Look {
 }
 
 /// What a client may say in one warning, in characters.
-const WARNING_MAX: usize = 1000;
+pub(super) const WARNING_MAX: usize = 1000;
 
 impl Coordinator {
     /// Uses this directory for rows. What is done there comes to `done`.

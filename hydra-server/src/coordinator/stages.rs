@@ -9,7 +9,8 @@ use crate::roots::Trouble;
 use hydra_proto::ids::{ChildId, ItemId, RootId};
 use hydra_proto::item::{Dirs, NameList, Parcel};
 use hydra_proto::ledger::Time;
-use hydra_proto::walk::WalkError;
+use hydra_proto::message::Delta;
+use hydra_proto::walk::{WalkError, WalkSummary};
 use std::time::Duration;
 
 impl Coordinator {
@@ -141,9 +142,9 @@ impl Coordinator {
         let alone = !self.parent.children().any(|child| child.connected);
         let stuck = self.parent.is_stuck();
         if !alone && !stuck {
-            self.lonely = None;
-            return;
+            return self.note_company(now);
         }
+        self.company = None;
         let since = *self.lonely.get_or_insert(now);
         let patience = match self.may_come() {
             true => self.client_timeout,
@@ -163,6 +164,46 @@ impl Coordinator {
                 });
                 self.lonely = None;
                 self.watch(now);
+            }
+        }
+    }
+
+    /// Somebody is there who may go on. That nobody was is forgotten when it has lasted: somebody may come again and again,
+    /// and do nothing.
+    fn note_company(&mut self, now: Time) {
+        let since = *self.company.get_or_insert(now);
+        if now >= since + self.company_lasts() {
+            self.lonely = None;
+        }
+    }
+
+    /// How long somebody must be there without having done anything. A link on which nothing large arrives is given up after
+    /// `dead_after`, counted from when the last small thing did.
+    fn company_lasts(&self) -> Duration {
+        self.job.timing.dead_after * 2
+    }
+
+    /// When to look next whether somebody is there.
+    pub(super) fn lonely_timeout(&self) -> Option<Time> {
+        let since = self.lonely?;
+        Some(match self.company {
+            Some(company) => company + self.company_lasts(),
+            None => since + self.client_timeout,
+        })
+    }
+
+    /// A commit is applied. If something was found, the job goes on.
+    pub(super) fn note_found(&mut self, child: ChildId, result: Option<&Delta>) {
+        // That a worker was lost is told by a commit, too.
+        if result.is_none_or(|delta| delta.walk == WalkSummary::default()) {
+            return;
+        }
+        self.lonely = None;
+        if self.quitters.found(child) {
+            let mut conns = self.conns.values();
+            let conn = conns.find(|state| state.child == Some(child));
+            if let Some(Origin::Dialled(client)) = conn.map(|state| state.origin) {
+                self.quitters.forgive(client);
             }
         }
     }
@@ -257,16 +298,14 @@ impl Coordinator {
         for (root, trouble) in self.book.unwalked() {
             let path = self.shown(root);
             match trouble {
-                Some(Trouble::Missing { kind, message }) => self.tally.walk.fail(WalkError {
-                    path,
-                    operation: "open".to_owned(),
-                    kind,
-                    message,
-                }),
+                Some(Trouble::Missing { kind, message }) => {
+                    let error = WalkError::new(&path, "open", &kind, &message);
+                    self.tally.walk.fail(error);
+                }
                 Some(
                     Trouble::Refused(reason) | Trouble::Silent(reason) | Trouble::Disputed(reason),
                 ) => {
-                    set_aside.add(path, Part::Root, &reason);
+                    set_aside.add(&path, Part::Root, &reason);
                 }
                 None => {}
             }

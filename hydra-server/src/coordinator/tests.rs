@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, DuplexStream};
 use tokio::sync::Semaphore;
 
 mod journal;
+mod quitters;
 mod rows;
 
 const NOW: Time = Time::from_secs(100);

@@ -7,19 +7,23 @@ use super::{RowsError, STREAMED, Store};
 use hydra_proto::ids::{ConnId, Epoch, JobId};
 use hydra_proto::ledger::Time;
 use hydra_proto::message::Rows;
-use hydra_proto::segment::SegmentId;
-use std::collections::BTreeMap;
+use hydra_proto::segment::{PIECE_BYTES, SegmentId};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Pieces, and commits with rows in them, that may wait to be written before nothing more is read from clients.
+/// How much may wait to be written before nothing more is read from clients: pieces, and commits with rows in them. One
+/// that is large counts as several.
 const ORDERS_MAX: u64 = 256;
-/// The same for each session, where that is more: the pieces that an honest client has on their way, and a window of commits.
-const ORDERS_EACH: u64 = 8 + 16;
-/// When more than so many of them wait, the walk pauses.
+/// The same for each session, where that is more: the pieces that an honest client has on their way, a window of commits,
+/// and what these hold beyond a piece each.
+const ORDERS_EACH: u64 = 8 + 16 + 24;
+/// When more than so much waits, the walk pauses.
 const ORDERS_MANY: u64 = 64;
+/// What counts as one: a piece.
+const ORDER_BYTES: usize = PIECE_BYTES;
 /// When nothing is done for so long, the disk does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -49,7 +53,9 @@ pub(crate) struct Keeper {
     publishing: bool,
     /// The job is over, and what is to be done then is not done yet.
     ending: bool,
-    /// What waits to be written.
+    /// What waits to be written, in the order in which it is done, and as how many each counts.
+    open: VecDeque<u64>,
+    /// Their sum.
     orders_open: u64,
     backlog: Backlog,
     /// Something was done since the last look.
@@ -79,6 +85,7 @@ impl Keeper {
             news: BTreeMap::new(),
             publishing: false,
             ending: false,
+            open: VecDeque::new(),
             orders_open: 0,
             backlog: Backlog::new(ORDERS_MANY, PATIENCE),
             has_moved: false,
@@ -87,7 +94,7 @@ impl Keeper {
 
     /// A session has sent a piece of a segment.
     pub(crate) fn piece(&mut self, conn: ConnId, session: Epoch, rows: Rows) {
-        self.orders_open += 1;
+        self.opened(rows.bytes.len());
         let id = SegmentId {
             session: session.number,
             worker: rows.worker,
@@ -109,8 +116,14 @@ impl Keeper {
 
     /// Rows came inside a commit, and there is no journal to write them behind.
     pub(crate) fn append(&mut self, rows: Vec<u8>) {
-        self.orders_open += 1;
+        self.opened(rows.len());
         self.order(Order::Append(rows));
+    }
+
+    fn opened(&mut self, bytes: usize) {
+        let orders = bytes.div_ceil(ORDER_BYTES).max(1) as u64;
+        self.open.push_back(orders);
+        self.orders_open += orders;
     }
 
     /// Whether more waits than comes from so many honest clients: then nothing more may come.
@@ -183,7 +196,8 @@ impl Keeper {
         self.has_moved = true;
         match done {
             Done::Kept(..) | Done::Appended => {
-                self.orders_open = self.orders_open.saturating_sub(1);
+                let orders = self.open.pop_front().unwrap_or(0);
+                self.orders_open = self.orders_open.saturating_sub(orders);
             }
             Done::Published => self.publishing = false,
             Done::Ended { .. } => self.ending = false,

@@ -376,3 +376,28 @@ fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
     // Lets the thread go.
     File::open(path).unwrap();
 }
+
+#[test]
+fn rows_of_commits_that_waited_for_a_disk_were_counted_and_not_weighed() {
+    let (lab, mut keeper) = Lab::new();
+    let path = lab.path(&id(1).file_name());
+    mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+    keeper.piece(ConnId(1), SESSION, piece(1, 0, b"row\n"));
+    let commit = || vec![b'\n'; 8 << 20];
+    (0..8).for_each(|_| keeper.append(commit()));
+    assert_eq!(keeper.look(Duration::from_secs(1)), Some(true));
+    assert!(!keeper.is_crowded(1));
+    (0..24).for_each(|_| keeper.append(commit()));
+    assert!(keeper.is_crowded(1));
+    let kept = Segment {
+        worker: 1,
+        number: 0,
+        bytes: 4,
+    };
+    keeper.done(&Done::Kept(ConnId(1), kept));
+    (0..32).for_each(|_| keeper.done(&Done::Appended));
+    assert!(keeper.is_settled() && !keeper.is_crowded(1));
+    // Lets the thread go.
+    keeper.stop();
+    File::open(path).unwrap();
+}

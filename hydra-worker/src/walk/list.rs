@@ -251,12 +251,9 @@ impl<V: Visit> Walker<V> {
         if (lister.names(), lister.hash()) == (read.entries, read.hash) {
             return Some(lister);
         }
-        self.sink.walk.fail(WalkError {
-            path: here.shown(b""),
-            operation: "list".to_owned(),
-            kind: "CHANGED".to_owned(),
-            message: "the directory changed while it was being read in parts".to_owned(),
-        });
+        let message = "the directory changed while it was being read in parts";
+        let error = WalkError::new(&here.shown(b""), "list", "CHANGED", message);
+        self.sink.walk.fail(error);
         None
     }
 

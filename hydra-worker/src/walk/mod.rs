@@ -136,6 +136,7 @@ impl<V: Visit> Walker<V> {
         }
         sink.bar(intents);
         let slot = identity.slot.map(Arc::new);
+        shared.lock().slot = slot.clone();
         sink.set_outlet(Outlet::new(&shared, job.rows.as_ref(), slot.clone()));
         Ok(Self {
             intents,
@@ -235,12 +236,9 @@ impl<V: Visit> Walker<V> {
         match outcome {
             Ok(value) => Some(value),
             Err(payload) => {
-                self.sink.walk.fail(WalkError {
-                    path,
-                    operation: "plugin".to_owned(),
-                    kind: "PANIC".to_owned(),
-                    message: panic_message(&*payload),
-                });
+                let message = panic_message(&*payload);
+                let error = WalkError::new(&path, "plugin", "PANIC", &message);
+                self.sink.walk.fail(error);
                 None
             }
         }
@@ -266,7 +264,7 @@ impl<V: Visit> Walker<V> {
     }
 
     fn fail(&mut self, path: Vec<u8>, operation: &str, errno: Errno) {
-        self.sink.walk.fail(walk_error(path, operation, errno));
+        self.sink.walk.fail(walk_error(&path, operation, errno));
     }
 
     /// The path of a directory as results show it.

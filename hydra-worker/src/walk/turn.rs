@@ -221,6 +221,7 @@ impl<V: Visit> Walker<V> {
         self.turn.unrecorded = 0;
         ledger.told_hungry = cut.load.hungry;
         ledger.uplink.commit(cut);
+        ledger.note_cut(self.turn.last);
         ledger.commit_due = false;
         ledger.last_commit = clock::now();
         let spent = ledger.last_commit.saturating_sub(begun);

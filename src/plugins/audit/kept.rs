@@ -1,40 +1,9 @@
-//! Paths that a summary carries, and the directories that hold a record.
-//!
-//! The tree chooses how long its paths are, and a summary has to fit into one message; so a path is kept up
-//! to a limit only. Comparing what is kept, and showing what is kept, gives the same result in any order.
+//! The entries that hold a record.
 
+pub(super) use hydra_proto::kept::{KeptPath, clip};
 use hydra_proto::reduce::Summary;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
-
-/// A path as results show it, cut off behind a limit.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct KeptPath {
-    /// Its first bytes.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
-    /// Whether there are more.
-    pub cut: bool,
-}
-
-impl KeptPath {
-    /// Keeps at most `limit` bytes of `path`.
-    pub(super) fn new(path: &[u8], limit: usize) -> Self {
-        let (bytes, cut) = clip(path, limit);
-        let bytes = bytes.to_vec();
-        Self { bytes, cut }
-    }
-
-    fn parts(&self) -> (&[u8], bool) {
-        (&self.bytes, self.cut)
-    }
-}
-
-/// What [`KeptPath::new`] would keep.
-pub(super) fn clip(path: &[u8], limit: usize) -> (&[u8], bool) {
-    path.get(..limit)
-        .map_or((path, false), |head| (head, path.len() > limit))
-}
 
 /// The entry with the largest number so far; of equal ones the first by path bytes. Paths are kept up to
 /// `LIMIT` bytes.
@@ -115,6 +84,5 @@ mod tests {
         assert!(record.get().unwrap().1.cut);
         record.offer(1, b"/abc");
         assert_eq!(record.get(), Some((1, &KeptPath::new(b"/abc", 4))));
-        assert!(!KeptPath::new(b"/abc", 4).cut);
     }
 }

@@ -7,6 +7,7 @@ use super::kept::{KeptPath, Record};
 use super::summary::{AgeCells, FileUsage};
 use crate::plugin::ReportContext;
 use crate::plugins::format::{self, Column, Style, Table};
+use hydra_proto::kept::CUT_MARK;
 
 /// Rows of tables that could have any number.
 const ROWS_MAX: usize = 10;
@@ -340,6 +341,6 @@ fn oddities(page: &mut Page, findings: &Findings) {
 
 /// A path for the terminal, with a mark where it was cut.
 fn shown(path: &KeptPath) -> String {
-    let mark = if path.cut { "…" } else { "" };
+    let mark = if path.cut { CUT_MARK } else { "" };
     format::terminal(&path.bytes) + mark
 }

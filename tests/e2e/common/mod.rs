@@ -11,7 +11,7 @@ pub(crate) use gate::Gate;
 pub(crate) use lab::{Lab, REFERENCE_TIME};
 pub(crate) use oracle::{find, truth, without_run};
 pub(crate) use process::{LIMIT, Process, Ran};
-pub(crate) use tree::{chain, crowd, forest, spine, unchain};
+pub(crate) use tree::{chain, crowd, forest, long_chain, remove_long_chain, spine, unchain};
 
 /// Whether the tests may do what only root may. Says on standard error what is skipped otherwise.
 pub(crate) fn is_root(what: &str) -> bool {

@@ -72,6 +72,40 @@ pub(crate) fn chain(root: &Path, depth: usize) {
     openat(&at, "end", flags, Mode::RUSR).unwrap();
 }
 
+/// Builds a chain of `depth` directories with names as long as they may be, and at its end `closed` directories that
+/// only root may open.
+pub(crate) fn long_chain(root: &Path, depth: usize, closed: usize) {
+    let (name, mode) = ("n".repeat(255), Mode::from_raw_mode(0o755));
+    fs::create_dir(root).unwrap();
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
+    for _ in 0..depth {
+        mkdirat(&at, &name, mode).unwrap();
+        at = openat(&at, &name, flags, Mode::empty()).unwrap();
+    }
+    for number in 0..closed {
+        mkdirat(&at, format!("closed-{number}"), Mode::empty()).unwrap();
+    }
+}
+
+/// Removes it.
+pub(crate) fn remove_long_chain(root: &Path, closed: usize) {
+    let (name, flags) = ("n".repeat(255), OFlags::DIRECTORY | OFlags::CLOEXEC);
+    let mut at = openat(CWD, root, flags, Mode::empty()).unwrap();
+    let mut depth = 0;
+    while let Ok(below) = openat(&at, &name, flags, Mode::empty()) {
+        at = below;
+        depth += 1;
+    }
+    for number in 0..closed {
+        unlinkat(&at, format!("closed-{number}"), AtFlags::REMOVEDIR).unwrap();
+    }
+    for _ in 0..depth {
+        at = openat(&at, "..", flags, Mode::empty()).unwrap();
+        unlinkat(&at, &name, AtFlags::REMOVEDIR).unwrap();
+    }
+}
+
 /// Removes a chain from its end, which takes time in proportion to its depth; `rm -r` takes much longer.
 pub(crate) fn unchain(root: &Path) {
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;

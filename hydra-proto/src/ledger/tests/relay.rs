@@ -536,3 +536,15 @@ fn the_server_got_what_one_of_many_workers_could_spare() {
         "half as long as an acknowledgement takes: {due:?}"
     );
 }
+
+#[test]
+fn a_worker_that_died_when_nothing_else_was_to_be_said_was_not_told_of() {
+    let mut relay = client(false);
+    relay.worker_died(ms(1), ConnId(1), None, "killed");
+    poll(&mut relay);
+    assert!(!relay.wants_cut(ms(9999)));
+    relay.note_result();
+    assert!(relay.wants_cut(ms(9999)));
+    cut(&mut relay);
+    assert!(!relay.wants_cut(ms(9999)));
+}
