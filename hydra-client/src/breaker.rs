@@ -76,21 +76,24 @@ impl Breakers {
         }
     }
 
-    /// A job begins: workers of earlier ones still hang on a mount, which is behind these walls.
+    /// A job begins: workers of earlier ones still hang on a mount, which is behind these walls. Returns them if there are
+    /// too many mounts for this one to have a breaker.
     pub(crate) fn haunted(
         &mut self,
         now: Time,
         mount: &[u8],
         workers: BTreeSet<ConnId>,
         walls: Vec<Wall>,
-    ) {
-        if let Some(breaker) = self.breaker(mount, walls) {
-            breaker.state = match workers.len() < LEFT_BEHIND_MAX {
-                true => State::HalfOpen,
-                false => State::Open { until: now },
-            };
-            breaker.earlier = workers;
-        }
+    ) -> BTreeSet<ConnId> {
+        let Some(breaker) = self.breaker(mount, walls) else {
+            return workers;
+        };
+        breaker.state = match workers.len() < LEFT_BEHIND_MAX {
+            true => State::HalfOpen,
+            false => State::Open { until: now },
+        };
+        breaker.earlier = workers;
+        BTreeSet::new()
     }
 
     /// The job is over: the workers that hung, or began to, and are not reaped yet.
@@ -449,5 +452,9 @@ mod tests {
         }
         assert!(!hang(&mut breakers, s(0), "one more", 0..9));
         assert_eq!(passes(&breakers).len(), BREAKERS_MAX);
+        // Those of earlier jobs are not forgotten for that.
+        let workers = BTreeSet::from([ConnId(1)]);
+        let rest = breakers.haunted(s(1), b"another", workers.clone(), Vec::new());
+        assert_eq!(rest, workers);
     }
 }

@@ -1,5 +1,6 @@
 //! One connection to a client: a task that reads, a task that writes, and the events they make.
 
+use crate::held;
 use hydra_link::{Connection, FrameReader, FrameWriter};
 use hydra_proto::codec;
 use hydra_proto::frame::FRAME_BYTES_MAX;
@@ -11,6 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 /// Messages that may wait to be sent to one client. A client that does not take them loses its connection,
 /// and resumes.
 const OUTBOX_MAX: usize = 4096;
+/// The same in bytes.
+const OUTBOX_BYTES_MAX: u32 = 64 << 20;
 /// Events that may wait for the coordinator; then readers wait, and with them the clients.
 pub(crate) const EVENTS_MAX: usize = 1024;
 /// The same in bytes of messages. More than the largest frame, so that each message finds room some time.
@@ -77,19 +80,36 @@ impl Intake {
 
 /// The coordinator's end of a connection. Dropping it closes the connection when all is sent.
 #[derive(Debug)]
-pub(crate) struct Outbox(mpsc::Sender<Down>);
+pub(crate) struct Outbox {
+    messages: mpsc::Sender<Outgoing>,
+    room: Arc<Semaphore>,
+}
+
+/// A message, and its share of the room for those that wait.
+type Outgoing = (Down, OwnedSemaphorePermit);
 
 impl Outbox {
+    fn new() -> (Self, mpsc::Receiver<Outgoing>) {
+        let (messages, outgoing) = mpsc::channel(OUTBOX_MAX);
+        let room = Arc::new(Semaphore::new(OUTBOX_BYTES_MAX as usize));
+        (Self { messages, room }, outgoing)
+    }
+
     /// Sends a message, if there is room.
     pub(crate) fn send(&self, message: Down) -> bool {
-        self.0.try_send(message).is_ok()
+        let bytes = u32::try_from(held::size(&message)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room);
+        match room.try_acquire_many_owned(bytes.min(OUTBOX_BYTES_MAX)) {
+            Ok(room) => self.messages.try_send((message, room)).is_ok(),
+            Err(_) => false,
+        }
     }
 }
 
 /// Starts the two tasks of a connection.
 pub(crate) fn start(conn: ConnId, connection: Connection, intake: Intake) -> Outbox {
     let (reader, writer) = connection.split();
-    let (outbox, messages) = mpsc::channel(OUTBOX_MAX);
+    let (outbox, messages) = Outbox::new();
     let sending = tokio::spawn(send_all(writer, messages));
     tokio::spawn(async move {
         let mut sending = sending;
@@ -104,7 +124,7 @@ pub(crate) fn start(conn: ConnId, connection: Connection, intake: Intake) -> Out
         // The coordinator is gone when this fails, and with it whoever wanted to know.
         let _ = intake.send(Event::Closed(conn, reason)).await;
     });
-    Outbox(outbox)
+    outbox
 }
 
 async fn receive_all(conn: ConnId, mut reader: FrameReader, intake: &Intake) -> Option<String> {
@@ -114,6 +134,7 @@ async fn receive_all(conn: ConnId, mut reader: FrameReader, intake: &Intake) -> 
             Ok(None) => return None,
             Err(error) => return Some(error.to_string()),
         };
+        // Not before it is read: who is slow would then keep room from the beats of all others.
         let room = intake.room(frame.len()).await?;
         let message: Up = match codec::decode(&frame) {
             Ok(message) => message,
@@ -126,10 +147,13 @@ async fn receive_all(conn: ConnId, mut reader: FrameReader, intake: &Intake) -> 
     }
 }
 
-async fn send_all(mut writer: FrameWriter, mut messages: mpsc::Receiver<Down>) -> Option<String> {
+async fn send_all(
+    mut writer: FrameWriter,
+    mut messages: mpsc::Receiver<Outgoing>,
+) -> Option<String> {
     while let Some(message) = messages.recv().await {
         let mut next = Some(message);
-        while let Some(message) = next {
+        while let Some((message, _room)) = next {
             let sent = match codec::encode(&message) {
                 Ok(bytes) => writer.queue(&bytes).await,
                 Err(error) => return Some(error.to_string()),
@@ -144,4 +168,43 @@ async fn send_all(mut writer: FrameWriter, mut messages: mpsc::Receiver<Down>) -
         }
     }
     writer.close().await.err().map(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hydra_proto::ids::{Epoch, IdRange, ItemId, JobId, RootId};
+    use hydra_proto::item::{Dirs, NameList, Parcel};
+    use hydra_proto::message::Grant;
+
+    fn grant(bytes: usize) -> Down {
+        let name = vec![b'x'; bytes];
+        let dirs = Dirs {
+            first: ItemId(1),
+            root: RootId(0),
+            dir: Vec::new(),
+            names: NameList::from_iter([name.as_slice()]),
+        };
+        Down::Grant(Grant {
+            epoch: Epoch {
+                job: JobId(1),
+                number: 1,
+            },
+            seq: 1,
+            items: vec![Parcel::Dirs(dirs)],
+            ids: IdRange { start: 1, end: 1 },
+            careful: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn messages_that_waited_for_a_client_had_no_limit_in_bytes() {
+        let (outbox, mut messages) = Outbox::new();
+        let sent = (0..100).take_while(|_| outbox.send(grant(1 << 20))).count();
+        assert_eq!(sent, 63);
+        assert!(outbox.send(Down::Pause(true)));
+        // When some are taken there is room again.
+        drop(messages.recv().await);
+        assert!(outbox.send(grant(1 << 20)));
+    }
 }

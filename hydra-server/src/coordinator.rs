@@ -117,6 +117,8 @@ pub(crate) struct Coordinator {
     /// Since when one is there without a break.
     company: Option<Time>,
     quitters: Quitters,
+    /// So much waits that nothing more is read from clients.
+    is_deaf: bool,
     progress: Option<ProgressSink>,
     pub(crate) logs: Option<LogSink>,
     /// Clients that were dialled and have had a session of this job.
@@ -208,6 +210,7 @@ impl Coordinator {
             lonely: None,
             company: None,
             quitters: Quitters::default(),
+            is_deaf: false,
             progress: config.progress,
             logs: config.logs,
             outflow: None,
@@ -312,6 +315,17 @@ impl Coordinator {
         self.journal.iter_mut().for_each(|disk| disk.held_up(now));
     }
 
+    /// Whether clients are read from. While they are not, nobody can be heard or come back: neither silence nor absence
+    /// counts, and begins to count anew when they are read from again.
+    pub(crate) fn hears(&mut self, now: Time) -> bool {
+        let is_deaf = self.is_crowded();
+        if std::mem::replace(&mut self.is_deaf, is_deaf) || is_deaf {
+            self.parent.held_up(now);
+            self.lonely = None;
+        }
+        !is_deaf
+    }
+
     /// The user wants the job to stop.
     ///
     /// # Errors
@@ -322,6 +336,9 @@ impl Coordinator {
             Phase::Ending(_) if !self.is_settled() || !self.has_written_rows() => {
                 self.ending = Some(Ending::Interrupted);
                 self.phase = Phase::Ending(now + LETTING_GO);
+                if let Some(keeper) = self.rows.as_ref().filter(|rows| rows.is_ending()) {
+                    keeper.stop();
+                }
             }
             _ => self.end(now, Ending::Interrupted),
         }
@@ -359,11 +376,18 @@ impl Coordinator {
         match self.phase {
             Phase::Gathering => self.gather(now)?,
             Phase::Walking => self.watch(now),
-            Phase::Ending(deadline) if self.is_over(now, deadline) => self.phase = Phase::Over,
             Phase::Ending(_) | Phase::Over => {}
         }
         while let Some(action) = self.parent.poll_action() {
             self.act(now, action)?;
+        }
+        if let Phase::Ending(deadline) = self.phase
+            && self.is_over(now, deadline)
+        {
+            self.phase = match self.end_rows() {
+                true => Phase::Ending(now + LETTING_GO),
+                false => Phase::Over,
+            };
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::journal::{
     Writer, Written, replay,
 };
 use crate::outcome::{Ending, ServerError};
-use crate::rows::{self, Keeper, Outflow};
+use crate::rows;
 use hydra_proto::ids::{ConnId, Epoch};
 use hydra_proto::job::JobSpec;
 use hydra_proto::ledger::{Record, Time};
@@ -21,6 +21,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use tokio::sync::mpsc;
 
+/// What an honest client sends while nothing is acknowledged: its window, and what its last commit has beyond that.
+pub(crate) const UNACKNOWLEDGED_BYTES: u64 = 24 << 20;
 /// Segments in one entry of a snapshot.
 const SEGMENTS_AT_ONCE: usize = 4096;
 
@@ -329,10 +331,14 @@ impl Coordinator {
 
     /// Whether clients have to wait with what they have to say.
     pub(crate) fn is_crowded(&self) -> bool {
-        let outflow = self.outflow.as_ref().is_some_and(Outflow::is_crowded);
-        let rows = outflow || self.rows.as_ref().is_some_and(Keeper::is_crowded);
-        let journal = self.journal.as_ref().is_some_and(Journal::is_crowded);
-        rows || journal || self.held.is_crowded()
+        let sessions = self.tally.sessions();
+        let count = sessions as u64;
+        let outflow = self.outflow.as_ref();
+        let (keeper, journal) = (self.rows.as_ref(), self.journal.as_ref());
+        outflow.is_some_and(|rows| rows.is_crowded(count))
+            || keeper.is_some_and(|rows| rows.is_crowded(count))
+            || journal.is_some_and(|disk| disk.is_crowded(count))
+            || self.held.is_crowded(sessions)
     }
 }
 

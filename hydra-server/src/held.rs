@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 
 /// When so many bytes wait, nothing more is read from clients.
 const BYTES_MAX: usize = 64 << 20;
-/// Roughly what a message takes beside what is in it.
+/// The same for each session, where that is more: a grant, and another one on its heels.
+const BYTES_EACH: usize = 2 << 20;
+/// Roughly what a message, or the end of a connection, takes beside what is in it.
 const MESSAGE_BYTES: usize = 256;
 
 /// What waits until something is durable.
@@ -34,13 +36,13 @@ impl Held {
         self.queue.is_empty()
     }
 
-    /// Whether so much waits that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.bytes > BYTES_MAX
+    /// Whether more waits than is to be said to so many clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: usize) -> bool {
+        self.bytes > BYTES_MAX.max(BYTES_EACH * sessions)
     }
 
     pub(crate) fn push(&mut self, ticket: u64, conn: ConnId, message: Option<Down>) {
-        let bytes = MESSAGE_BYTES + message.as_ref().map_or(0, size);
+        let bytes = message.as_ref().map_or(MESSAGE_BYTES, size);
         self.bytes += bytes;
         self.queue.push_back(HeldBack {
             ticket,
@@ -76,11 +78,12 @@ impl Held {
     }
 }
 
-/// Roughly the bytes of what is in a message.
-fn size(message: &Down) -> usize {
-    match message {
+/// Roughly the bytes of a message in memory.
+pub(crate) fn size(message: &Down) -> usize {
+    let inside = match message {
         Down::Grant(grant) => grant.items.iter().map(Parcel::size).sum(),
         Down::Welcome(_) => codec::encode(message).map_or(0, |bytes| bytes.len()),
         _ => 0,
-    }
+    };
+    MESSAGE_BYTES + inside
 }

@@ -173,15 +173,15 @@ impl Listed {
             let root = spec.root(aside.item.root());
             let (part, path) = Part::of(&aside.item);
             let path = root.map(|root| root.show(&path));
-            listed.add(path.unwrap_or_default(), part, &aside.reason);
+            listed.add(&path.unwrap_or_default(), part, &aside.reason);
         }
         // What cannot be read is missing all the same.
         listed.count = parent.counts().aside;
         listed
     }
 
-    pub(crate) fn add(&mut self, path: Vec<u8>, part: Part, reason: &str) {
-        let path = KeptPath::new(&path, PATH_KEPT_MAX);
+    pub(crate) fn add(&mut self, path: &[u8], part: Part, reason: &str) {
+        let path = KeptPath::new(path, PATH_KEPT_MAX);
         self.count += 1;
         let is_full = self.first.len() >= LISTED_MAX;
         if is_full && self.first.last().is_some_and(|(last, _)| last.path < path) {
@@ -314,8 +314,8 @@ mod tests {
         let mut listed = Listed::default();
         for number in (0..LISTED_MAX + 10).rev() {
             let path = format!("{number:05}").into_bytes();
-            listed.add(path.clone(), Part::Rest, "why");
-            listed.add(path, Part::Entries, "why");
+            listed.add(&path, Part::Rest, "why");
+            listed.add(&path, Part::Entries, "why");
         }
         let (first, count) = listed.end();
         assert_eq!(count as usize, 2 * (LISTED_MAX + 10));
@@ -331,8 +331,11 @@ mod tests {
         let mut listed = Listed::default();
         let long = |number| format!("/{number:03}/{}", "d/".repeat(PATH_KEPT_MAX));
         for number in (0..3).rev() {
-            let reason = "x".repeat(1 << 20);
-            listed.add(long(number).into_bytes(), Part::Rest, &reason);
+            listed.add(
+                long(number).as_bytes(),
+                Part::Directory,
+                &"x".repeat(1 << 20),
+            );
         }
         let (first, count) = listed.end();
         assert_eq!((first.len(), count), (3, 3));

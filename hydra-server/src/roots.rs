@@ -3,7 +3,8 @@
 //! Where clients see different things, those are right whose root is not on their system's own file system: an
 //! unmounted `/data` is an empty directory of the system disk. Among them the largest group of like views is.
 //! Where the largest groups are equal nobody can tell, and the root is not walked: a wrong tree that is reported
-//! as the right one is worse than none.
+//! as the right one is worse than none. That is not forgotten when clients go, or another server goes on: from then on
+//! only the view of two clients or more decides, if it is that of more than half.
 
 use crate::journal::Entry;
 use hydra_proto::ids::{ChildId, RootId};
@@ -31,6 +32,8 @@ pub(crate) enum Trouble {
     Refused(String),
     /// It does not answer clients that look for it.
     Silent(String),
+    /// Clients saw different trees there. Stands until enough of them agree.
+    Disputed(String),
 }
 
 /// What clients see of the job's roots.
@@ -89,6 +92,7 @@ impl RootBook {
         for (root, view) in self.roots.iter_mut().zip(&views) {
             match view {
                 RootView::Seen(_) => {}
+                _ if matches!(root.trouble, Some(Trouble::Disputed(_))) => {}
                 RootView::Missing { kind, message } => {
                     let (kind, message) = (kind.clone(), message.clone());
                     root.trouble
@@ -132,7 +136,7 @@ impl RootBook {
                     root.facts = chosen;
                     settled.push(RootId(index as u32));
                 }
-                None => root.trouble = dispute.map(Trouble::Refused).or(root.trouble.take()),
+                None => root.trouble = dispute.map(Trouble::Disputed).or(root.trouble.take()),
             }
         }
         settled
@@ -142,9 +146,15 @@ impl RootBook {
     fn elect(&self, index: usize) -> Option<RootFacts> {
         let votes = self.votes(index);
         let most = votes.iter().map(|(_, count)| *count).max()?;
+        let all: usize = votes.iter().map(|(_, count)| *count).sum();
+        let root = self.roots.get(index)?;
+        let enough = match root.trouble {
+            Some(Trouble::Disputed(_)) => most >= 2 && most * 2 > all,
+            _ => true,
+        };
         let mut best = votes.into_iter().filter(|(_, count)| *count == most);
         let (facts, _) = best.next()?;
-        (self.trust || best.next().is_none()).then(|| facts.clone())
+        (self.trust || (enough && best.next().is_none())).then(|| facts.clone())
     }
 
     /// The views that count, and how many clients share each, in the order in which they came.
@@ -324,13 +334,66 @@ mod tests {
         book.sees(ChildId(0), vec![seen("nfs", 5, false)]);
         book.sees(ChildId(1), vec![seen("nfs", 7, false)]);
         assert!(book.settle().is_empty());
-        assert!(matches!(book.unwalked()[0].1, Some(Trouble::Refused(_))));
+        assert!(matches!(book.unwalked()[0].1, Some(Trouble::Disputed(_))));
         assert_eq!(book.serves(ChildId(0)).0, [false]);
         // Another one settles it.
         book.sees(ChildId(2), vec![seen("nfs", 7, false)]);
         assert_eq!(book.settle(), [RootId(0)]);
         let served = [0, 1, 2].map(|child| book.serves(ChildId(child)).0[0]);
         assert_eq!(served, [false, true, true]);
+    }
+
+    /// A book of one root, about which two clients do not agree.
+    fn disputed() -> RootBook {
+        let mut book = RootBook::new(1, false);
+        book.sees(ChildId(0), vec![seen("nfs", 5, false)]);
+        book.sees(ChildId(1), vec![seen("nfs", 7, false)]);
+        assert!(book.settle().is_empty());
+        book
+    }
+
+    #[test]
+    fn who_was_left_of_two_clients_decided_which_tree_is_the_right_one() {
+        let mut book = disputed();
+        book.lost(ChildId(1));
+        assert!(book.settle().is_empty());
+        let missing = RootView::Silent("no answer".to_owned());
+        book.sees(ChildId(2), vec![missing]);
+        assert!(book.settle().is_empty());
+        // Two of four are not the most of them.
+        for (child, inode) in [(3, 7), (4, 5), (5, 8)] {
+            book.sees(ChildId(child), vec![seen("nfs", inode, false)]);
+        }
+        assert!(book.settle().is_empty());
+        book.lost(ChildId(3));
+        assert_eq!(book.settle(), [RootId(0)]);
+        assert_eq!(book.serves(ChildId(0)).0, [true]);
+    }
+
+    #[test]
+    fn the_first_client_that_came_back_decided_which_tree_is_the_right_one() {
+        let mut resumed = RootBook::new(1, false);
+        for entry in disputed().changes() {
+            let Entry::Root {
+                root,
+                facts,
+                trouble,
+            } = entry
+            else {
+                panic!("{entry:?}");
+            };
+            resumed.restore(root, facts, trouble);
+        }
+        resumed.sees(ChildId(0), vec![seen("nfs", 5, false)]);
+        assert!(resumed.settle().is_empty());
+        assert!(matches!(
+            resumed.unwalked()[0].1,
+            Some(Trouble::Disputed(_))
+        ));
+        resumed.sees(ChildId(1), vec![seen("nfs", 7, false)]);
+        assert!(resumed.settle().is_empty());
+        resumed.sees(ChildId(2), vec![seen("nfs", 5, false)]);
+        assert_eq!(resumed.settle(), [RootId(0)]);
     }
 
     #[test]

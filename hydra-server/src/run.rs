@@ -67,14 +67,16 @@ pub async fn run(
     tokio::pin!(interrupt);
     let mut interrupted = false;
     let mut pulse = Pulse::new(clock::now(), coordinator.dead_after());
+    // A job that is gone on with may be done already.
+    coordinator.proceed(clock::now())?;
     while coordinator.phase() != Phase::Over {
         coordinator.flush(clock::now())?;
         let deadline = until(pulse.or_before(coordinator.poll_timeout()));
-        let crowded = coordinator.is_crowded();
+        let hears = coordinator.hears(clock::now());
         tokio::select! {
             Some(report) = written.recv() => coordinator.written(clock::now(), report)?,
             Some(done) = rows.recv() => coordinator.rows_done(clock::now(), done)?,
-            event = incoming.recv(), if !crowded => {
+            event = incoming.recv(), if hears => {
                 let mut next = event;
                 for _ in 0..EVENTS_AT_ONCE {
                     let Some(event) = next else { break };

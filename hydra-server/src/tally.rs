@@ -32,6 +32,11 @@ impl Tally {
         self.names.remove(&child);
     }
 
+    /// How many sessions there are.
+    pub(crate) fn sessions(&self) -> usize {
+        self.names.len()
+    }
+
     /// A session of the client with this name was opened, or goes on under this name. No two clients may have one.
     pub(crate) fn joined(&mut self, child: ChildId, name: &str, workers: u32) {
         self.names.insert(child, name.to_owned());

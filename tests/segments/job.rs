@@ -207,17 +207,33 @@ impl<'a> Job<'a> {
 
     /// Waits until there is no room, and makes some.
     pub(crate) fn run_out_of_room(&mut self) -> Outcome {
+        self.wait_until_full()?;
+        match &self.mount {
+            Some(mount) if !mount.resize("256m") => Err("cannot be mounted again".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until there is no room, and stops the job: it has a report, and a reader finds whole rows.
+    pub(crate) fn stop_without_room(&mut self) -> Outcome {
+        self.wait_until_full()?;
+        let pid = Pid::from_raw(self.server.id().cast_signed());
+        let pid = pid.ok_or("the server has no number")?;
+        kill_process(pid, Signal::INT).map_err(told)?;
+        self.run(|_, _| Ok(()))?;
+        self.ended(130)?;
+        self.read(false)?;
+        self.report().map(drop)
+    }
+
+    fn wait_until_full(&mut self) -> Outcome {
         while !self.log().contains("the disk of the rows is full") {
             self.hear()?;
             if self.has_ended()? {
                 return Err(format!("it ended too early: {}", self.log()));
             }
         }
-        self.read(false)?;
-        match &self.mount {
-            Some(mount) if !mount.resize("256m") => Err("cannot be mounted again".to_owned()),
-            _ => Ok(()),
-        }
+        self.read(false).map(drop)
     }
 
     /// Each row is there once, and nothing else.

@@ -26,7 +26,7 @@ const MEMORY_MAX: u64 = 64 << 20;
 /// A scenario, and what it is called.
 type Scenario = (&'static str, fn(&Lab) -> Result<(), String>);
 
-const SCENARIOS: [Scenario; 9] = [
+const SCENARIOS: [Scenario; 10] = [
     ("undisturbed, on one host", on_one_host),
     ("workers are killed", workers_are_killed),
     ("clients write in place, and are killed", clients_in_place),
@@ -39,6 +39,7 @@ const SCENARIOS: [Scenario; 9] = [
         too_many_for_a_file,
     ),
     ("no room for a while", no_room_for_a_while),
+    ("stopped while there is no room", stopped_without_room),
 ];
 
 fn main() -> ExitCode {
@@ -216,6 +217,30 @@ fn no_room_for_a_while(lab: &Lab) -> Result<(), String> {
         job.run_out_of_room()?;
         job.run(|_, _| Ok(()))?;
         job.check(0)?;
+    }
+    Ok(())
+}
+
+/// Needs root, for a file system of its own.
+fn stopped_without_room(lab: &Lab) -> Result<(), String> {
+    if !rustix::process::geteuid().is_root() {
+        println!("stopped while there is no room: skipped, it needs root");
+        return Ok(());
+    }
+    lab.fill(10, 2, 8000)?;
+    for (state, clients) in [
+        (false, vec![]),
+        (true, vec![]),
+        (false, vec![Sees::NotAllowed]),
+        (true, vec![Sees::NotAllowed]),
+    ] {
+        let setup = Setup {
+            room: Some(8 << 20),
+            state,
+            clients,
+            ..Setup::default()
+        };
+        Job::start(lab, &setup)?.stop_without_room()?;
     }
     Ok(())
 }

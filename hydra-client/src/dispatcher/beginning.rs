@@ -138,19 +138,23 @@ impl Dispatcher {
 
     /// Sends nobody, or few, where workers of earlier jobs still hang.
     fn hold_back(&mut self, now: Time) {
-        let left = std::mem::take(&mut self.left_behind);
-        let (Some(job), Ok(mounts), false) = (&mut self.job, Mounts::read(), left.is_empty())
-        else {
+        if self.left_behind.is_empty() {
+            return;
+        }
+        let (Some(job), Ok(mounts)) = (&mut self.job, Mounts::read()) else {
             return;
         };
-        for (mount, workers) in left {
+        for (mount, workers) in std::mem::take(&mut self.left_behind) {
             let (name, count) = (mount.escape_ascii(), workers.len());
             let reason = format!(
                 "the file system at {name} does not answer: {count} workers of earlier jobs still hang there"
             );
             warn!("{reason}");
             let walls = mounts.walls(&mount, &job.real_roots, &reason);
-            job.breakers.haunted(now, &mount, workers, walls);
+            let without_breaker = job.breakers.haunted(now, &mount, workers, walls);
+            if !without_breaker.is_empty() {
+                self.left_behind.insert(mount, without_breaker);
+            }
         }
         let held_back = job.breakers.mounts();
         self.relay.set_mounts(held_back);

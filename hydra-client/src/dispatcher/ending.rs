@@ -105,8 +105,13 @@ impl Dispatcher {
 
     /// Keeps nothing of the job but who is left behind.
     pub(super) fn forget_job(&mut self) {
-        if let Some(job) = self.job.take() {
-            self.left_behind = job.breakers.into_left();
+        let Some(job) = self.job.take() else {
+            return;
+        };
+        // Those of earlier jobs are still here, if this one has not come so far as to send anybody.
+        for (mount, mut workers) in job.breakers.into_left() {
+            let left = self.left_behind.entry(mount).or_default();
+            left.append(&mut workers);
         }
     }
 
@@ -150,5 +155,80 @@ impl Dispatcher {
         self.has_said_why = false;
         self.doors.want(want);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, WorkerCommand};
+    use crate::crew::Crew;
+    use crate::doors::Doors;
+    use crate::logs::LogSocket;
+    use hydra_link::{Connection, Timeouts};
+    use hydra_proto::ids::{ConnId, Epoch, IdRange, JobId, Secret};
+    use hydra_proto::job::JobSpec;
+    use hydra_proto::message::Welcome;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+    use tokio::sync::mpsc;
+
+    /// A client that does no job.
+    async fn unwilling() -> Dispatcher {
+        let none = WorkerCommand {
+            program: "/nonexistent".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+        };
+        let refuses = Arc::new(|_: &JobSpec| Err("not here".to_owned()));
+        let name = "test".to_owned();
+        let config = Config::new(name, none.clone(), refuses, none, Arc::new(|_| None));
+        let config = Arc::new(config);
+        let (ours, _) = tokio::io::duplex(64);
+        let doors = Doors::given(Connection::plain(ours, &Timeouts::default())).await;
+        let (forward, lines) = mpsc::channel(1);
+        let socket = LogSocket::open(Arc::clone(&config.log_sink), forward).unwrap();
+        let (events, workers) = mpsc::channel(1);
+        let crew = Crew::new(Arc::clone(&config), events, socket.desk());
+        Dispatcher::new(config, doors, crew, workers, lines)
+    }
+
+    fn welcome() -> Welcome {
+        Welcome {
+            epoch: Epoch {
+                job: JobId(1),
+                number: 1,
+            },
+            secret: Secret([0; 16]),
+            ids: IdRange { start: 1, end: 2 },
+            job: JobSpec {
+                rows: None,
+                plugin: "test".to_owned(),
+                options: Vec::new(),
+                acts: false,
+                roots: Vec::new(),
+                walk: Default::default(),
+                timing: Default::default(),
+            },
+            forward_logs: false,
+            journaled: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn workers_left_behind_were_forgotten_by_a_job_that_sent_nobody() {
+        let mut client = unwilling().await;
+        let left = BTreeMap::from([(b"/mnt".to_vec(), BTreeSet::from([ConnId(1), ConnId(2)]))]);
+        client.left_behind = left.clone();
+        client.begin(welcome());
+        client.forget_job();
+        assert_eq!(client.left_behind, left);
+        // What hangs there besides comes to them.
+        client.begin(welcome());
+        let job = client.job.as_mut().unwrap();
+        job.breakers.stands(b"/mnt", ConnId(3), Vec::new());
+        client.forget_job();
+        let workers = client.left_behind.get(b"/mnt".as_slice());
+        assert_eq!(workers.map(BTreeSet::len), Some(3));
     }
 }

@@ -1,7 +1,7 @@
 //! Rows on their way out: through the file or pipe that takes them, or as pieces of segments that workers cannot write
 //! themselves.
 
-use super::{Coordinator, LETTING_GO, Phase};
+use super::{Coordinator, Phase};
 use crate::journal::Journal;
 use crate::outcome::{Ending, ServerError};
 use crate::rows::{Done, Keeper, Outflow, Store};
@@ -9,7 +9,6 @@ use hydra_proto::ids::{ChildId, ConnId, Epoch};
 use hydra_proto::ledger::Time;
 use hydra_proto::message::{Down, Rows};
 use std::fs::File;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How it stands with rows.
@@ -182,10 +181,14 @@ impl Coordinator {
     pub(super) fn tell_rows_lost(&mut self) {
         let waiting = self.outflow.as_ref().map_or(0, Outflow::waiting);
         if waiting > 0 {
-            self.warn(format!(
-                "{waiting} bytes of rows are lost: they were found, and could not be written before the job was stopped"
-            ));
+            self.warn_of_lost_rows(waiting);
         }
+    }
+
+    fn warn_of_lost_rows(&mut self, bytes: u64) {
+        self.warn(format!(
+            "{bytes} bytes of rows are lost: they were found, and could not be written before the job was stopped"
+        ));
     }
 
     /// A client has sent a piece of a segment. Without a directory there is nobody to keep it, and no answer.
@@ -212,13 +215,19 @@ impl Coordinator {
             Done::Kept(conn, segment) => self.send(now, conn, Some(Down::Kept(segment))),
             Done::Appended => self.outflow.iter_mut().for_each(Outflow::appended),
             Done::Published => {}
+            Done::Ended { is_done, lost } => self.rows_ended(is_done, lost),
             Done::Full => {
-                tracing::warn!("the disk of the rows is full: the walk pauses until there is room");
+                let pauses = self.what_pauses();
+                tracing::warn!("the disk of the rows is full: the {pauses} until there is room");
                 self.rows_full = true;
                 self.pause();
             }
             Done::RoomAgain => {
-                tracing::warn!("the disk of the rows has room again: the walk goes on");
+                let what = match self.phase {
+                    Phase::Ending(_) => "job",
+                    _ => "walk",
+                };
+                tracing::warn!("the disk of the rows has room again: the {what} goes on");
                 self.rows_full = false;
                 self.pause();
             }
@@ -236,23 +245,56 @@ impl Coordinator {
         }
     }
 
-    /// The job is over: only what counts stays, unless somebody may go on with it.
-    pub(super) fn end_rows(&mut self) -> Result<(), ServerError> {
-        let done = self.ending.is_none() || self.ending == Some(Ending::Done);
+    /// The job is over: only what counts stays in the directory for rows, unless somebody may go on with it. Returns
+    /// whether that has to be waited for.
+    pub(super) fn end_rows(&mut self) -> bool {
+        let done = self.ending == Some(Ending::Done);
         // What is set aside is missing, as the report says.
         let complete = done && self.parent.counts().aside == 0;
         let for_good = done || self.journal.is_none();
-        let patience = match self.ending {
-            Some(Ending::Interrupted) => LETTING_GO,
-            _ => Duration::MAX,
+        let is_settled = self.is_settled();
+        let Some(keeper) = &mut self.rows else {
+            return false;
         };
-        if let Some(keeper) = self.rows.take()
-            && !keeper.end(&self.segments, complete, for_good, patience)?
-        {
-            let text = "the directory of the rows is left as it is: its disk does not answer";
-            self.warn(text.to_owned());
+        let obstacle = match keeper.is_ending() {
+            true => Some("its disk does not answer"),
+            // The manifest would count what is not durable.
+            false if !is_settled => Some("the disk of the journal has not taken all"),
+            false => None,
+        };
+        if let Some(obstacle) = obstacle {
+            self.rows = None;
+            self.leave_rows(obstacle);
+            return false;
         }
-        Ok(())
+        if self.ending == Some(Ending::Interrupted) {
+            keeper.stop();
+        }
+        keeper.end(&self.segments, complete, for_good);
+        true
+    }
+
+    /// Whether nothing but the end of the directory for rows is waited for.
+    pub(super) fn ends_rows(&self) -> bool {
+        self.rows.as_ref().is_some_and(Keeper::is_ending)
+    }
+
+    /// The directory has been brought to its end, as far as there was room.
+    fn rows_ended(&mut self, is_done: bool, lost: u64) {
+        self.rows = None;
+        self.phase = Phase::Over;
+        if lost > 0 {
+            self.warn_of_lost_rows(lost);
+        }
+        if !is_done {
+            self.leave_rows("its disk is full");
+        }
+    }
+
+    fn leave_rows(&mut self, reason: &str) {
+        self.warn(format!(
+            "the directory of the rows is left as it is: {reason}"
+        ));
     }
 
     /// A client has something to say to the user.

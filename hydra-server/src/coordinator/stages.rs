@@ -238,11 +238,7 @@ impl Coordinator {
         self.ending = Some(ending);
         self.wishes.clear();
         self.parent.stop();
-        let is_settled = self.is_settled() && self.has_written_rows();
-        self.phase = match self.conns.is_empty() && is_settled {
-            true => Phase::Over,
-            false => Phase::Ending(now + LETTING_GO),
-        };
+        self.phase = Phase::Ending(now + LETTING_GO);
     }
 
     /// Whether the job has ended, and work is left.
@@ -254,11 +250,15 @@ impl Coordinator {
     /// the job goes on another time; so does who does not read rows, unless the user wants it to stop.
     pub(super) fn is_over(&self, now: Time, deadline: Time) -> bool {
         let late = now >= deadline;
+        if self.ends_rows() {
+            return late && self.ending == Some(Ending::Interrupted);
+        }
         let written = self.has_written_rows();
         match self.ending {
             Some(Ending::Done) => (self.conns.is_empty() || late) && self.is_settled() && written,
             Some(Ending::Interrupted) => {
-                let given_up = written || self.has_given_rows_up(now);
+                // What waits for the directory of rows is dealt with before the end of that.
+                let given_up = written || self.rows.is_some() || self.has_given_rows_up(now);
                 late || (self.conns.is_empty() && self.is_settled() && given_up)
             }
             _ => (late || (self.conns.is_empty() && self.is_settled())) && written,
@@ -269,6 +269,7 @@ impl Coordinator {
     pub(super) fn end_timeout(&self, deadline: Time) -> Option<Time> {
         let is_settled = self.is_settled() && self.has_written_rows();
         match self.ending {
+            Some(Ending::Interrupted) if self.rows.is_some() => Some(deadline),
             Some(Ending::Interrupted) if self.conns.is_empty() && self.is_settled() => {
                 let rows = self.rows_stuck_at();
                 Some(rows.map_or(deadline, |at| at.min(deadline)))
@@ -284,18 +285,15 @@ impl Coordinator {
     /// What came out of it.
     ///
     /// # Errors
-    /// When nobody could walk anything, or the last rows could not be written.
+    /// When nobody could walk anything.
     pub(crate) fn finish(mut self) -> Result<Outcome, ServerError> {
         if self.hopeless {
-            // The directory can be used again.
-            self.end_rows()?;
             let missing = self.gathering.missing().into_iter();
             let reasons =
                 missing.map(|(client, why)| format!("{}: {why}", self.client_name(client)));
             return Err(ServerError::NoClient(reasons.collect()));
         }
         self.tell_rows_lost();
-        self.end_rows()?;
         let mut set_aside = Listed::of(&self.parent, &self.job);
         for (root, trouble) in self.book.unwalked() {
             let path = self.shown(root);
@@ -304,8 +302,10 @@ impl Coordinator {
                     let error = WalkError::new(&path, "open", &kind, &message);
                     self.tally.walk.fail(error);
                 }
-                Some(Trouble::Refused(reason) | Trouble::Silent(reason)) => {
-                    set_aside.add(path, Part::Root, &reason);
+                Some(
+                    Trouble::Refused(reason) | Trouble::Silent(reason) | Trouble::Disputed(reason),
+                ) => {
+                    set_aside.add(&path, Part::Root, &reason);
                 }
                 None => {}
             }

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 mod journal;
 mod quitters;
+mod rows;
 
 const NOW: Time = Time::from_secs(100);
 

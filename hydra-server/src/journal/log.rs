@@ -9,6 +9,7 @@
 use super::JournalError;
 use super::disk::{Batch, Disk, is_full};
 use super::entry::{Entry, Payload};
+use crate::durable::UNACKNOWLEDGED_BYTES;
 use hydra_proto::codec;
 use hydra_proto::ledger::Time;
 use std::fs::File;
@@ -19,7 +20,7 @@ use tokio::sync::mpsc;
 /// A log shorter than this is not compacted.
 const LOG_MIN: u64 = 8 << 20;
 /// When this much waits for the disk, nothing more is read from clients until it is there.
-const WAITING_MAX: usize = 256 << 20;
+const WAITING_MAX: u64 = 256 << 20;
 /// How often a full disk is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// When a write takes longer than this, the disk does not answer.
@@ -137,9 +138,10 @@ impl Journal {
         self.has(self.ticket()) && self.disk.is_some() && self.stuck.is_none()
     }
 
-    /// Whether so much waits for the disk that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.open.entries.len() + self.open.rows.len() > WAITING_MAX
+    /// Whether more waits for the disk than comes from so many honest clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: u64) -> bool {
+        let waiting = self.open.entries.len() + self.open.rows.len();
+        waiting as u64 > WAITING_MAX.max(UNACKNOWLEDGED_BYTES * sessions)
     }
 
     /// When [`Journal::flush`] has something to do next, apart from reports.

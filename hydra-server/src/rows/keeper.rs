@@ -17,6 +17,9 @@ use std::time::Duration;
 /// How much may wait to be written before nothing more is read from clients: pieces, and commits with rows in them. One
 /// that is large counts as several.
 const ORDERS_MAX: u64 = 256;
+/// The same for each session, where that is more: the pieces that an honest client has on their way, a window of commits,
+/// and what these hold beyond a piece each.
+const ORDERS_EACH: u64 = 8 + 16 + 24;
 /// When more than so much waits, the walk pauses.
 const ORDERS_MANY: u64 = 64;
 /// What counts as one: a piece.
@@ -48,6 +51,8 @@ pub(crate) struct Keeper {
     /// What is durable, and not in the manifest.
     news: BTreeMap<String, u64>,
     publishing: bool,
+    /// The job is over, and what is to be done then is not done yet.
+    ending: bool,
     /// What waits to be written, in the order in which it is done, and as how many each counts.
     open: VecDeque<u64>,
     /// Their sum.
@@ -79,6 +84,7 @@ impl Keeper {
             waiting: BTreeMap::new(),
             news: BTreeMap::new(),
             publishing: false,
+            ending: false,
             open: VecDeque::new(),
             orders_open: 0,
             backlog: Backlog::new(ORDERS_MANY, PATIENCE),
@@ -120,9 +126,9 @@ impl Keeper {
         self.orders_open += orders;
     }
 
-    /// Whether so much waits that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.orders_open > ORDERS_MAX
+    /// Whether more waits than comes from so many honest clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: u64) -> bool {
+        self.orders_open > ORDERS_MAX.max(ORDERS_EACH * sessions)
     }
 
     /// Looks whether something was done. Returns whether the walk is to pause, if that is news.
@@ -132,7 +138,7 @@ impl Keeper {
     }
 
     fn waiting(&self) -> u64 {
-        self.orders_open + u64::from(self.publishing)
+        self.orders_open + u64::from(self.publishing) + u64::from(self.ending)
     }
 
     /// This process stood still until now.
@@ -178,7 +184,7 @@ impl Keeper {
             let said = self.news.entry(name).or_default();
             *said = bytes.max(*said);
         }
-        if !self.publishing && !self.news.is_empty() {
+        if !self.publishing && !self.ending && !self.news.is_empty() {
             self.publishing = true;
             let news = std::mem::take(&mut self.news).into_iter();
             self.order(Order::Publish(news.collect()));
@@ -194,33 +200,30 @@ impl Keeper {
                 self.orders_open = self.orders_open.saturating_sub(orders);
             }
             Done::Published => self.publishing = false,
+            Done::Ended { .. } => self.ending = false,
             Done::Full | Done::RoomAgain | Done::Failed(_) | Done::Unwritable(_) => {}
         }
     }
 
-    /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. Waits until
-    /// that is done, but no longer than `patience`; returns whether it is done.
-    pub(crate) fn end(
-        self,
-        counts: &Counts,
-        complete: bool,
-        for_good: bool,
-        patience: Duration,
-    ) -> Result<bool, RowsError> {
-        self.stop.store(true, Ordering::Release);
-        let (answer, answered) = mpsc::channel();
+    /// The job is over: says for good what counts, and removes everything else if nobody will go on with it. It comes to
+    /// the others when that is done.
+    pub(crate) fn end(&mut self, counts: &Counts, complete: bool, for_good: bool) {
+        self.ending = true;
         self.order(Order::End(End {
             counts: named(counts, self.streamed),
             complete,
             for_good,
-            answer,
         }));
-        match answered.recv_timeout(patience) {
-            Ok(ended) => ended.map(|()| true),
-            // The thread has failed before, and that was told.
-            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(true),
-            Err(mpsc::RecvTimeoutError::Timeout) => Ok(false),
-        }
+    }
+
+    /// Whether [`Keeper::end`] is under way.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    /// The job was stopped: nothing is tried again for which there is no room.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 

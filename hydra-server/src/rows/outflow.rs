@@ -11,6 +11,7 @@
 
 use super::backlog::Backlog;
 use super::thread::{AGAIN, Done};
+use crate::durable::UNACKNOWLEDGED_BYTES;
 use hydra_proto::ledger::Time;
 use rustix::io::Errno;
 use std::fs::File;
@@ -134,9 +135,9 @@ impl Outflow {
         self.backlog.is_behind()
     }
 
-    /// Whether so much waits that nothing more may come.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.waiting() > CROWD
+    /// Whether more waits than comes from so many honest clients: then nothing more may come.
+    pub(crate) fn is_crowded(&self, sessions: u64) -> bool {
+        self.waiting() > CROWD.max(UNACKNOWLEDGED_BYTES * sessions)
     }
 
     /// When it will have been waited long enough for somebody to take some, if any wait.

@@ -4,7 +4,7 @@ use hydra_proto::message::Rows;
 use hydra_proto::segment::{Segment, SegmentId};
 use rustix::fs::mkfifoat;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -39,7 +39,10 @@ struct Lab {
 
 impl Lab {
     fn new() -> (Self, Keeper) {
-        let tmp = tempfile::tempdir().unwrap();
+        Self::at(tempfile::tempdir().unwrap())
+    }
+
+    fn at(tmp: tempfile::TempDir) -> (Self, Keeper) {
         let store = Store::create(&tmp.path().join("rows"), true).unwrap();
         let spec = store.spec().clone();
         drop(store);
@@ -106,6 +109,25 @@ impl Lab {
     fn wait(&mut self) -> Done {
         self.done.blocking_recv().unwrap()
     }
+
+    /// Ends the job, and returns how that went.
+    fn end(
+        &mut self,
+        mut keeper: Keeper,
+        counts: &Counts,
+        complete: bool,
+        for_good: bool,
+    ) -> Result<(), RowsError> {
+        keeper.end(counts, complete, for_good);
+        match self.wait() {
+            Done::Ended { is_done, lost } => {
+                assert!(is_done && lost == 0);
+                Ok(())
+            }
+            Done::Failed(error) => Err(error),
+            done => panic!("{done:?}"),
+        }
+    }
 }
 
 fn piece(worker: u64, at: u64, bytes: &[u8]) -> Rows {
@@ -122,6 +144,8 @@ fn counts(list: &[(u64, u64)]) -> Counts {
         .map(|&(worker, bytes)| (id(worker), bytes))
         .collect()
 }
+
+mod full;
 
 #[test]
 fn a_directory_that_holds_something_is_left_alone() {
@@ -146,13 +170,11 @@ fn a_directory_that_holds_something_is_left_alone() {
 
 #[test]
 fn a_directory_is_used_again_where_it_holds_no_rows_and_nobody_else_uses_it() {
-    let (lab, keeper) = Lab::new();
+    let (mut lab, keeper) = Lab::new();
     let path = lab.tmp.path().join("rows");
     let used = Store::create(&path, false);
     assert!(matches!(used, Err(RowsError::Locked(_))), "{used:?}");
-    keeper
-        .end(&Counts::new(), false, true, Duration::MAX)
-        .unwrap();
+    lab.end(keeper, &Counts::new(), false, true).unwrap();
     let store = patiently(|| Store::create(&path, false));
     fs::write(store.path_of(STREAMED), b"{}\n").unwrap();
     drop(store);
@@ -216,14 +238,13 @@ fn a_reader_is_told_of_what_is_durable_and_of_nothing_else() {
 
 #[test]
 fn at_the_end_only_what_counts_is_left() {
-    let (lab, keeper) = Lab::new();
+    let (mut lab, keeper) = Lab::new();
     lab.write(&id(1).file_name(), 100);
     lab.write(&id(2).file_name(), 40);
     lab.write(&id(3).file_name(), 5);
     lab.write(STREAMED, 0);
     lab.write("somebody else's", 1);
-    keeper
-        .end(&counts(&[(1, 70), (2, 40)]), true, true, Duration::MAX)
+    lab.end(keeper, &counts(&[(1, 70), (2, 40)]), true, true)
         .unwrap();
     let expected = BTreeMap::from([(id(1).file_name(), 70), (id(2).file_name(), 40)]);
     assert_eq!(lab.read(), (expected.clone(), true));
@@ -234,12 +255,10 @@ fn at_the_end_only_what_counts_is_left() {
 
 #[test]
 fn a_job_that_may_go_on_keeps_what_was_not_committed() {
-    let (lab, keeper) = Lab::new();
+    let (mut lab, keeper) = Lab::new();
     lab.write(&id(1).file_name(), 100);
     lab.write(&id(3).file_name(), 5);
-    keeper
-        .end(&counts(&[(1, 70)]), false, false, Duration::MAX)
-        .unwrap();
+    lab.end(keeper, &counts(&[(1, 70)]), false, false).unwrap();
     assert_eq!(lab.files().values().sum::<u64>(), 105);
     // Who goes on with it says the same again, and ends it.
     let keeper = lab.keeper(&counts(&[(1, 70)]), 0);
@@ -247,8 +266,7 @@ fn a_job_that_may_go_on_keeps_what_was_not_committed() {
         lab.read(),
         (BTreeMap::from([(id(1).file_name(), 70)]), false)
     );
-    keeper
-        .end(&counts(&[(1, 100), (3, 5)]), true, true, Duration::MAX)
+    lab.end(keeper, &counts(&[(1, 100), (3, 5)]), true, true)
         .unwrap();
     assert_eq!(lab.files().values().sum::<u64>(), 105);
 }
@@ -256,11 +274,11 @@ fn a_job_that_may_go_on_keeps_what_was_not_committed() {
 #[test]
 fn rows_that_were_committed_and_are_gone_are_an_error() {
     for bytes in [None, Some(69)] {
-        let (lab, keeper) = Lab::new();
+        let (mut lab, keeper) = Lab::new();
         if let Some(bytes) = bytes {
             lab.write(&id(1).file_name(), bytes);
         }
-        let lost = keeper.end(&counts(&[(1, 70)]), true, true, Duration::MAX);
+        let lost = lab.end(keeper, &counts(&[(1, 70)]), true, true);
         assert!(
             matches!(lost, Err(RowsError::Lost { expected: 70, .. })),
             "{lost:?}"
@@ -307,7 +325,7 @@ async fn rows_that_nobody_reads_had_no_limit() {
     assert_eq!(outflow.look(at(1)), None);
     outflow.append(rows.clone());
     assert_eq!(outflow.look(at(1)), Some(true));
-    assert!(outflow.is_behind() && !outflow.is_crowded() && !outflow.is_file());
+    assert!(outflow.is_behind() && !outflow.is_crowded(1) && !outflow.is_file());
     // What the pipe itself takes may be seen only now.
     outflow.look(at(2));
     let stuck_at = outflow.stuck_at().unwrap();
@@ -325,6 +343,20 @@ async fn rows_that_nobody_reads_had_no_limit() {
     assert_eq!(reading.join().unwrap().unwrap(), 2 * rows.len());
 }
 
+#[test]
+fn what_many_honest_clients_may_send_was_too_much() {
+    let (lab, mut keeper) = Lab::new();
+    let path = lab.path(&id(1).file_name());
+    mkfifoat(CWD, &path, Mode::RWXU).unwrap();
+    // Eight pieces each.
+    for _ in 0..33 * 8 {
+        keeper.piece(ConnId(1), SESSION, piece(1, 0, b"row\n"));
+    }
+    assert!(keeper.is_crowded(1) && !keeper.is_crowded(33));
+    // Lets the thread go.
+    File::open(path).unwrap();
+}
+
 /// A pipe without a reader is a disk that does not answer: who opens it waits.
 #[test]
 fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
@@ -338,9 +370,9 @@ fn the_end_of_a_job_waited_for_a_disk_that_does_not_answer() {
     assert_eq!((keeper.look(at(2)), keeper.stuck_at()), (None, Some(at(6))));
     (0..100).for_each(|_| send(&mut keeper));
     assert_eq!(keeper.look(at(3)), Some(true));
-    assert!(keeper.is_behind() && !keeper.is_crowded() && !keeper.is_settled());
-    let ended = keeper.end(&Counts::new(), false, true, Duration::from_millis(1));
-    assert!(!ended.unwrap());
+    assert!(keeper.is_behind() && !keeper.is_crowded(1) && !keeper.is_settled());
+    keeper.end(&Counts::new(), false, true);
+    assert!(keeper.is_ending());
     // Lets the thread go.
     File::open(path).unwrap();
 }
@@ -354,9 +386,9 @@ fn rows_of_commits_that_waited_for_a_disk_were_counted_and_not_weighed() {
     let commit = || vec![b'\n'; 8 << 20];
     (0..8).for_each(|_| keeper.append(commit()));
     assert_eq!(keeper.look(Duration::from_secs(1)), Some(true));
-    assert!(!keeper.is_crowded());
+    assert!(!keeper.is_crowded(1));
     (0..24).for_each(|_| keeper.append(commit()));
-    assert!(keeper.is_crowded());
+    assert!(keeper.is_crowded(1));
     let kept = Segment {
         worker: 1,
         number: 0,
@@ -364,8 +396,8 @@ fn rows_of_commits_that_waited_for_a_disk_were_counted_and_not_weighed() {
     };
     keeper.done(&Done::Kept(ConnId(1), kept));
     (0..32).for_each(|_| keeper.done(&Done::Appended));
-    assert!(keeper.is_settled() && !keeper.is_crowded());
-    let ended = keeper.end(&Counts::new(), false, true, Duration::from_millis(1));
-    assert!(!ended.unwrap());
+    assert!(keeper.is_settled() && !keeper.is_crowded(1));
+    // Lets the thread go.
+    keeper.stop();
     File::open(path).unwrap();
 }

@@ -54,7 +54,6 @@ pub(super) struct End {
     pub(super) complete: bool,
     /// Whether nobody will go on with it: then what does not count is removed.
     pub(super) for_good: bool,
-    pub(super) answer: mpsc::Sender<Result<(), RowsError>>,
 }
 
 /// What was done.
@@ -66,6 +65,13 @@ pub(crate) enum Done {
     Appended,
     /// The manifest says what it was told.
     Published,
+    /// The manifest says that the job has ended, unless there was no room and nobody wanted to wait for it.
+    Ended {
+        /// Whether it does.
+        is_done: bool,
+        /// Bytes of rows that came inside commits and were not written for the same reason.
+        lost: u64,
+    },
     /// There is no room; it is tried again and again.
     Full,
     /// There is room again.
@@ -95,6 +101,7 @@ pub(super) fn start(
         done,
         stop,
         streamed: None,
+        lost: 0,
         is_full: false,
     };
     let spawned = thread::Builder::new()
@@ -114,6 +121,8 @@ struct Scribe {
     stop: Arc<AtomicBool>,
     /// The file of rows that came inside commits, if it is written here, and its length.
     streamed: Option<(OwnedFd, u64)>,
+    /// Bytes that are missing in it, since there was no room and the job was stopped.
+    lost: u64,
     is_full: bool,
 }
 
@@ -133,11 +142,7 @@ impl Scribe {
             let said = written.and_then(|()| match next {
                 Some(Order::Publish(news)) => self.publish(&news),
                 Some(Order::Append(rows)) => self.append(&rows),
-                Some(Order::End(end)) => {
-                    // Nobody listens where the server has given up.
-                    let _ = end.answer.send(self.end(&end));
-                    Ok(())
-                }
+                Some(Order::End(end)) => self.end(end),
                 Some(Order::Piece(_)) | None => Ok(()),
             });
             if let Err(error) = said {
@@ -198,38 +203,54 @@ impl Scribe {
     }
 
     fn append(&mut self, rows: &[u8]) -> Result<(), RowsError> {
-        if self.streamed.is_none() {
-            self.streamed = Some((self.store.streamed()?.into(), 0));
-        }
-        self.again(|scribe| {
-            let Some((file, at)) = &mut scribe.streamed else {
-                return Ok(());
+        let is_written = self.again(|scribe| {
+            let store = &scribe.store;
+            let (file, at) = match &mut scribe.streamed {
+                Some(streamed) => streamed,
+                none => none.insert((store.streamed()?.into(), 0)),
             };
             let written = write_all_at(file, rows, *at);
-            written.map_err(|errno| failed("write", &scribe.store.path_of(STREAMED), errno))?;
+            written.map_err(|errno| failed("write", &store.path_of(STREAMED), errno))?;
             *at += rows.len() as u64;
             Ok(())
         })?;
+        if !is_written {
+            self.lost += rows.len() as u64;
+        }
         self.tell(Done::Appended);
         Ok(())
     }
 
     fn publish(&mut self, news: &[(String, u64)]) -> Result<(), RowsError> {
-        self.again(|scribe| scribe.manifest.say(&scribe.store, news))?;
+        // It would count rows that are lost.
+        if self.lost == 0 {
+            self.again(|scribe| scribe.manifest.say(&scribe.store, news))?;
+        }
         self.tell(Done::Published);
         Ok(())
     }
 
-    /// Does something until there is room for it, or the job is over.
+    fn end(&mut self, mut end: End) -> Result<(), RowsError> {
+        if let Some(streamed) = end.counts.get_mut(STREAMED) {
+            *streamed = streamed.saturating_sub(self.lost);
+        }
+        let is_done = self.again(|scribe| scribe.say_the_end(&end))?;
+        let lost = self.lost;
+        self.tell(Done::Ended { is_done, lost });
+        Ok(())
+    }
+
+    /// Does something until there is room for it. Returns whether it is done: not, if there is no room and the job was
+    /// stopped.
     fn again(
         &mut self,
         mut act: impl FnMut(&mut Self) -> Result<(), RowsError>,
-    ) -> Result<(), RowsError> {
+    ) -> Result<bool, RowsError> {
         loop {
             match act(self) {
                 Err(error) if is_full(&error) => {
                     if self.stop.load(Ordering::Acquire) {
-                        return Ok(());
+                        return Ok(false);
                     }
                     if !std::mem::replace(&mut self.is_full, true) {
                         self.tell(Done::Full);
@@ -240,13 +261,13 @@ impl Scribe {
                     if outcome.is_ok() && std::mem::take(&mut self.is_full) {
                         self.tell(Done::RoomAgain);
                     }
-                    return outcome;
+                    return outcome.map(|()| true);
                 }
             }
         }
     }
 
-    fn end(&self, end: &End) -> Result<(), RowsError> {
+    fn say_the_end(&self, end: &End) -> Result<(), RowsError> {
         let mut missing: Vec<&String> = Vec::new();
         for (name, bytes) in &end.counts {
             if *bytes > 0 && !self.check(name, *bytes)? {
