@@ -1,7 +1,7 @@
-//! What the walking and the talking thread share: the ledger under one lock, and a byte that asks for attention.
+//! What the walking and the talking thread share: the ledger under one lock, and two flags that ask for attention.
 //!
 //! ```text
-//!            attention: NONE, SOON, NOW (read per entry, relaxed)
+//!            attention: NONE, SOON, NOW; whether to say that it lasts (read per entry, relaxed)
 //!   walker ◄──────────────────────────────────────────────────────── talker
 //!     │  lock: push, finish, pop, cut     lock: grants, sheds, beats    ▲
 //!     └────────────────────── eventfd: "something to send" ─────────────┘
@@ -11,7 +11,7 @@ use crate::lease::Lease;
 use crate::place::At;
 use crate::sys::slot::Slot;
 use hydra_proto::ids::IdRange;
-use hydra_proto::ledger::{Frontier, Time, Uplink};
+use hydra_proto::ledger::{Cut, Frontier, Time, Uplink};
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -68,6 +68,14 @@ impl Ledger {
         self.unsent.push_back((cut, last));
     }
 
+    /// Sends what is given away while something is in hand. The parent learns what is left: that may be nothing but
+    /// what is in hand, and whether that lasts is to be looked at.
+    pub(crate) fn send_gift(&mut self, cut: Cut) {
+        self.told_hungry = cut.load.hungry;
+        self.hunger_noted = true;
+        self.uplink.commit(cut);
+    }
+
     /// A commit is on its way, and with it all before it.
     pub(crate) fn note_sent(&mut self, seq: u64) {
         self.unsent.retain(|(cut, _)| *cut > seq);
@@ -89,6 +97,7 @@ pub(crate) struct Shared {
     ledger: Mutex<Ledger>,
     work: Condvar,
     attention: AtomicU8,
+    lasts: AtomicBool,
     frugal: AtomicBool,
     pub(crate) wake: OwnedFd,
     pub(crate) lease: Arc<Lease>,
@@ -117,6 +126,7 @@ impl Shared {
             ledger: Mutex::new(ledger),
             work: Condvar::new(),
             attention: AtomicU8::new(0),
+            lasts: AtomicBool::new(false),
             frugal: AtomicBool::new(false),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             lease: Arc::default(),
@@ -152,6 +162,16 @@ impl Shared {
 
     pub(crate) fn ask_for(&self, attention: Attention) {
         self.attention.store(attention as u8, Ordering::Relaxed);
+    }
+
+    /// What is in hand lasts, and nothing else is left: others may have a part of it.
+    #[inline]
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_lasts(&self, lasts: bool) {
+        self.lasts.store(lasts, Ordering::Relaxed);
     }
 
     /// Whether to find no more than is needed, because the parent lacks memory.

@@ -20,8 +20,12 @@ use std::time::Duration;
 
 /// The only connection of a worker.
 const CONN: ConnId = ConnId(0);
-/// How long a request may wait for the end of a directory, before the walker is asked to stop within it.
+/// How long a commit may wait for the end of a directory, before the walker is asked to stop within it.
 const PATIENCE: Duration = Duration::from_millis(20);
+/// The same for a request: somebody has nothing to do meanwhile.
+const REQUEST_PATIENCE: Duration = Duration::from_millis(4);
+/// A piece that lasts longer, where nothing else is left, is worth dividing.
+const LONG: Duration = Duration::from_millis(4);
 /// A request that comes within this time after another one waits as long before it gets of what is little: to move that
 /// takes longer than to finish it.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(1);
@@ -45,6 +49,8 @@ pub(crate) struct Talker {
     shared: Arc<Shared>,
     /// When to look whether the parent knows if we are hungry.
     hunger_check: Option<Time>,
+    /// When to look whether what was in hand after so many steps, and is all that is left, lasts.
+    lasts_check: Option<(Time, u64)>,
     /// When to ask more urgently, unless the walker has made this many steps by then.
     escalate: Option<(Time, u64)>,
     /// The request that waits, and since when.
@@ -67,6 +73,7 @@ impl Talker {
             sent: 0,
             shared,
             hunger_check: None,
+            lasts_check: None,
             escalate: None,
             asked: None,
             last_asked: None,
@@ -174,7 +181,8 @@ impl Talker {
                 [LITTLE_PATIENCE, PIECES_PATIENCE, REST_PATIENCE].map(|patience| since + patience);
             times.into_iter().find(|time| *time > now)
         });
-        let next = [commit, uplink, self.hunger_check, escalate, yields];
+        let lasts = self.lasts_check.map(|(at, _)| at);
+        let next = [commit, uplink, self.hunger_check, lasts, escalate, yields];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_sub(now))
     }
@@ -244,6 +252,7 @@ impl Talker {
         }
         self.yield_more(&mut ledger, now);
         self.tell_hunger(&mut ledger, now);
+        self.note_lasting(&ledger, now);
         self.press(&ledger, now);
     }
 
@@ -260,7 +269,21 @@ impl Talker {
                 ledger.told_hungry = load.hungry;
                 ledger.uplink.beat(now, load);
             }
+            self.lasts_check = load.hungry.then_some((now + LONG, ledger.steps));
         }
+    }
+
+    /// Has the walker say when what it has in hand can be divided, where that lasts and nothing has come in its place.
+    fn note_lasting(&mut self, ledger: &Ledger, now: Time) {
+        let Some((_, steps)) = self.lasts_check.filter(|(at, _)| now >= *at) else {
+            return;
+        };
+        let is_all = !ledger.idle && ledger.frontier.load().hungry;
+        if is_all && steps == ledger.steps {
+            self.shared.set_lasts(true);
+        }
+        let again = is_all && steps != ledger.steps;
+        self.lasts_check = again.then_some((now + LONG, ledger.steps));
     }
 
     /// Gives more to a request that has waited: pieces of a listing where nothing else is left, and at last the rest of
@@ -283,7 +306,7 @@ impl Talker {
         if ledger.uplink.has_window()
             && let Some(cut) = ledger.frontier.give()
         {
-            ledger.uplink.commit(cut);
+            ledger.send_gift(cut);
         }
     }
 
@@ -294,17 +317,21 @@ impl Talker {
             self.escalate = None;
             return;
         }
+        let patience = match ledger.frontier.asked() {
+            Some(_) => REQUEST_PATIENCE,
+            None => PATIENCE,
+        };
         match self.escalate {
             Some((at, steps)) if now >= at && steps == ledger.steps => {
                 self.shared.ask_for(Attention::Now);
                 self.escalate = None;
             }
-            Some((at, _)) if now < at => {}
+            Some((at, _)) if now < at && at <= now + patience => {}
             _ => {
                 if !self.shared.wants(Attention::Soon) {
                     self.shared.ask_for(Attention::Soon);
                 }
-                self.escalate = Some((now + PATIENCE, ledger.steps));
+                self.escalate = Some((now + patience, ledger.steps));
             }
         }
     }
@@ -423,7 +450,7 @@ fn asked(ledger: &mut Ledger, shed: Shed, is_soon: bool) {
     if ledger.uplink.has_window()
         && let Some(cut) = ledger.frontier.give()
     {
-        ledger.uplink.commit(cut);
+        ledger.send_gift(cut);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use hydra_bench::latency::SLICE;
 use hydra_bench::latency::rig::{HEAD, Rig, Settings};
 use hydra_bench::runner::machine::Machine;
 use hydra_bench::tree::Shape;
@@ -83,8 +84,8 @@ fn main() -> anyhow::Result<ExitCode> {
     })?;
     let machine = Machine::here();
     println!(
-        "{} clients with {} workers, calls of {:?}; with as many callers and no other load a call takes {} us",
-        args.clients, args.workers, args.latency, rig.call.median_microseconds
+        "{} clients with {} workers, calls of {:?}",
+        args.clients, args.workers, args.latency
     );
     if !args.entry_timeout.is_zero() {
         let kept = args.entry_timeout;
@@ -108,7 +109,8 @@ fn main() -> anyhow::Result<ExitCode> {
         let all = serde_json::json!({
             "machine": machine, "clients": args.clients, "workers": args.workers,
             "entry_timeout_seconds": args.entry_timeout.as_secs_f64(),
-            "call": rig.call, "rows": rows,
+            "rows": rows,
+            "in_flight_slice_seconds": SLICE.as_secs_f64(),
         });
         std::fs::write(out, serde_json::to_string_pretty(&all)?)
             .with_context(|| format!("write {}", out.display()))?;

@@ -69,6 +69,11 @@ impl CallCounts {
         self.nanoseconds[kind as usize].fetch_add(nanoseconds, Relaxed);
     }
 
+    /// How many calls are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.now.load(Relaxed)
+    }
+
     /// What was counted so far.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary {

@@ -158,6 +158,11 @@ impl Mounted {
         self.counts.summary()
     }
 
+    /// How many calls are under way.
+    pub fn in_flight(&self) -> u64 {
+        self.counts.in_flight()
+    }
+
     /// Injects nothing from now on, and answers all that still waits.
     pub fn heal(&self) {
         self.injections.clear();

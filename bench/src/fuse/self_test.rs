@@ -24,6 +24,8 @@ pub struct Load {
     pub latency_microseconds: u128,
     /// Calls that were answered in a second, of all callers together.
     pub calls_per_second: f64,
+    /// How long a call took on average, as its caller saw it, in microseconds.
+    pub mean_microseconds: f64,
     /// How long half of the calls took at most, as their callers saw it, in microseconds.
     pub median_microseconds: f64,
     /// The same for 99 of 100.
@@ -83,12 +85,14 @@ pub fn measure<P: AsRef<Path>>(
         times.extend(result?);
     }
     times.sort_unstable();
+    let sum: f64 = times.iter().copied().map(f64::from).sum();
     let at = |part: usize| times.get(times.len() * part / 100).copied();
     let microseconds = |part| f64::from(at(part).unwrap_or_default()) / 1000.0;
     Ok(Load {
         callers,
         latency_microseconds: latency.as_micros(),
         calls_per_second: (times.len() as f64 / period.as_secs_f64()).round(),
+        mean_microseconds: (sum / times.len().max(1) as f64).round() / 1000.0,
         median_microseconds: microseconds(50),
         p99_microseconds: microseconds(99),
         in_flight_max: mounted.calls().in_flight_max,

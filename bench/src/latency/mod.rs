@@ -12,6 +12,8 @@ pub mod ideal;
 mod idle;
 mod net;
 pub mod rig;
+mod timeline;
 
 pub use ideal::Ideal;
 pub use idle::Waits;
+pub use timeline::SLICE;

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::idle::{FILTER, Log};
 use super::net::{Net, address, run};
-use super::{Ideal, Waits};
+use super::{Ideal, Waits, timeline};
 use crate::Work;
 use crate::fuse::{self, Answering, Kind, Mounted, Summary};
 use crate::implicit::{Counts, ImplicitTree, TreeArgs};
@@ -60,8 +61,6 @@ pub struct Settings {
 pub struct Rig {
     settings: Settings,
     net: Net,
-    /// What a call costs here when as many callers as there are workers do nothing else.
-    pub call: fuse::Load,
 }
 
 /// One timed run.
@@ -81,6 +80,8 @@ pub struct Outcome {
     pub busy_processors: f64,
     /// What the file system was asked.
     pub calls: Summary,
+    /// The mean number of calls under way, for each [`SLICE`](super::SLICE) of the time.
+    pub in_flight: Vec<f64>,
     /// How long clients waited for work, if that was watched.
     pub waits: Option<Waits>,
 }
@@ -100,7 +101,9 @@ pub struct Row {
     pub bound_by_chain: bool,
     /// The ideal time, in seconds.
     pub ideal_seconds: f64,
-    /// The ideal time if every call takes what it was measured to take here, in seconds.
+    /// What a call costs as many callers as there are workers, or one if the chain decides, who do nothing else.
+    pub call: fuse::Load,
+    /// The ideal time if every call takes as long on average, in seconds.
     pub served_seconds: f64,
     /// The runs.
     pub outcomes: Vec<Outcome>,
@@ -126,7 +129,7 @@ impl Settings {
 }
 
 impl Rig {
-    /// Makes the hosts and the keys, and measures what a call costs.
+    /// Makes the hosts and the keys.
     ///
     /// # Errors
     ///
@@ -142,20 +145,13 @@ impl Rig {
             std::fs::create_dir_all(place).context("create a mount point")?;
         }
         let net = Net::new(settings.clients + 1)?;
-        let walkers = usize::from(settings.clients) * settings.workers;
-        let second = Duration::from_secs(1);
-        let call = fuse::measure(&mount_points, settings.latency, walkers, second)?;
         let keygen = Command::new(&settings.server)
             .args(["keygen", "--key-dir"])
             .arg(keys())
             .output()
             .context("start the server")?;
         ensure!(keygen.status.success(), "keygen: {keygen:?}");
-        Ok(Self {
-            settings,
-            net,
-            call,
-        })
+        Ok(Self { settings, net })
     }
 
     /// Measures one shape and work.
@@ -176,15 +172,25 @@ impl Rig {
             self.settings.ideal.as_secs_f64() / ideal.as_secs_f64()
         })?;
         let necessary = Ideal::new(&tree, work, &answering);
-        let call = Duration::from_secs_f64(self.call.median_microseconds * 1e-6);
+        let bound_by_chain = necessary.is_bound_by_chain(walkers);
+        let callers = if bound_by_chain { 1 } else { walkers };
+        let places = self.settings.mount_points();
+        let second = Duration::from_secs(1);
+        let call = fuse::measure(&places, self.settings.latency, callers, second)?;
         let mut row = Row {
             shape,
             work,
             tree: tree.count(),
             necessary,
-            bound_by_chain: necessary.is_bound_by_chain(walkers),
+            bound_by_chain,
             ideal_seconds: time(&necessary).as_secs_f64(),
-            served_seconds: necessary.time(walkers, call).as_secs_f64(),
+            served_seconds: necessary
+                .time(
+                    walkers,
+                    Duration::from_secs_f64(call.mean_microseconds * 1e-6),
+                )
+                .as_secs_f64(),
+            call,
             outcomes: Vec::new(),
         };
         for _ in 0..self.settings.runs {
@@ -216,12 +222,11 @@ impl Rig {
             Work::List => "count",
             Work::Stat => "audit",
         });
+        server.arg(tree_dir());
         let clock = Clock::start()?;
-        let output = server
-            .arg(tree_dir())
-            .output()
-            .context("start the server")?;
+        let (output, in_flight) = watched(mounted, || server.output());
         let time = clock.stop()?;
+        let output = output.context("start the server")?;
         let waits = clients.into_iter().flat_map(Client::waits).collect();
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "the server failed: {said}");
@@ -233,6 +238,7 @@ impl Rig {
         }
         let own = report["run"]["seconds"].as_f64();
         let mut outcome = outcome("hydra", row, time, own, mounted);
+        outcome.in_flight = in_flight;
         outcome.waits = self.settings.idle.then(|| Waits::new(waits));
         Ok(outcome)
     }
@@ -249,10 +255,13 @@ impl Rig {
         shell.args(["-c", &command.replace("{}", &tree.to_string_lossy())]);
         shell.stdout(Stdio::null()).stderr(Stdio::inherit());
         let clock = Clock::start()?;
-        let status = shell.status().context("start a shell")?;
+        let (status, in_flight) = watched(mounted, || shell.status());
         let time = clock.stop()?;
+        let status = status.context("start a shell")?;
         ensure!(status.success(), "{name}: {status}");
-        Ok(outcome(name, row, time, None, mounted))
+        let mut outcome = outcome(name, row, time, None, mounted);
+        outcome.in_flight = in_flight;
+        Ok(outcome)
     }
 
     /// A command that runs the client's program on a host, with a mount of its own if it has one.
@@ -312,8 +321,21 @@ fn outcome(
         to_served: seconds / row.served_seconds,
         busy_processors: busy / seconds,
         calls: mounted.calls(),
+        in_flight: Vec::new(),
         waits: None,
     }
+}
+
+/// What `run` returns, and how many calls were under way meanwhile.
+fn watched<T>(mounted: &Mounted, run: impl FnOnce() -> T) -> (T, Vec<f64>) {
+    std::thread::scope(|scope| {
+        let (running, over) = mpsc::channel();
+        let watch = scope.spawn(move || timeline::watch(mounted, &over));
+        let result = run();
+        drop(running);
+        // It panics with the program's own mistakes only, and has said so.
+        (result, watch.join().unwrap_or_default())
+    })
 }
 
 impl Row {

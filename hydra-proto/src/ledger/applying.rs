@@ -31,7 +31,7 @@ impl Parent {
             session.loaded(now, beat.load);
         }
         session.load.ids = beat.load.ids;
-        session.rests_until = session.rests_until.filter(|&until| now < until);
+        session.end_rest(now);
         session.seen(beat.last_grant);
         let lease = match self.lease_until {
             Some(until) => lease.min(until.saturating_sub(now)),
@@ -109,6 +109,7 @@ impl Parent {
         session.applied = commit.seq;
         let epoch = session.epoch;
         session.loaded(self.now, commit.load);
+        session.end_rest(self.now);
         if commit.answers.is_some() && commit.answers == session.shed {
             session.shed = None;
         }

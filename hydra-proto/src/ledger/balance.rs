@@ -4,7 +4,7 @@
 //! of its workers. When the pool cannot feed them all, the richest children are asked to shed. A child that
 //! has nothing to give keeps the request until it has; so nobody is asked twice, and nothing is polled.
 //!
-//! A child is hungry before it runs dry, and starves when it has. Only for one that starves is another asked
+//! A child is hungry before it runs dry, and starves when it has: when what its workers hold is not enough for all of them. Only for one that starves is another asked
 //! for the last thing that it holds: else two busy children would hand it to and fro for as long as they work.
 
 mod dealing;
@@ -25,6 +25,9 @@ const ASKED_SHARE: usize = 16;
 const ASKED_MIN: usize = 64;
 /// Where many are rich, each gives at most as many parts of what it holds as it keeps one.
 const PARTS_MAX: usize = 3;
+/// Who got back what it gave is not asked again for one part in so many of a beat, and until it says something after
+/// that: meanwhile something else may be found.
+const REST_SHARE: u32 = 64;
 
 /// Which children are hungry and which are rich, kept up to date child by child, so that balancing costs
 /// nothing while everybody is busy.
@@ -52,7 +55,7 @@ pub(super) struct Balance {
 /// How urgent a child's hunger is: the least is the most urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Hunger {
-    /// It still has something in hand.
+    /// Each of its workers has something in hand, or could be given it by the others.
     works: bool,
     since: u64,
 }
@@ -127,8 +130,9 @@ fn standing(session: &Session, owned: u64, top: u32, next_hungry: u64) -> Standi
     }
     let before = session.standing.hungry.map(|hunger| hunger.since);
     let held = session.load.held.max(u64::from(owned > 0));
-    // One whose workers all work may give, though it will be hungry soon, to those who have nothing at all.
-    let works = u64::from(session.load.busy) >= session.weight;
+    // One whose workers all work, or can share what they hold, may give, though it will be hungry soon, to those who have
+    // nothing at all.
+    let works = u64::from(session.load.busy) + session.load.held >= session.weight;
     let hunger = Hunger {
         works,
         since: before.unwrap_or(next_hungry),
@@ -250,7 +254,7 @@ impl Parent {
     /// What a child gave has come back to it, and somebody is hungry still: asking it again at once would
     /// bring the same.
     fn rest(&mut self, child: ChildId) {
-        let until = self.now + self.config.spec.timing.beat;
+        let until = self.now + self.config.spec.timing.beat / REST_SHARE;
         if let Some(session) = self.sessions.get_mut(&child) {
             session.rests_until = Some(until);
         }

@@ -73,7 +73,7 @@ enum Hunger {
     None,
     /// It is about to run dry.
     Hungry,
-    /// Some of its workers have nothing to do.
+    /// Some of its workers have nothing to do, and the others hold too little for them.
     Starving,
 }
 

@@ -75,8 +75,8 @@ pub(super) struct Session {
     pub(super) stands: bool,
     pub(super) hungry: bool,
     pub(super) shed: Option<u64>,
-    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat
-    /// after this.
+    /// What it gave came back to it, as nobody else could use it: not asked again before its next beat or commit after
+    /// this.
     pub(super) rests_until: Option<Time>,
     /// When it was last granted items, and how many.
     pub(super) fed: (Time, u64),
@@ -197,5 +197,10 @@ impl Session {
         }
         self.load = load;
         self.hungry = load.hungry;
+    }
+
+    /// Ends its rest, if that is over.
+    pub(super) fn end_rest(&mut self, now: Time) {
+        self.rests_until = self.rests_until.filter(|&until| now < until);
     }
 }

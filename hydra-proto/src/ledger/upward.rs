@@ -16,11 +16,14 @@ impl Parent {
         self.table.pool_len()
     }
 
-    /// What the children with a session have to do.
+    /// What the children with a session have to do. One that comes no further gives nothing of what it holds.
     pub(super) fn loads(&self) -> impl Iterator<Item = Load> {
         let sessions = self.sessions.values();
         let live = sessions.filter(|session| !matches!(session.link, Link::Fenced { .. }));
-        live.map(|session| session.load)
+        live.map(|session| Load {
+            held: if session.stands { 0 } else { session.load.held },
+            ..session.load
+        })
     }
 
     /// What of `ids` is open or set aside, and not known to this parent's own parent.

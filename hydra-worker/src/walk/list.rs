@@ -10,6 +10,7 @@
 //! ```
 
 use super::here::Here;
+use super::names::pieces_apart;
 use super::split::{
     AHEAD_BYTES, AHEAD_EACH, AHEAD_TIME, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead,
     rest_of_buffer,
@@ -289,6 +290,8 @@ impl<V: Visit> Walker<V> {
                 }
             } else if self.is_pressed() {
                 return Pause::Within;
+            } else if self.shared.lasts() {
+                self.say_divisible();
             }
         }
     }
@@ -297,9 +300,7 @@ impl<V: Visit> Walker<V> {
     fn between(&mut self, here: &Here<'_>, announced: &mut bool) -> Option<Pause> {
         if !*announced {
             *announced = true;
-            let mut ledger = self.shared.lock();
-            ledger.frontier.set_splittable(true);
-            self.note_hunger(&mut ledger);
+            self.say_divisible();
         }
         let names_max = match here.node.path_len() {
             _ if self.shared.is_frugal() => SUBDIRS_FRUGAL,
@@ -371,7 +372,8 @@ impl<V: Visit> Walker<V> {
         }
         let visit = reading.visit;
         self.leave_names(here.node, visit, ahead);
-        let mut own = Some(own.shared_among(here.node, shares));
+        let own_shares = shares.min(pieces_apart(here.node, own.names()));
+        let mut own = Some(own.shared_among(here.node, own_shares));
         if let Some(own) = own.take_if(|_| slow) {
             self.leave_names(here.node, visit, own);
         }

@@ -3,6 +3,7 @@
 use super::Walker;
 use super::here::Here;
 use super::split::{AHEAD_BYTES, BATCH_NAMES, Batches};
+use crate::clock;
 use crate::entry::Dir;
 use crate::node::DirNode;
 use crate::place::At;
@@ -15,6 +16,10 @@ use hydra_proto::walk::FileType;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// No pieces are made that take less.
+const PIECE_TIME: Duration = Duration::from_millis(4);
 
 impl<V: Visit> Walker<V> {
     /// Shows entries of `dir`.
@@ -43,16 +48,23 @@ impl<V: Visit> Walker<V> {
         };
         here.on_record = self.tells_gone();
         self.tell_directory(here.fd);
-        let mut done = 0;
+        let begun = clock::now();
+        let (mut done, mut worth, mut pressed) = (0, 1, None);
         while done < names.len() {
-            done = self.show_names(&here, &names, &types, done);
-            if done < names.len() && self.may_split(&dir.0, &mut visit) {
+            done = self.show_names(&here, &names, &types, done, true);
+            let (now, left) = (clock::now(), names.len() - done);
+            // What is not worth dividing may come to its end, unless that takes longer than it seemed to.
+            let late = now >= *pressed.get_or_insert(now) + PIECE_TIME;
+            worth =
+                pieces_worth(now.saturating_sub(begun), done, left).min(pieces_apart(&dir.0, left));
+            let stops = worth > 1 || late || self.sink.is_full();
+            if left > 0 && stops && self.may_split(&dir.0, &mut visit) {
                 break;
             }
         }
         self.leave_subdirs(&dir.0);
         if done < names.len() {
-            let pieces = tail(dir, &names, &types, done, self.shares());
+            let pieces = tail(dir, &names, &types, done, self.shares().min(worth.max(1)));
             self.leave_names(&dir.0, visit, pieces);
         } else if visit.is_none() {
             self.leave(&here);
@@ -87,13 +99,15 @@ impl<V: Visit> Walker<V> {
         }
     }
 
-    /// Shows names from `from` on; returns where it stopped, one at least.
+    /// Shows names from `from` on; returns where it stopped, one at least. Where they are `divisible` and last, others
+    /// are told that they may have some.
     fn show_names(
         &mut self,
         here: &Here<'_>,
         names: &NameList,
         types: &[u8],
         from: usize,
+        divisible: bool,
     ) -> usize {
         for index in from..names.len() {
             let name = names.get(index).unwrap_or_default();
@@ -101,6 +115,9 @@ impl<V: Visit> Walker<V> {
             self.show_name(here, name, FileType::from_raw(raw));
             if self.is_pressed() {
                 return index + 1;
+            }
+            if divisible && index + 1 < names.len() && self.shared.lasts() {
+                self.say_divisible();
             }
         }
         names.len()
@@ -139,7 +156,7 @@ impl<V: Visit> Walker<V> {
         for (names, types) in batches.into_pieces() {
             let mut done = 0;
             while done < names.len() && !stopped {
-                done = self.show_names(here, &names, &types, done);
+                done = self.show_names(here, &names, &types, done, false);
                 stopped = self.sink.is_full() && self.may_split(here.node, visit);
             }
             for index in done..names.len() {
@@ -149,6 +166,17 @@ impl<V: Visit> Walker<V> {
         }
         left
     }
+}
+
+/// How many pieces `left` names are worth where `done` took so long. To move one that is finished sooner takes as long.
+fn pieces_worth(spent: Duration, done: usize, left: usize) -> usize {
+    let left = u128::from(left as u64) * spent.as_nanos() / u128::from(done.max(1) as u64);
+    usize::try_from(left / PIECE_TIME.as_nanos()).unwrap_or(usize::MAX)
+}
+
+/// How many pieces so many names of a directory can make at most: whoever gets one may have to look up each name of its path.
+pub(super) fn pieces_apart(node: &DirNode, names: usize) -> usize {
+    names / (node.depth() as usize + 1)
 }
 
 /// The names from `from` on, in about `shares` pieces.

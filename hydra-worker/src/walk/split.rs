@@ -63,6 +63,10 @@ impl Batches {
         self.pieces.len()
     }
 
+    pub(super) fn names(&self) -> usize {
+        self.pieces.iter().map(|(names, _)| names.len()).sum()
+    }
+
     /// About what they take in memory and on the wire.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
@@ -81,8 +85,7 @@ impl Batches {
 
     /// The same names in about as many pieces as there are shares.
     pub(super) fn shared_among(self, node: &DirNode, shares: usize) -> Self {
-        let total: usize = self.pieces.iter().map(|(names, _)| names.len()).sum();
-        let mut shared = Self::new(node, total.div_ceil(shares.max(1)), self.bytes_max);
+        let mut shared = Self::new(node, self.names().div_ceil(shares.max(1)), self.bytes_max);
         for (name, file_type) in self.iter() {
             shared.push(name, file_type);
         }

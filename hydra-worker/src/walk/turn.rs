@@ -120,7 +120,7 @@ impl<V: Visit> Walker<V> {
         if ledger.frontier.could_give()
             && let Some(cut) = ledger.frontier.give()
         {
-            ledger.uplink.commit(cut);
+            ledger.send_gift(cut);
             shared.wake();
         }
         let asked = ledger.frontier.could_give();
@@ -170,6 +170,7 @@ impl<V: Visit> Walker<V> {
 
     fn take(&mut self, ledger: &mut Ledger, key: Key) {
         self.turn.in_hand = true;
+        self.shared.set_lasts(false);
         self.turn.careful = key.careful;
         self.note_hunger(ledger);
         self.turn.last = Some(key.origin.0);
@@ -192,6 +193,14 @@ impl<V: Visit> Walker<V> {
             ledger.hunger_noted = true;
             self.shared.wake();
         }
+    }
+
+    /// Says that what is in hand can be divided.
+    pub(super) fn say_divisible(&self) {
+        self.shared.set_lasts(false);
+        let mut ledger = self.shared.lock();
+        ledger.frontier.set_splittable(true);
+        self.note_hunger(&mut ledger);
     }
 
     /// Cuts a commit; `false` if there are not enough ids for what is new, or the session is over.

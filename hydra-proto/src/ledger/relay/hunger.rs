@@ -27,7 +27,7 @@ impl Relay {
         };
         let (mut held, mut busy) = (parent.pool_len(), 0);
         for load in parent.loads() {
-            // What a worker has in hand it cannot give.
+            // What a worker has in hand it cannot give, unless it says that it holds one more: that can be divided.
             held += load.held;
             busy += load.busy.min(1);
         }
@@ -113,7 +113,10 @@ impl Relay {
 
     pub(super) fn hunger(&self, load: Load) -> Hunger {
         match load.hungry {
-            true if load.busy < self.config.uplink.workers => Hunger::Starving,
+            // Those who have nothing get of what the others hold, sooner than from elsewhere.
+            true if u64::from(load.busy) + load.held < u64::from(self.config.uplink.workers) => {
+                Hunger::Starving
+            }
             true => Hunger::Hungry,
             false => Hunger::None,
         }

@@ -2,6 +2,7 @@
 
 mod balance;
 mod commits;
+mod dealing;
 mod fencing;
 mod frontier;
 mod intents;
