@@ -249,7 +249,12 @@ fn warm(command: Option<&[OsString]>, limit: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn drop_caches() -> anyhow::Result<()> {
+/// Empties the kernel's caches.
+///
+/// # Errors
+///
+/// Where that is not allowed.
+pub fn drop_caches() -> anyhow::Result<()> {
     rustix::fs::sync();
     std::fs::write("/proc/sys/vm/drop_caches", "3").context("empty the caches (needs root)")
 }

@@ -5,6 +5,7 @@ mod commits;
 mod dealing;
 mod fencing;
 mod frontier;
+mod hunger;
 mod intents;
 mod joining;
 mod memory;
