@@ -4,8 +4,9 @@
 //! of its workers. When the pool cannot feed them all, the richest children are asked to shed. A child that
 //! has nothing to give keeps the request until it has; so nobody is asked twice, and nothing is polled.
 //!
-//! A child is hungry before it runs dry, and starves when it has: when what its workers hold is not enough for all of them. Only for one that starves is another asked
-//! for the last thing that it holds: else two busy children would hand it to and fro for as long as they work.
+//! A child is hungry before it runs dry, and starves when what its workers hold is not enough for all of them. Only
+//! for one that starves is another asked for the last thing that it holds: else two busy children would hand it to
+//! and fro for as long as they work.
 
 mod dealing;
 
