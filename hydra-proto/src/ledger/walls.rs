@@ -83,11 +83,8 @@ impl Walls {
         self.0.iter_mut().all(|guarded| match guarded.mount.pass {
             Pass::All => true,
             _ if !guarded.mount.holds(item) => true,
-            // The end of a directory asks nothing of its file system.
-            Pass::One if !matches!(item.parcel(), Parcel::After(_)) => {
-                *guarded.probe.get_or_insert(id) == id
-            }
-            Pass::One | Pass::None => false,
+            Pass::One => *guarded.probe.get_or_insert(id) == id,
+            Pass::None => false,
         })
     }
 
@@ -108,6 +105,7 @@ impl Walls {
 
     /// Items were finished.
     pub(super) fn note_done(&mut self, run: &Run) {
+        // The end of a directory may ask nothing of its file system.
         if !matches!(run.item.parcel(), Parcel::After(_)) {
             let there = self.0.iter_mut().filter(|guarded| {
                 let mut items = (0..run.len).map(|n| run.item.nth(n));

@@ -97,6 +97,27 @@ fn one_is_let_through_and_its_end_is_told() {
 }
 
 #[test]
+fn the_end_of_a_directory_went_to_and_fro_behind_a_wall_that_lets_one_through() {
+    let mut relay = client(false);
+    relay.set_mounts(mount(Pass::One));
+    let end = vec![Parcel::After(After {
+        id: ItemId(1),
+        root: RootId(0),
+        dir: b"dead".to_vec(),
+        visit: ItemId(9),
+    })];
+    assert_eq!(granted(&server_grants(&mut relay, 1, end.clone())), end);
+    assert!(cut(&mut relay).give.is_empty());
+    // Nothing is known of the mount by that, and another one is let through.
+    worker_commits(&mut relay, 1, 1, |commit| {
+        (commit.done, commit.load) = (vec![range(1, 2)], load(0, true));
+    });
+    assert_eq!(relay.take_answered(), []);
+    let next = vec![dirs(2, "dead", &["x"])];
+    assert_eq!(granted(&server_grants(&mut relay, 2, next.clone())), next);
+}
+
+#[test]
 fn a_probe_that_did_not_end_is_held_back_again() {
     let mut relay = client(false);
     relay.set_mounts(mount(Pass::One));
