@@ -289,6 +289,28 @@ impl Death {
     }
 }
 
+/// Lets workers die at an entry until the job is done; returns how many did.
+fn poison_out(cluster: &mut Cluster, poison: &Path) -> usize {
+    let mut deaths = 0;
+    while !cluster.parent.is_done() {
+        let (conn, death) = poisoned(cluster, poison.as_os_str().as_bytes());
+        let mut died = false;
+        cluster.until(|cluster| {
+            died = death.hears.try_recv().is_ok();
+            died || cluster.parent.is_done()
+        });
+        if died {
+            deaths += 1;
+            assert!(deaths < 30);
+            let item = death.item();
+            assert!(item.is_some());
+            cluster.kill(conn, item);
+        }
+    }
+    cluster.stop();
+    deaths
+}
+
 #[test]
 fn an_entry_that_kills_its_worker_is_set_aside_alone() {
     let dir = scratch();
@@ -297,23 +319,8 @@ fn an_entry_that_kills_its_worker_is_set_aside_alone() {
     flat(&dir.path().join("sub"), 100);
     let poison = dir.path().join("file-1234");
     let mut cluster = Cluster::new(job(dir.path()));
-    let mut deaths = 0;
-    while !cluster.parent.is_done() {
-        let (conn, death) = poisoned(&mut cluster, poison.as_os_str().as_bytes());
-        let mut died = false;
-        cluster.until(|cluster| {
-            died = death.hears.try_recv().is_ok();
-            died || cluster.parent.is_done()
-        });
-        if died {
-            deaths += 1;
-            assert!(deaths < 8);
-            let item = death.item();
-            assert!(item.is_some());
-            cluster.kill(conn, item);
-        }
-    }
-    cluster.stop();
+    let deaths = poison_out(&mut cluster, &poison);
+    assert!(deaths < 8);
     let aside: Vec<_> = cluster.parent.aside().collect();
     assert_eq!(aside.len(), 1);
     let Parcel::Names(names) = aside[0].item.parcel() else {
@@ -324,6 +331,29 @@ fn an_entry_that_kills_its_worker_is_set_aside_alone() {
     let mut expected = oracle(dir.path());
     expected.retain(|path| path != poison.as_os_str().as_bytes());
     assert_same(&cluster.paths(b'e'), &expected);
+}
+
+#[test]
+fn what_killed_workers_deep_in_a_chain_was_reached_by_one_death_for_each_level() {
+    let dir = scratch();
+    let mut deep = dir.path().to_owned();
+    for _ in 0..12 {
+        deep.push("d");
+        std::fs::create_dir(&deep).unwrap();
+    }
+    flat(&deep, 3);
+    let poison = deep.join("file-1");
+    let mut job = job(dir.path());
+    job.timing.commit_interval = PATIENCE;
+    let mut cluster = Cluster::new(job);
+    let deaths = poison_out(&mut cluster, &poison);
+    assert!(deaths <= 6, "{deaths}");
+    let aside: Vec<_> = cluster.parent.aside().collect();
+    let names = aside.iter().map(|aside| aside.item.parcel());
+    assert!(
+        matches!(&names.collect::<Vec<_>>()[..], [Parcel::Names(names)] if names.names.iter().eq([&b"file-1"[..]])),
+        "{aside:?}"
+    );
 }
 
 /// A sum that becomes too large for a message at one entry.

@@ -33,6 +33,7 @@ struct Batch<P> {
     first: Option<ItemId>,
     origin: ItemId,
     careful: bool,
+    wary: bool,
     /// The commit that must be safe with the parent before anything of this is acted on, if it has to wait for any;
     /// [`UNCUT`] as long as that is not cut.
     waits_for: Option<u64>,
@@ -151,6 +152,7 @@ impl<P: Place> Frontier<P> {
                 first: Some(ItemId(parcel.ids().start)),
                 origin: ItemId(parcel.ids().start),
                 careful: grant.careful,
+                wary: grant.careful,
                 waits_for: None,
                 work: unpack(parcel),
             };
@@ -231,6 +233,7 @@ impl<P: Place> Frontier<P> {
             id,
             origin: id.unwrap_or(batch.origin),
             careful: batch.careful,
+            wary: batch.wary,
         };
         if index == 0 {
             self.batches.remove(at);
@@ -292,15 +295,14 @@ impl<P: Place> Frontier<P> {
     }
 
     fn push_pending(&mut self, work: Pending<P>) {
-        let (origin, suspected) = self
-            .hand
-            .map_or((ItemId(0), false), |key| (key.origin, key.careful));
+        let suspect = self.hand.filter(|key| key.careful);
         // Pieces of a suspect are suspects; directories found in it are not.
-        let careful = suspected && matches!(work, Pending::One(_));
+        let careful = suspect.is_some() && matches!(work, Pending::One(_));
         let mut batch = Batch {
             first: None,
-            origin,
+            origin: self.hand.map_or(ItemId(0), |key| key.origin),
             careful,
+            wary: self.hand.is_some_and(|key| key.wary),
             waits_for: None,
             work,
         };

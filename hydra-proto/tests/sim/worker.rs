@@ -274,10 +274,14 @@ impl Worker {
             self.tell_hunger(now);
             return step;
         }
+        let wary = self.hand.as_ref().is_some_and(|hand| hand.key.wary);
         let step = match self.is_careful() {
             true => self.careful_step(now, tree),
             false => self.plain_step(now, tree),
         };
+        if wary && self.hand.is_none() && step == Step::Went {
+            self.must_cut = !self.cut(now);
+        }
         self.settle(now);
         step
     }

@@ -43,6 +43,7 @@ impl<V: Visit> Walker<V> {
             id: None,
             origin: ItemId(1),
             careful: false,
+            wary: false,
         };
         let roots = (0..self.roots() as u32).rev().map(|root| {
             let parent = At(DirNode::root(root));

@@ -28,7 +28,7 @@ pub(super) struct Turn {
     /// A piece is in hand.
     in_hand: bool,
     /// Whether it is to be committed as soon as it is finished.
-    careful: bool,
+    wary: bool,
     /// Something was found since the last commit.
     has_results: bool,
     /// Roughly the bytes that the items without an id take at most.
@@ -107,7 +107,7 @@ impl<V: Visit> Walker<V> {
     ) -> Result<MutexGuard<'a, Ledger>, String> {
         // What was done to the tree is told as soon as a directory is finished: nobody could find it out later. Where
         // intents are on record that can be found out, and the acknowledgements take longer.
-        let must = self.turn.careful
+        let must = self.turn.wary
             || (self.wants.acts && !self.intents)
             || self.has_much_unrecorded(&ledger)
             || self.sink.is_full();
@@ -171,7 +171,7 @@ impl<V: Visit> Walker<V> {
     fn take(&mut self, ledger: &mut Ledger, key: Key) {
         self.turn.in_hand = true;
         self.shared.set_lasts(false);
-        self.turn.careful = key.careful;
+        self.turn.wary = key.wary;
         self.note_hunger(ledger);
         self.turn.last = Some(key.origin.0);
         if let Some(slot) = &self.slot {
