@@ -39,6 +39,8 @@ impl Dispatcher {
     /// Leaves the job: nothing that is not committed counts, and the server grants it to others.
     pub(super) fn give_up(&mut self, now: Time, reason: String) {
         error!(reason, "giving the job up");
+        // The server may be done when it hears of it: nobody may write rows then.
+        self.crew.kill();
         self.say(Up::Leave(reason.clone()));
         self.relay = new_relay(&self.config, self.nonce, !self.doors.is_given());
         let next = match self.doors.is_listening() && !self.config.once {
