@@ -22,8 +22,8 @@ pub struct Key {
     pub origin: ItemId,
     /// Commit each step, and cut it into pieces.
     pub careful: bool,
-    /// Somebody died of it, or of what it was found in, on this level or above: commit it when it is finished, so that
-    /// what was found in it is blamed for itself. A death would else lead only one level further down.
+    /// It is careful, or was found below something that is: commit it when it is finished, so that what was found in it
+    /// is blamed for itself. Each death would else lead only one level further down.
     pub wary: bool,
 }
 

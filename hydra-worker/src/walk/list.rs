@@ -10,10 +10,9 @@
 //! ```
 
 use super::here::Here;
-use super::names::pieces_apart;
 use super::split::{
-    AHEAD_BYTES, AHEAD_EACH, AHEAD_TIME, BATCH_NAMES, BATCHES_MAX, Batches, Ended, read_ahead,
-    rest_of_buffer,
+    AHEAD_BYTES, AHEAD_EACH, AHEAD_TIME, BATCH_NAMES, BATCHES_MAX, Batches, Ended, pieces_apart,
+    read_ahead, rest_of_buffer,
 };
 use super::{Left, Walker};
 use crate::clock;

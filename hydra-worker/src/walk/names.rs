@@ -2,7 +2,7 @@
 
 use super::Walker;
 use super::here::Here;
-use super::split::{AHEAD_BYTES, BATCH_NAMES, Batches};
+use super::split::{AHEAD_BYTES, BATCH_NAMES, Batches, pieces_apart};
 use crate::clock;
 use crate::entry::Dir;
 use crate::node::DirNode;
@@ -172,11 +172,6 @@ impl<V: Visit> Walker<V> {
 fn pieces_worth(spent: Duration, done: usize, left: usize) -> usize {
     let left = u128::from(left as u64) * spent.as_nanos() / u128::from(done.max(1) as u64);
     usize::try_from(left / PIECE_TIME.as_nanos()).unwrap_or(usize::MAX)
-}
-
-/// How many pieces so many names of a directory can make at most: whoever gets one may have to look up each name of its path.
-pub(super) fn pieces_apart(node: &DirNode, names: usize) -> usize {
-    names / (node.depth() as usize + 1)
 }
 
 /// The names from `from` on, in about `shares` pieces.

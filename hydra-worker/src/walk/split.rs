@@ -97,6 +97,11 @@ impl Batches {
     }
 }
 
+/// How many pieces so many names of a directory can make at most: whoever gets one may have to look up each name of its path.
+pub(super) fn pieces_apart(node: &DirNode, names: usize) -> usize {
+    names / (node.depth() as usize + 1)
+}
+
 /// Takes what is left in the buffer.
 pub(super) fn rest_of_buffer(
     lister: &mut Lister<'_>,
